@@ -1,0 +1,144 @@
+"""The page: upload a brain MRI slice, see class probabilities, mask overlay and Grad-CAM side by side.
+
+    python app.py                                    # the bundled model, http://127.0.0.1:7860
+    python app.py --model runs/mine --compare weights
+    python app.py --model user/name@revision --share --auth ada:secret
+
+In a notebook:
+
+    from app import build_interface
+    interface = build_interface()                    # or build_interface("user/name"), build_interface(predictor)
+    interface.launch(share=True)                     # theme, size limits and privacy settings come with it
+
+Environment: BRAIN_MRI_MODEL, BRAIN_MRI_COMPARE and BRAIN_MRI_AUTH stand in for --model, --compare and --auth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: no visitor is counted anywhere
+
+import gradio as gr
+
+import page_theme
+import zero_gpu
+from artifact import ArtifactError
+from examples import load_examples, temporary_folder
+from page_analyze import analyze_tab
+from page_api import endpoints
+from page_batch import batch_tab
+from page_html import DISCLAIMER
+from page_model import Models, model_tab
+from page_volume import volume_tab
+from predictor import BUNDLED, Predictor, cores
+from scan import MAX_BYTES
+
+TITLE = "Brain MRI tumor explorer"
+CACHE_SECONDS = (600, 3600)  # look every 10 minutes, delete temporary files older than an hour
+WAITING = 64  # visitors in the queue before the next one is asked to come back later
+SESSIONS = 200  # visitors whose last scan is remembered
+
+MASTHEAD = f"""<div class="masthead"><svg viewBox="0 0 48 48" fill="none" stroke="currentColor" stroke-width="2.6"
+stroke-linecap="round" aria-hidden="true"><circle cx="24" cy="24" r="21"/><path d="M24 8v32M24 13c-7-4-13 1-12 7-4 4-2
+10 2 11 1 6 7 7 10 3M24 13c7-4 13 1 12 7 4 4 2 10-2 11-1 6-7 7-10 3"/></svg><div><h1>{TITLE}</h1>
+<p>What a small neural network sees on a brain MRI: its answer, the area it marks, and where it looked.</p></div>
+<button type="button" class="theme" aria-label="Switch between light and dark" title="Light or dark">◐</button></div>"""
+NOTE = f'<p class="disclaimer" role="note"><strong>Not a diagnosis.</strong> {DISCLAIMER}</p>'
+
+
+class Page(gr.Blocks):
+    """Blocks whose launch() brings the looks, the limits and the privacy settings; each can be overridden."""
+
+    def launch(self, *args: Any, **options: Any) -> Any:
+        zero_gpu.register()
+        defaults: dict[str, Any] = {
+            "theme": page_theme.ScanTheme(),
+            "css": page_theme.css(),
+            "head": page_theme.head(),
+            "run_history": False,  # medical images: nothing is kept in the visitor's browser
+            "footer_links": ["api"],
+            "max_file_size": MAX_BYTES,
+            "state_session_capacity": SESSIONS,
+            "enable_monitoring": False,
+            "ssr_mode": False,
+            "pwa": False,
+            "server_name": "0.0.0.0" if os.environ.get("SPACE_ID") else None,
+            "auth": credentials(os.environ.get("BRAIN_MRI_AUTH")),
+        }
+        return super().launch(*args, **(defaults | options))
+
+
+def build_interface(model: Predictor | str | Path | None = None, *, compare: Sequence[str | Path] = ()) -> Page:
+    """The whole page.
+
+    model: a Predictor, a folder, or "user/name[@revision]"; default: BRAIN_MRI_MODEL or the bundled one.
+    compare: further models that visitors may put beside it. Raises ArtifactError or hub.HubError with one sentence.
+    """
+    chosen = model or os.environ.get("BRAIN_MRI_MODEL") or BUNDLED
+    predictor = chosen if isinstance(chosen, Predictor) else Predictor.load(chosen, fallback=True)
+    models = Models(predictor, compare or os.environ.get("BRAIN_MRI_COMPARE", "").replace(",", " ").split())
+    folder = temporary_folder()
+    examples = load_examples(predictor.artifact.folder / "examples", Path(folder.name))
+
+    with Page(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
+        page.example_folder = folder  # lives as long as the page
+        gr.HTML(MASTHEAD, apply_default_css=False)
+        gr.HTML(NOTE, elem_id="disclaimer", apply_default_css=False)
+        if predictor.notice:
+            gr.Markdown(f"**{predictor.notice}**", elem_id="notice")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Analyze", id="analyze"):
+                analyze_tab(predictor, examples)
+            with gr.Tab("Volume", id="volume"):
+                volume_tab(predictor, examples)
+            with gr.Tab("Batch", id="batch"):
+                batch_tab(predictor, examples)
+            with gr.Tab("Model", id="model"):
+                model_tab(models, examples)
+        endpoints(models)
+    page.queue(max_size=WAITING, default_concurrency_limit=max(2, cores()))
+    return page
+
+
+def credentials(text: str | None) -> list[tuple[str, str]] | None:
+    """ "ada:secret" or "ada:secret,bob:other" -> what Gradio wants. Raises ValueError with a sentence."""
+    if not text:
+        return None
+    pairs = [tuple(part.split(":", 1)) for part in text.split(",")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ValueError("--auth wants user:password, or several of them separated by commas.")
+    return [(user, password) for user, password in pairs]
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", metavar="DIR|USER/NAME[@REV]", help="default: $BRAIN_MRI_MODEL or the bundled weights")
+    p.add_argument("--compare", nargs="*", default=[], metavar="MODEL", help="more models to put beside it")
+    p.add_argument("--share", action="store_true", help="a public link for a week, through gradio.live")
+    p.add_argument("--port", type=int, help="default: the first free one from 7860")
+    p.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for these; default: $BRAIN_MRI_AUTH")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    try:
+        auth = credentials(args.auth or os.environ.get("BRAIN_MRI_AUTH"))
+        page = build_interface(args.model, compare=args.compare)
+    except (ArtifactError, OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    page.launch(share=args.share, server_port=args.port, auth=auth)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""The artifact: one folder that `train.py` writes, the Hub stores and the app reads.
+
+    config.json               everything needed to serve, and where it came from
+    classifier.onnx           image -> logits, heatmaps, features
+    segmenter.onnx            image -> mask
+    classifier.weights.h5     to fine-tune or resume in Keras; the app never opens it
+    segmenter.weights.h5
+    metrics.json  figures/  README.md
+
+Only JSON and ONNX are ever loaded for serving. A folder is written beside its final name and then renamed, so that
+a reader finds the old artifact or the new one and never half of either.
+
+config.json
+    format_version   int, see FORMAT_VERSION
+    name, created    str; ISO date
+    classes          list[str], the order of the logits
+    preprocessing    {"name": "head-square-v1", "image_size": int}
+    classifier       {"architecture": str, "arguments": {...}, "parameters": int}
+    segmenter        the same, and "trained_on": "masks" | "weak masks" | "bundled"
+    temperature      float > 0; probabilities = softmax(logits / temperature)
+    thresholds       {"mask": float, "min_fraction": float, "abstain": float, "tumor": float}
+    guard            what guard.py fitted: statistics of training slices and a threshold (see guard.fit_guard)
+    training         seed, epochs, command, seconds, hardware, history
+    data             counts, groups, split, fingerprint
+    versions         {"python", "keras", "tensorflow", ...}
+    metrics          the summary that is also in metrics.json
+    files            {file name: {"sha256": str, "bytes": int}}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT_VERSION = 1
+CONFIG = "config.json"
+SERVING_FILES = (CONFIG, "classifier.onnx", "segmenter.onnx")
+_NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")  # a list of numbers over several lines; no JSON text holds a line break
+REQUIRED_KEYS = ("classes", "preprocessing", "classifier", "segmenter", "temperature", "thresholds", "files")
+
+
+class ArtifactError(ValueError):
+    """A folder that is no usable artifact; the message is one sentence for a person."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A checked artifact folder."""
+
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.config["classes"])
+
+    @property
+    def image_size(self) -> int:
+        return int(self.config["preprocessing"]["image_size"])
+
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json, or the summary in config.json when only the serving files were fetched."""
+        path = self.folder / "metrics.json"
+        return read_json(path) if path.is_file() else dict(self.config.get("metrics", {}))
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises ArtifactError when the file is missing or is no JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path.parent} holds no {path.name}, so it is not a model of this project.") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} could not be read as JSON ({error}).") from None
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path} is JSON but not an object, so it is not a model of this project.")
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Atomic: the file holds the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = _NUMBERS.sub(lambda match: "[" + " ".join(match[1].split()) + "]", text)
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def check_config(config: dict[str, Any], where: str) -> None:
+    """Raises ArtifactError when this program cannot serve such a config."""
+    version = config.get("format_version")
+    if not isinstance(version, int):
+        raise ArtifactError(f"{where} has a config.json of another program (no format_version).")
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{where} has artifact format {version}; this program reads format {FORMAT_VERSION}. "
+            "Update the program or train the model again."
+        )
+    missing = [key for key in REQUIRED_KEYS if key not in config]
+    if missing:
+        raise ArtifactError(f"{where}: config.json lacks {', '.join(missing)}.")
+    unusable = [key for key, usable in _usable(config).items() if not usable]
+    if unusable:
+        raise ArtifactError(f"{where}: config.json has no usable value for {', '.join(unusable)}.")
+
+
+def _usable(config: dict[str, Any]) -> dict[str, bool]:
+    """Whether the entries that serving relies on have the right types; the file may come from anyone's Hub repo."""
+
+    def number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+    classes, preprocessing, files = config["classes"], config["preprocessing"], config["files"]
+    names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    size = preprocessing.get("image_size") if isinstance(preprocessing, dict) else None
+    return {
+        "classes": names and len(set(classes)) == len(classes) >= 2,
+        "preprocessing": isinstance(size, int) and 16 <= size <= 1024,
+        "classifier": isinstance(config["classifier"], dict),
+        "segmenter": isinstance(config["segmenter"], dict),
+        "temperature": number(config["temperature"]) and config["temperature"] > 0,
+        "thresholds": isinstance(config["thresholds"], dict) and all(map(number, config["thresholds"].values())),
+        "files": isinstance(files, dict)
+        and all(isinstance(stated, dict) and {"sha256", "bytes"} <= set(stated) for stated in files.values()),
+        "guard": isinstance(config.get("guard"), dict | None),
+    }
+
+
+def serving_files(config: dict[str, Any]) -> tuple[str, ...]:
+    """The files that the app needs; K-means, which needs no training, has no segmenter.onnx."""
+    trained = config["segmenter"].get("architecture") != "kmeans"
+    return SERVING_FILES if trained else SERVING_FILES[:2]
+
+
+def load_artifact(folder: str | Path, *, verify: bool = True) -> Artifact:
+    """Check a folder and return it.
+
+    Raises ArtifactError when the folder is missing, of another format, incomplete, or when a serving file does not
+    have the sha256 that config.json states (a truncated download, a file edited by hand).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ArtifactError(f"There is no model folder {folder}.")
+    config = read_json(folder / CONFIG)
+    check_config(config, str(folder))
+    for name in serving_files(config)[1:]:
+        path, stated = folder / name, config["files"].get(name)
+        if stated is None or not path.is_file():
+            raise ArtifactError(f"{folder} lacks {name}; the download or the training run did not finish.")
+        if verify and (path.stat().st_size != stated["bytes"] or sha256(path) != stated["sha256"]):
+            raise ArtifactError(f"{path} is damaged (its sha256 differs from config.json); fetch or train it again.")
+    return Artifact(folder, config)
+
+
+@contextlib.contextmanager
+def new_artifact(folder: str | Path, config: dict[str, Any]) -> Iterator[Path]:
+    """Write an artifact as a whole or not at all.
+
+    Yields an empty folder beside `folder`; fill it with the files. On a clean exit config.json is added with the
+    sha256 of every file and the folder takes the final name in one rename (an older artifact there is replaced;
+    other files in it, such as checkpoints, are kept). On an exception everything written is removed.
+    `config` may be filled up to the end of the block.
+    """
+    folder = Path(folder).absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield staging
+        config["format_version"] = FORMAT_VERSION
+        config["files"] = {
+            path.relative_to(staging).as_posix(): {"sha256": sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(staging.rglob("*"))
+            if path.is_file() and path.name != CONFIG
+        }
+        check_config(config, str(folder))
+        write_json(staging / CONFIG, config)
+        staging.chmod(0o755)
+        old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+        replaced = folder.exists()
+        if replaced:
+            os.replace(folder, old)
+        os.replace(staging, folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    if replaced:
+        ours = {CONFIG, "metrics.json", "figures", *_listed(old)}
+        for path in old.iterdir():  # keep what is not ours: checkpoints, logs, a user's notes
+            if path.name not in ours and not (folder / path.name).exists():
+                shutil.move(str(path), folder / path.name)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _listed(folder: Path) -> set[str]:
+    """Top-level names that the config.json of an artifact claims as its own."""
+    try:
+        return {name.split("/")[0] for name in read_json(folder / CONFIG).get("files", {})}
+    except ArtifactError:
+        return set()

@@ -1,0 +1,231 @@
+"""Run an artifact on rows of a dataset and score everything that can be scored.
+
+    evaluation = evaluate("runs/mine", dataset)     # the rows whose split is "test"
+    evaluation.metrics      -> metrics.json
+    evaluation.cases        -> pictures for figures.py and report.py
+
+The command line is evaluate.py.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import segmentation
+from artifact import Artifact, load_artifact
+from inference import Outputs, run_model
+from metrics import (
+    calibration_metrics,
+    classification_metrics,
+    explanation_metrics,
+    probabilities_of,
+    segmentation_metrics,
+)
+from sanity import sanity_check
+from scan import head_mask
+from selection import classification_rows, heat_in_head, mask_rows, official_rows, pick_cases, split_baselines
+
+METRICS_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test slice to show."""
+
+    kind: str  # "best", "median", "worst" by Dice, or "explanation"
+    name: str
+    image: np.ndarray  # uint8 (S, S)
+    truth: np.ndarray  # bool (S, S)
+    predicted: np.ndarray  # bool (S, S)
+    heatmap: np.ndarray  # float32 (S, S) 0..1, Grad-CAM of the predicted class inside the head
+    label: str
+    answer: str
+    confidence: float
+    dice: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    metrics: dict[str, Any]
+    cases: list[Case]
+
+
+def evaluate(
+    model: Any,
+    dataset: Any,
+    rows: np.ndarray | None = None,
+    *,
+    split: str = "test",
+    baseline: bool = True,
+    sanity: bool = True,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Evaluation:
+    """Measure a model on rows of a data.Dataset (default: those whose split is `split`; "all" for every row).
+
+    model: an Artifact, a Predictor or an artifact folder. baseline: also score the baselines, which see the rows whose
+    split is "train". sanity: also compare heatmaps with those of a model with random weights.
+    Raises ArtifactError for an unusable model, ValueError when no row is left.
+    """
+    artifact: Artifact = getattr(model, "artifact", model)
+    if not isinstance(artifact, Artifact):
+        artifact = load_artifact(artifact)
+    table = dataset.table
+    if rows is None:
+        rows = np.arange(len(table)) if split == "all" else np.flatnonzero(table["split"] == split)
+    rows = np.asarray(rows, dtype=int)
+    if len(rows) == 0:
+        raise ValueError(f"No image belongs to the split {split!r}, so there is nothing to evaluate.")
+    result = evaluate_arrays(
+        run_model(artifact.folder, dataset.images[rows]),
+        dataset,
+        rows,
+        config=artifact.config,
+        baseline=baseline,
+        seed=seed,
+        resamples=resamples,
+    )
+    result.metrics["split"] = split
+    result.metrics["official_split"] = result.metrics["sanity"] = None
+    if baseline:
+        result.metrics["official_split"] = _official(dataset, artifact.classes, seed, resamples)
+    if sanity:
+        result.metrics["sanity"] = _sanity(artifact, dataset, rows, seed)
+    return result
+
+
+def _official(dataset: Any, classes: Sequence[str], seed: int, resamples: int) -> dict[str, Any] | None:
+    """Baselines on the folders' own Training/Testing split; None without one. "model" is for evaluate.py --official."""
+    train, test = official_rows(dataset.table)
+    found = split_baselines(dataset, test, train=train, classes=classes, seed=seed, resamples=resamples)
+    return None if found is None else {"baselines": found, "model": None}
+
+
+def _sanity(artifact: Artifact, dataset: Any, rows: np.ndarray, seed: int, limit: int = 64) -> dict[str, Any]:
+    """The randomised-weights check on up to `limit` slices, outlined ones where there are any."""
+    table = dataset.table.iloc[rows]
+    chosen = mask_rows(table)
+    outlined = chosen[dataset.masks[rows[chosen]].any(axis=(1, 2))] if len(chosen) else chosen
+    pool = rows[outlined] if len(outlined) else rows
+    pick = np.sort(np.random.default_rng(seed).permutation(pool)[:limit])
+    masks = dataset.masks[pick] > 127 if len(outlined) else None
+    return sanity_check(artifact.folder, dataset.images[pick], masks, seed=seed)
+
+
+def _counts(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "count": len(table),
+        "groups": int(table["group"].nunique()),
+        "by_class": {name: int((table["class"] == name).sum()) for name in classes},
+        "by_source": {str(k): int(v) for k, v in table["source"].value_counts().items()},
+        "with_mask": int(table["has_mask"].sum()),
+    }
+
+
+def evaluate_arrays(
+    outputs: Outputs,
+    dataset: Any,
+    rows: np.ndarray,
+    *,
+    config: dict[str, Any],
+    baseline: bool = True,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Evaluation:
+    """As `evaluate`, from model outputs (in the order of rows) that the caller has already.
+
+    config needs classes and temperature; thresholds, name, classifier and segmenter are used when there.
+    What cannot be measured (no masks, one class only, no training rows) is None in the metrics, and "notes" says why.
+    """
+    classes = list(config["classes"])
+    table: pd.DataFrame = dataset.table.iloc[rows]
+    thresholds = {"mask": 0.5, "min_fraction": 0.0, "abstain": 0.0, "tumor": 0.5, **config.get("thresholds", {})}
+    notes: list[str] = []
+    probabilities = probabilities_of(outputs.logits, config["temperature"])
+    predicted = probabilities.argmax(axis=1)
+    common: dict[str, Any] = {"seed": seed, "resamples": resamples}
+    metrics: dict[str, Any] = {
+        "format": METRICS_FORMAT,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "model": {key: config.get(key) for key in ("name", "classifier", "segmenter")},
+        "split": "",
+        "images": _counts(table, classes),
+        "resamples": resamples,
+        "notes": notes,
+    }
+
+    # --- classification, on the class folders where there are any: the mask pairs repeat their slices
+    chosen = classification_rows(table, classes)
+    labels = np.array([classes.index(c) if c in classes else -1 for c in table["class"]])
+    groups = table["group"].to_numpy(dtype=object)
+    metrics["classification"] = metrics["calibration_before"] = metrics["baselines"] = None
+    if len(chosen) == 0:
+        notes.append("No labelled image of the model's classes, so classification was not measured.")
+    else:
+        metrics["classification"] = classification_metrics(
+            probabilities[chosen],
+            labels[chosen],
+            groups[chosen],
+            classes,
+            tumor_threshold=thresholds["tumor"],
+            abstain_threshold=thresholds["abstain"],
+            **common,
+        )
+        before = calibration_metrics(probabilities_of(outputs.logits[chosen]), labels[chosen])
+        metrics["calibration_before"] = {**before, "temperature": float(config["temperature"])}
+        if baseline:
+            metrics["baselines"] = split_baselines(
+                dataset, rows[chosen], classes=classes, predicted=predicted[chosen], **common
+            )
+            if metrics["baselines"] is None:
+                notes.append("All images are of one group, so there are no baselines to compare with.")
+
+    # --- masks and heatmaps
+    chosen = mask_rows(table)
+    metrics["segmentation"] = metrics["kmeans"] = metrics["explanation"] = None
+    cases: list[Case] = []
+    if len(chosen) == 0:
+        notes.append("No image has an outlined lesion (--masks), so masks and heatmaps were not measured.")
+        return Evaluation(metrics, cases)
+    images, truth = dataset.images[rows[chosen]], dataset.masks[rows[chosen]] > 127
+    masks = [
+        segmentation.postprocess(outputs.mask_probability[i], thresholds["mask"], thresholds["min_fraction"])
+        for i in chosen
+    ]
+    names, own = list(table["class"].iloc[chosen]), groups[chosen]
+    metrics["segmentation"] = segmentation_metrics(masks, truth, names, own, **common)
+    metrics["segmentation"]["pixels"] = int(truth.shape[1])
+    simple = segmentation_metrics([segmentation.kmeans_mask(i) for i in images], truth, names, own, **common)
+    metrics["kmeans"] = {key: value for key, value in simple.items() if key != "per_image"}
+    if not truth.any():
+        notes.append("No image has an outlined lesion (--masks); of the masks only false alarms could be measured.")
+        return Evaluation(metrics, cases)
+    heads = [head_mask(image) for image in images]
+    heat = [heat_in_head(outputs.heatmaps[i, :, :, predicted[i]], head) for i, head in zip(chosen, heads, strict=True)]
+    metrics["explanation"] = explanation_metrics(heat, truth, names, own, heads=heads, **common)
+    lesions = np.flatnonzero(truth.any(axis=(1, 2)))
+    dices = metrics["segmentation"]["per_image"]["dice"]
+    for kind, position in pick_cases(np.asarray(dices), own[lesions]):
+        i = lesions[position]
+        cases.append(
+            Case(
+                kind=kind,
+                name=Path(str(table["path"].iloc[chosen[i]])).name,
+                image=images[i],
+                truth=truth[i],
+                predicted=masks[i],
+                heatmap=heat[i],
+                label=names[i],
+                answer=classes[predicted[chosen[i]]],
+                confidence=float(probabilities[chosen[i]].max()),
+                dice=float(dices[position]),
+            )
+        )
+    return Evaluation(metrics, cases)

@@ -1,0 +1,104 @@
+"""Keras models -> the two ONNX files of the artifact, checked against Keras before anything is kept.
+
+classifier.onnx   image float32 (N, S, S, 1) 0..255 -> logits (N, C), heatmaps (N, h, w, C), features (N, F)
+segmenter.onnx    image                             -> mask (N, S, S, 1), tumor probability 0..1
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from gradcam import with_heatmaps
+
+OPSET = 17
+TOLERANCE = 1e-4
+
+
+class ExportError(RuntimeError):
+    """The exported graph does not answer as the Keras model does."""
+
+
+def in_float32(build, model: keras.Model) -> keras.Model:
+    """The same network under the float32 policy: what was trained in mixed precision is served in full precision."""
+    policy = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("float32")
+    try:
+        twin = build()
+        twin.set_weights(model.get_weights())
+    finally:
+        keras.mixed_precision.set_dtype_policy(policy)
+    return twin
+
+
+def export_classifier(model: keras.Model, path: Path) -> float:
+    """model: a float32 classifier of model_def.py. Returns the largest difference to Keras. Raises ExportError."""
+    return _export(with_heatmaps(model), ("logits", "heatmaps", "features"), path)
+
+
+def export_segmenter(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:
+    """model: any float32 model with a "mask" output (logits). mirrored: average with the left-right mirrored slice."""
+    image = keras.Input(model.input.shape[1:], name="image")
+    mask = keras.ops.sigmoid(model(image)["mask"])
+    if mirrored:
+        flipped = model(image[:, :, ::-1])["mask"]
+        mask = (mask + keras.ops.sigmoid(flipped)[:, :, ::-1]) / 2
+    return _export(keras.Model(image, {"mask": mask}), ("mask",), path)
+
+
+def _export(model: keras.Model, names: tuple[str, ...], path: Path) -> float:
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    shape = (None, *model.input.shape[1:])
+
+    def forward(image):
+        outputs = model(image, training=False)
+        return [tf.identity(outputs[name], name=name) for name in names]
+
+    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
+    function = tf.function(forward, input_signature=signature)
+    graph, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    for old, new in zip([output.name for output in graph.graph.output], names, strict=True):
+        _rename(graph.graph, old, new)
+    # tf2onnx leaves constants that a layer keeps as eager tensors (EfficientNet's normalisation) as inputs
+    captured = [value for value, _ in function.get_concrete_function().graph.captures if value.dtype != tf.resource]
+    image, *loose = list(graph.graph.input)
+    for value, constant in zip(loose, captured, strict=True):
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(constant.numpy(), value.name))
+        graph.graph.input.remove(value)
+    _rename(graph.graph, image.name, "image")
+    onnx.checker.check_model(graph)
+    onnx.save(graph, str(path))
+    return _check(model, names, path)
+
+
+def _rename(graph, old: str, new: str) -> None:
+    for value in (*graph.input, *graph.output):
+        if value.name == old:
+            value.name = new
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
+def _check(model: keras.Model, names: tuple[str, ...], path: Path) -> float:
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    images = np.random.default_rng(0).integers(0, 256, (2, *model.input.shape[1:])).astype(np.float32)
+    images[1, :, : images.shape[2] // 2] = 0
+    wanted = model(images, training=False)
+    worst = 0.0
+    for name, value in zip(names, session.run(list(names), {"image": images}), strict=True):
+        reference = np.asarray(wanted[name])
+        scale = max(1e-2, float(np.abs(reference).max()))
+        worst = max(worst, float(np.abs(value - reference).max()) / scale)
+    if not worst <= TOLERANCE:
+        raise ExportError(f"{path.name} differs from the Keras model by {worst:.1e}, more than {TOLERANCE:.0e}.")
+    return worst

@@ -1,0 +1,146 @@
+"""Figures of masks and heatmaps: how well lesions are outlined, where the classifier looks, and cases to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation import Case
+from plot_style import (
+    BASELINE,
+    INK,
+    MODEL,
+    PREDICTION,
+    TRUTH,
+    WARN,
+    class_color,
+    error_limits,
+    new_figure,
+    save,
+    styled,
+)
+from segmentation import heat_overlay
+from tables import class_title
+
+Metrics = Mapping[str, Any]
+
+
+@styled
+def dice(metrics: Metrics, path: Path) -> Path | None:
+    """Distribution of Dice, and Dice against the size of the lesion."""
+    found = metrics.get("segmentation")
+    if not found or not found["count"]:
+        return None
+    values = np.array(found["per_image"]["dice"])
+    sizes = 100 * np.array(found["per_image"]["fraction"])
+    figure, axes = new_figure(8.6, 3.5, 1, 2)
+    middle, mean = (found["dice"][key]["value"] for key in ("median", "mean"))
+    ax = axes[0]
+    ax.hist(values, bins=np.linspace(0, 1, 21), color=MODEL, edgecolor="white", linewidth=0.6)
+    top = 1 / 1.35  # the lines end below the legend
+    ax.axvline(middle, 0, top, color=WARN, label=f"median {middle:.2f}")
+    ax.axvline(mean, 0, top, color=WARN, linestyle=":", label=f"mean {mean:.2f}")
+    simple = metrics.get("kmeans")
+    if simple and simple["count"]:
+        other = simple["dice"]["mean"]["value"]
+        ax.axvline(other, 0, top, color=BASELINE, linestyle="--", label=f"K-means, mean {other:.2f}")
+    ax.set_ylim(0, 1.35 * ax.get_ylim()[1])  # room for the legend
+    ax.set_xlabel("Dice")
+    ax.set_ylabel("test slices")
+    ax.set_title(f"Overlap with the truth (n = {found['count']})")
+    ax.legend(loc="upper left", ncols=2)
+    ax = axes[1]
+    ax.plot(sizes, values, "o", color=MODEL, markersize=3, alpha=0.45, markeredgewidth=0)
+    for row in found["by_size"]:
+        low, high = 100 * row["fraction"]["from"], 100 * row["fraction"]["to"]
+        mean = row["dice"]["mean"]["value"]
+        ax.plot([low, high], [mean] * 2, color=WARN, linewidth=2.5)
+        ax.annotate(f"{mean:.2f}", (np.sqrt(low * high), mean), xytext=(0, 5),
+                    textcoords="offset points", ha="center", color=WARN, fontweight="bold")  # fmt: skip
+    ax.set_xscale("log")
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if sizes.min() * 0.8 <= t <= sizes.max() * 1.2]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel("size of the lesion, % of the picture")
+    ax.set_ylabel("Dice")
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_title("Dice by size (bars: mean of each third)")
+    return save(figure, path)
+
+
+@styled
+def explanation(metrics: Metrics, path: Path) -> Path | None:
+    """Pointing game and heat inside the lesion by class, beside chance and random weights."""
+    found = metrics.get("explanation")
+    if not found or not found["count"]:
+        return None
+    parts = [("All", BASELINE, found)]
+    parts += [(class_title(n), class_color(n, i), row) for i, (n, row) in enumerate(found["by_class"].items())]
+    random = ((metrics.get("sanity") or {}).get("stages") or [{}])[-1].get("energy_inside")
+    figure, axes = new_figure(8.6, 3.2, 1, 2, sharey=True)
+    panels = (
+        ("pointing_game", "Hottest pixel in the lesion"),
+        ("energy_inside", "Share of the heat in the lesion"),
+    )
+    for ax, (key, title) in zip(axes, panels, strict=True):
+        x = np.arange(len(parts))
+        rows = [row[key] for _, _, row in parts]
+        ax.bar(x, [row["value"] for row in rows], 0.62, color=[color for _, color, _ in parts])
+        ax.errorbar(x, [row["value"] for row in rows], yerr=error_limits(rows), fmt="none", ecolor="#555555", capsize=3)
+        for i, (_, _, row) in enumerate(parts):
+            ax.plot([i - 0.36, i + 0.36], [row["chance"]] * 2, color=INK, linewidth=2,
+                    label="by chance (evenly over the head)" if i == 0 else None)  # fmt: skip
+        if key == "energy_inside" and random is not None:
+            ax.axhline(random, color=INK, linestyle=":", label="random weights")
+        ax.set_xticks(x, [name.replace(" tumor", "\ntumor") for name, _, _ in parts])
+        ax.grid(axis="x", visible=False)
+        ax.set_ylim(0, 1.05)
+        ax.set_title(title)
+    handles, names = axes[1].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2)
+    return save(figure, path)
+
+
+@styled
+def cases(found: Sequence[Case], path: Path) -> Path | None:
+    """Best, median and worst slices by Dice: outlines on the scan, and the heatmap beside it."""
+    kinds = [kind for kind in ("best", "median", "worst") if any(case.kind == kind for case in found)]
+    if not kinds:
+        return None
+    across = max(sum(case.kind == kind for case in found) for kind in kinds)
+    figure, axes = new_figure(3.4 * across, 1.98 * len(kinds) + 0.45, len(kinds), 2 * across, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for i, kind in enumerate(kinds):
+        for j, case in enumerate(case for case in found if case.kind == kind):
+            scan, heat = axes[i, 2 * j], axes[i, 2 * j + 1]
+            scan.imshow(case.image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+            outline(scan, case.truth, TRUTH, 1.6)
+            outline(scan, case.predicted, PREDICTION, 1.3)
+            heat.imshow(heat_overlay(case.image, case.heatmap), interpolation="bilinear")
+            outline(heat, case.truth, TRUTH, 1.0)
+            right = case.label == case.answer
+            drawn = "" if case.predicted.any() else "\nnothing outlined"
+            scan.set_title(f"{kind}: Dice {case.dice:.2f}{drawn}", fontsize=9)
+            answer = f"{class_title(case.answer)} {100 * case.confidence:.0f} %"
+            answer += "" if right else f"\n(is {class_title(case.label)})"
+            heat.set_title(answer, fontsize=9, fontweight="normal", color=INK if right else WARN)
+    handles = [
+        axes[0, 0].plot([], [], color=TRUTH, label="outlined by hand (truth)")[0],
+        axes[0, 0].plot([], [], color=PREDICTION, label="outlined by the model")[0],
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return save(figure, path)
+
+
+def outline(ax: Any, mask: np.ndarray, color: str, width: float) -> None:
+    """Draw the border of a bool mask (H, W) on an image axis."""
+    if mask.any() and not mask.all():
+        padded = np.pad(mask.astype(float), 1)
+        y, x = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
+        ax.contour(x, y, padded, levels=[0.5], colors=[color], linewidths=width)
+        ax.set_xlim(-0.5, mask.shape[1] - 0.5)
+        ax.set_ylim(mask.shape[0] - 0.5, -0.5)

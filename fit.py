@@ -1,0 +1,207 @@
+"""One training loop for every model: AdamW, warm-up and cosine schedule, best checkpoint, early stopping, resume.
+
+What is shipped is the best validation epoch, never simply the last one. A checkpoint is written beside its final name
+and renamed, and the small state file that names it is replaced last, so that a run killed at any moment, also on a
+mounted Drive, resumes from a whole epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from artifact import write_json
+from model_def import MASK_LOSSES, cross_entropy
+
+
+@dataclass
+class FitOptions:
+    """How to fit; the defaults are what the bundled weights were trained with."""
+
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    mask_loss: str = "bce_dice"
+    mask_weight: float = 1.0
+    patience: int = 10
+    strength: float = 1.0  # of the augmentation
+    seed: int = 0
+    verbose: int | str = "auto"
+
+
+@dataclass
+class FitState:
+    """What a resumed run must know besides the weights."""
+
+    epoch: int = 0  # finished epochs
+    best: float = math.inf
+    best_epoch: int = -1
+    waited: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+
+def choose_precision(name: str = "auto") -> str:
+    """Set Keras' dtype policy and return it: half precision where the hardware has it, else float32."""
+    if name == "auto":
+        if tf.config.list_physical_devices("GPU"):
+            name = "mixed_float16"
+        else:
+            cpu = Path("/proc/cpuinfo")
+            name = "mixed_bfloat16" if cpu.is_file() and "avx512_bf16" in cpu.read_text() else "float32"
+    keras.mixed_precision.set_dtype_policy(name)
+    return name
+
+
+class TumorDice(keras.metrics.Mean):
+    """Mean Dice of the mask cut at probability 0.5, over the slices that show a tumor."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        truth = tf.cast(tf.cast(y_true, tf.float32) > 0.5, tf.float32)
+        found = tf.cast(y_pred > 0, tf.float32)
+        size = tf.reduce_sum(truth, axis=(1, 2, 3))
+        overlap = tf.reduce_sum(truth * found, axis=(1, 2, 3))
+        dice = 2 * overlap / tf.maximum(size + tf.reduce_sum(found, axis=(1, 2, 3)), 1.0)
+        weight = tf.cast(size > 0, tf.float32)
+        if sample_weight is not None:
+            weight *= tf.cast(sample_weight, tf.float32)
+        return super().update_state(dice, sample_weight=weight)
+
+
+def compile_model(model: keras.Model, steps_per_epoch: int, options: FitOptions) -> None:
+    """Attach optimiser, losses and metrics for whichever of "logits" and "mask" the model has."""
+    total = max(2, steps_per_epoch * max(1, options.epochs))
+    warmup = max(1, min(steps_per_epoch, total // 10))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        options.learning_rate / 20, total - warmup, alpha=0.01, warmup_target=options.learning_rate, warmup_steps=warmup
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule,
+        weight_decay=options.weight_decay,
+        clipnorm=1.0,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    losses = {"logits": cross_entropy(options.label_smoothing), "mask": MASK_LOSSES[options.mask_loss]()}
+    metrics = {
+        "logits": keras.metrics.CategoricalAccuracy(name="accuracy"),
+        "mask": TumorDice(name="dice"),
+    }
+    names = list(model.output)
+    model.compile(
+        optimizer,
+        loss={name: losses[name] for name in names},
+        loss_weights={name: {"logits": 1.0, "mask": options.mask_weight}[name] for name in names},
+        weighted_metrics={name: [metrics[name]] for name in names},
+        jit_compile=False,
+    )
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Best weights, resume point (weights and optimiser), early stopping and history after every epoch."""
+
+    def __init__(self, folder: Path, state: FitState, patience: int):
+        super().__init__()
+        self.folder, self.state, self.patience = folder, state, patience
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.started = time.monotonic() - self.state.seconds
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        state, logs = self.state, logs or {}
+        for name, value in logs.items():
+            state.history.setdefault(name, []).append(round(float(value), 5))
+        state.epoch, state.seconds = epoch + 1, time.monotonic() - self.started
+        score = float(logs.get("val_loss", logs.get("loss", math.nan)))
+        if score < state.best:
+            state.best, state.best_epoch, state.waited = score, epoch, 0
+            self.save(self.folder / "best.weights.h5")
+        else:
+            state.waited += 1
+            self.model.stop_training = self.patience > 0 and state.waited >= self.patience
+        current = self.folder / f"epoch-{state.epoch:04d}.weights.h5"
+        self.save(current)
+        write_state(self.folder, state)
+        for old in self.folder.glob("epoch-*.weights.h5"):
+            if old != current:
+                old.unlink(missing_ok=True)
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_name(f"tmp-{path.name}")
+        self.model.save_weights(temporary, overwrite=True)
+        os.replace(temporary, path)
+
+
+def write_state(folder: Path, state: FitState) -> None:
+    write_json(folder / "state.json", {**vars(state), "best": state.best if math.isfinite(state.best) else None})
+
+
+def read_state(folder: Path) -> FitState | None:
+    """The state of an earlier run in `folder`, None when there is none."""
+    try:
+        stored = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if stored.get("best") is None:
+        stored["best"] = math.inf
+    return FitState(**stored)
+
+
+def fit(
+    model: keras.Model,
+    training: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    options: FitOptions,
+    folder: Path,
+    *,
+    resume: bool = False,
+) -> FitState:
+    """Fit, leave the best weights in the model, and return what happened.
+
+    folder: for checkpoints; created. resume: continue an interrupted run found there (a finished one is only loaded).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = int(training.cardinality())
+    compile_model(model, steps, options)
+    model.optimizer.build(model.trainable_variables)
+    state = (read_state(folder) if resume else None) or FitState()
+    if state.epoch and not state.finished:
+        model.load_weights(folder / f"epoch-{state.epoch:04d}.weights.h5")
+        print(f"Resuming after epoch {state.epoch} of {options.epochs}.")
+    if not state.finished and state.epoch < options.epochs:
+        # BatchNormalization, dropout and shuffling differ per epoch by design; a resumed run draws on from here
+        keras.utils.set_random_seed(options.seed + state.epoch)
+        model.fit(
+            training,
+            validation_data=validation,
+            epochs=options.epochs,
+            initial_epoch=state.epoch,
+            callbacks=[keras.callbacks.TerminateOnNaN(), Checkpoint(folder, state, options.patience)],
+            verbose=options.verbose,
+        )
+    state.finished = True
+    write_state(folder, state)
+    if state.best_epoch >= 0:
+        model.load_weights(folder / "best.weights.h5")
+    return state
+
+
+def run_in_batches(model: keras.Model, images: np.ndarray, batch_size: int = 64) -> dict[str, np.ndarray]:
+    """Outputs of the model for uint8 (N, S, S), as float32 arrays."""
+    function = tf.function(lambda x: model(x, training=False))
+    parts = [
+        function(tf.cast(images[first : first + batch_size, ..., None], tf.float32))
+        for first in range(0, len(images), batch_size)
+    ]
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}

@@ -1,0 +1,48 @@
+"""Both ONNX models of an artifact on many preprocessed images at once: raw outputs, for calibration and evaluation.
+
+Single scans go through predictor.py; this is the same arithmetic without the restoring to the scan's own size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from segmentation import kmeans_mask
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What both models return for N images of side S."""
+
+    logits: np.ndarray  # float32 (N, C)
+    heatmaps: np.ndarray  # float32 (N, h, w, C) >= 0, raw Grad-CAM per class
+    features: np.ndarray  # float32 (N, F)
+    mask_probability: np.ndarray  # float32 (N, S, S) 0..1
+
+
+def run_model(folder: str | Path, images: np.ndarray, *, batch: int = 32) -> Outputs:
+    """Both ONNX models of a folder on preprocessed images uint8 (N, S, S), as the app runs them.
+
+    A folder without segmenter.onnx outlines with K-means (train.py --segmenter kmeans): probability 0 or 1.
+    """
+    folder = Path(folder)
+    classifier = ort.InferenceSession(str(folder / "classifier.onnx"), providers=["CPUExecutionProvider"])
+    outliner = folder / "segmenter.onnx"
+    segmenter = ort.InferenceSession(str(outliner), providers=["CPUExecutionProvider"]) if outliner.is_file() else None
+    parts: list[list[np.ndarray]] = []
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        image = part[..., None].astype(np.float32)
+        found = classifier.run(["logits", "heatmaps", "features"], {"image": image})
+        if segmenter is None:
+            mask = np.stack([kmeans_mask(picture) for picture in part]).astype(np.float32)
+        else:
+            mask = segmenter.run(["mask"], {"image": image})[0][..., 0]
+        parts.append([*found, mask])
+    if not parts:
+        raise ValueError("There are no images to evaluate.")
+    return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -1,0 +1,350 @@
+"""Every architecture and loss of the project, by name. Pure Keras 3: runs on the TensorFlow, JAX and torch backends.
+
+    model = build_classifier("gap_cnn", size=128)        # image -> {"logits"}
+    model = build_classifier("guided", size=160)         # image -> {"logits", "mask"}
+    model = build_segmenter("resunet", size=160)         # image -> {"mask"}
+
+All models take float32 images (N, S, S, 1) with values 0..255 and scale them inside, so that training, evaluation
+and serving cannot disagree. Outputs are logits; softmax and sigmoid live in the losses and in the exported graphs.
+
+Every classifier ends in a `keras.Sequential` named "head" (pooling or flatten, then dense layers) that is fed by a
+layer named "cam", the last convolutional features. That is what gradcam.py relies on. A layer named "features"
+gives the vector (N, F) that the not-a-brain-MRI guard looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+Tensor = Any
+CLASS_COUNT = 4
+
+
+# -- building blocks ------------------------------------------------------------------------------------------------
+def normalise(x: Tensor, name: str | None = None) -> Tensor:
+    """Batch normalisation with a short memory.
+
+    Keras' default momentum 0.99 lags hundreds of steps behind the weights; on a few thousand slices the validation
+    curve then jumps between chance and good.
+    """
+    return layers.BatchNormalization(momentum=0.9, name=name)(x)
+
+
+def conv(x: Tensor, filters: int, kernel: int = 3, stride: int = 1) -> Tensor:
+    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False)(x)
+    return layers.ReLU()(normalise(x))
+
+
+def residual(x: Tensor, filters: int, stride: int = 1) -> Tensor:
+    """Basic residual block (He et al. 2016)."""
+    y = conv(x, filters, stride=stride)
+    y = normalise(layers.Conv2D(filters, 3, padding="same", use_bias=False)(y))
+    if stride != 1 or x.shape[-1] != filters:
+        x = normalise(layers.Conv2D(filters, 1, strides=stride, padding="same", use_bias=False)(x))
+    return layers.ReLU()(layers.Add()([x, y]))
+
+
+def image_input(size: int) -> tuple[Tensor, Tensor]:
+    image = keras.Input((size, size, 1), name="image")
+    return image, layers.Rescaling(1 / 255.0, name="scale")(image)
+
+
+def mask_logits(x: Tensor, size: int) -> Tensor:
+    """(N, s, s, F) -> float32 mask logits (N, size, size, 1); float32 also under mixed precision."""
+    rare = keras.initializers.Constant(-3.0)  # a few percent of the pixels are lesion; start there
+    x = layers.Conv2D(1, 1, bias_initializer=rare, dtype="float32", name="mask_logits")(x)
+    factor = size // x.shape[1]
+    if factor > 1:
+        return layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name="mask")(x)
+    return layers.Activation("linear", dtype="float32", name="mask")(x)
+
+
+def classifier_model(image: Tensor, cam: Tensor, head: list, features: Tensor | None = None, **outputs) -> keras.Model:
+    """Join a body that ends in `cam` with a head. `features` defaults to the pooled cam features."""
+    cam = layers.Activation("linear", name="cam")(cam)
+    if features is None:
+        features = layers.GlobalAveragePooling2D()(cam)
+    features = layers.Activation("linear", dtype="float32", name="features")(features)
+    logits = keras.Sequential([*head, layers.Dense(CLASS_COUNT, dtype="float32")], name="head")(cam)
+    logits = layers.Activation("linear", dtype="float32", name="logits")(logits)
+    model = keras.Model(image, {"logits": logits, **outputs})
+    model.side_features = features  # not a training output; gradcam.with_heatmaps exports it
+    return model
+
+
+# -- classifiers ----------------------------------------------------------------------------------------------------
+def gap_cnn(size: int, filters: Sequence[int] = (32, 64, 128, 256), dropout: float = 0.4) -> keras.Model:
+    """The field's usual Colab CNN: (Conv, ReLU, BatchNorm, MaxPool) x 4, GAP, Dense, Dropout, softmax."""
+    image, x = image_input(size)
+    for index, width in enumerate(filters):
+        x = normalise(layers.Conv2D(width, 3, padding="same", activation="relu")(x))
+        if index < len(filters) - 1:
+            x = layers.MaxPooling2D()(x)
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(128, activation="relu"), layers.Dropout(dropout)]
+    return classifier_model(image, x, head)
+
+
+def flatten_cnn(size: int, filters: Sequence[int] = (32, 64), dropout: float = 0.5) -> keras.Model:
+    """The tutorial CNN: (Conv, MaxPool) x 2, Flatten, Dense, Dropout, softmax."""
+    image, x = image_input(size)
+    for width in filters:
+        x = layers.MaxPooling2D()(layers.Conv2D(width, 3, padding="same", activation="relu")(x))
+    head = [layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dropout(dropout)]
+    return classifier_model(image, x, head)
+
+
+def resnet(size: int, filters: Sequence[int] = (16, 32, 64, 128), dropout: float = 0.3) -> keras.Model:
+    """A plain small ResNet, about 0.3 M to 0.7 M parameters."""
+    image, x = image_input(size)
+    x = conv(x, filters[0], stride=2)
+    for index, width in enumerate(filters):
+        x = residual(x, width, stride=1 if index == 0 else 2)
+    return classifier_model(image, x, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)])
+
+
+def _rgb(x: Tensor) -> Tensor:
+    return layers.Concatenate(name="rgb")([x, x, x])
+
+
+def vgg16(size: int, weights: str | None = "imagenet", unfrozen: int = 3) -> keras.Model:
+    """VGG16 transfer (Simonyan & Zisserman 2015): last conv layers unfrozen, Flatten, Dropout, Dense 128, Dropout.
+
+    `weights="imagenet"` needs the network; see `fetch_pretrained`. With weights=None nothing is frozen, because
+    frozen random filters teach nothing.
+    """
+    image, x = image_input(size)
+    # Caffe-style input: 0..255 minus the ImageNet mean; gray, so one mean for the three channels would do
+    x = layers.Rescaling(255.0, offset=-113.9)(x)
+    backbone = fetch_pretrained(keras.applications.VGG16, (size, size, 3), weights)
+    pretrained = weights is not None and backbone.pretrained
+    convolutions = [layer for layer in backbone.layers if isinstance(layer, layers.Conv2D)]
+    for layer in convolutions[:-unfrozen] if pretrained else []:
+        layer.trainable = False
+    x = backbone(_rgb(x))
+    head = [layers.Flatten(), layers.Dropout(0.3), layers.Dense(128, activation="relu"), layers.Dropout(0.2)]
+    return classifier_model(image, x, head)
+
+
+def efficientnet(size: int, weights: str | None = "imagenet", dropout: float = 0.3) -> keras.Model:
+    """EfficientNetB0 transfer (Tan & Le 2019), GAP, Dropout."""
+    image, x = image_input(size)
+    x = layers.Rescaling(255.0)(x)
+    backbone = fetch_pretrained(keras.applications.EfficientNetB0, (size, size, 3), weights)
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.9
+    x = backbone(_rgb(x))
+    return classifier_model(image, x, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)])
+
+
+def fetch_pretrained(constructor: Callable, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
+    """A keras.applications backbone; random weights, and one printed line, when ImageNet cannot be fetched."""
+    pretrained = weights is not None
+    try:
+        backbone = constructor(include_top=False, weights=weights, input_shape=shape)
+    except Exception as error:
+        reason = str(error)[:120]
+        print(f"ImageNet weights could not be fetched ({reason}); training {constructor.__name__} from scratch.")
+        backbone, pretrained = constructor(include_top=False, weights=None, input_shape=shape), False
+    backbone.pretrained = pretrained
+    return backbone
+
+
+def guided(size: int, width: int = 24, dropout: float = 0.3, gate_gradient: bool = False) -> keras.Model:
+    """The default: a residual U-Net whose mask decides where the classifier may look.
+
+    The mask, taught by masks where there are any, gates the features that the linear head pools
+    (attention gating: Schlemper et al. 2019; teaching attention with masks: Li et al. 2018). So the class is decided
+    by tissue that the net itself calls lesion, the source of the picture is of little use, and Grad-CAM on the gated
+    features points at that tissue. An empty mask leaves only the head's bias: "no tumor".
+
+    gate_gradient: let the class loss move the mask too. Only for training without masks: with masks it drowned their
+    teaching (three epochs without a single outlined lesion, measured).
+    """
+    image, x = image_input(size)
+    levels = encoder(x, width)
+    bottom = levels[-1]
+    context = layers.GlobalAveragePooling2D(name="context")(bottom)
+    bottom = layers.Add()([bottom, layers.Dense(bottom.shape[-1])(context)[:, None, None, :]])
+    eighth, quarter, half = decoder(bottom, levels)
+    mask = mask_logits(half, size)
+
+    deep = conv(layers.Concatenate()([eighth, layers.UpSampling2D()(bottom)]), 4 * width)
+    seen = conv(layers.Concatenate()([quarter, layers.UpSampling2D()(deep)]), 5 * width, kernel=1)
+    gated = LesionGate(gradient=gate_gradient, name="gate")([seen, mask])
+    return classifier_model(
+        image, gated, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)], features=context, mask=mask
+    )
+
+
+@keras.saving.register_keras_serializable("brain_mri")
+class LesionGate(layers.Layer):
+    """(features (N, h, w, F), mask logits (N, S, S, 1)) -> features that are non-zero only where the mask is.
+
+    Divided by the mean of the mask plus `floor`, so that a global average afterwards is the mean over the lesion,
+    whatever its size, and fades to zero when there is none.
+    """
+
+    def __init__(self, floor: float = 0.01, gradient: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.floor, self.gradient = floor, gradient
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        seen, mask = inputs
+        gate = ops.sigmoid(ops.cast(mask if self.gradient else ops.stop_gradient(mask), "float32"))
+        gate = ops.average_pool(gate, mask.shape[1] // seen.shape[1], padding="valid")
+        gate = gate / (ops.stop_gradient(ops.mean(gate, axis=(1, 2), keepdims=True)) + self.floor)
+        return ops.cast(seen, "float32") * gate
+
+    def compute_output_spec(self, inputs: list[Tensor]) -> Tensor:
+        return keras.KerasTensor(inputs[0].shape, dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "floor": self.floor, "gradient": self.gradient}
+
+
+# -- segmenters -----------------------------------------------------------------------------------------------------
+def encoder(x: Tensor, width: int) -> list[Tensor]:
+    """Residual encoder: features at 1/2, 1/4, 1/8 and 1/16 of the input."""
+    x = residual(conv(x, width, kernel=5, stride=2), width)
+    levels = [x]
+    for filters, blocks in ((2 * width, 1), (4 * width, 2), (20 * width // 3, 2)):
+        for block in range(blocks):
+            x = residual(x, filters, stride=2 if block == 0 else 1)
+        levels.append(x)
+    return levels
+
+
+def decoder(x: Tensor, levels: list[Tensor]) -> list[Tensor]:
+    """U-Net decoder (Ronneberger et al. 2015): features at 1/8, 1/4 and 1/2 of the input."""
+    outputs = []
+    for skip in reversed(levels[:-1]):
+        filters = skip.shape[-1]
+        x = layers.UpSampling2D()(layers.Conv2D(filters, 1, use_bias=False)(x))
+        x = conv(conv(layers.Concatenate()([x, skip]), filters), filters)
+        outputs.append(x)
+    return outputs
+
+
+def resunet(size: int, width: int = 24) -> keras.Model:
+    """Residual U-Net with a stride-2 stem; the mask is predicted at half size and enlarged."""
+    image, x = image_input(size)
+    levels = encoder(x, width)
+    return keras.Model(image, {"mask": mask_logits(decoder(levels[-1], levels)[-1], size)})
+
+
+def unet(size: int, filters: Sequence[int] = (16, 32, 64, 128, 256)) -> keras.Model:
+    """The U-Net of the student notebooks (Ronneberger et al. 2015), full size, with batch normalisation."""
+    image, x = image_input(size)
+    skips = []
+    for width in filters[:-1]:
+        x = conv(conv(x, width), width)
+        skips.append(x)
+        x = layers.MaxPooling2D()(x)
+    x = conv(conv(x, filters[-1]), filters[-1])
+    for skip in reversed(skips):
+        x = layers.Concatenate()([layers.UpSampling2D()(x), skip])
+        x = conv(conv(x, skip.shape[-1]), skip.shape[-1])
+    return keras.Model(image, {"mask": mask_logits(x, size)})
+
+
+# -- losses ---------------------------------------------------------------------------------------------------------
+def cross_entropy(smoothing: float = 0.05) -> keras.losses.Loss:
+    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+
+
+@keras.saving.register_keras_serializable("brain_mri")
+class BceDice(keras.losses.Loss):
+    """Binary cross-entropy plus soft Dice (Milletari et al. 2016), one value per image so that sample weights work.
+
+    An image without tumor is left to the cross-entropy, with a weak region term: a full Dice term there says that one
+    false pixel is as bad as a missed lesion, and the net learned to keep silent on a fifth of the lesions.
+    y_true (N, S, S, 1) in 0..1, y_pred logits of the same shape.
+    """
+
+    def __init__(
+        self,
+        dice_weight: float = 1.0,
+        bce_weight: float = 1.0,
+        silence: float = 0.3,
+        name: str = "bce_dice",
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.dice_weight, self.bce_weight, self.silence = dice_weight, bce_weight, silence
+
+    def region_term(self, y_true: Tensor, probability: Tensor) -> Tensor:
+        overlap = ops.sum(y_true * probability, axis=(1, 2, 3))
+        total = ops.sum(y_true, axis=(1, 2, 3)) + ops.sum(probability, axis=(1, 2, 3))
+        return 1 - (2 * overlap + 1) / (total + 1)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+        bce = ops.mean(ops.binary_crossentropy(y_true, y_pred, from_logits=True), axis=(1, 2, 3))
+        probability = ops.sigmoid(y_pred)
+        false_area = ops.mean(probability, axis=(1, 2, 3))
+        region = ops.where(
+            ops.max(y_true, axis=(1, 2, 3)) > 0.5,
+            self.region_term(y_true, probability),
+            self.silence * false_area / (false_area + 0.01),
+        )
+        return self.bce_weight * bce + self.dice_weight * region
+
+    def get_config(self) -> dict[str, Any]:
+        weights = {"dice_weight": self.dice_weight, "bce_weight": self.bce_weight, "silence": self.silence}
+        return {**super().get_config(), **weights}
+
+
+@keras.saving.register_keras_serializable("brain_mri")
+class FocalTversky(BceDice):
+    """Focal Tversky loss (Abraham & Khan 2019) plus BCE: misses cost more than false alarms."""
+
+    def region_term(self, y_true: Tensor, probability: Tensor) -> Tensor:
+        hit = ops.sum(y_true * probability, axis=(1, 2, 3))
+        missed = ops.sum(y_true * (1 - probability), axis=(1, 2, 3))
+        false = ops.sum((1 - y_true) * probability, axis=(1, 2, 3))
+        return ops.power(1 - (hit + 1) / (hit + 0.7 * missed + 0.3 * false + 1), 0.75)
+
+
+# -- the registry ---------------------------------------------------------------------------------------------------
+CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
+    "guided": guided,
+    "gap_cnn": gap_cnn,
+    "flatten_cnn": flatten_cnn,
+    "resnet": resnet,
+    "vgg16": vgg16,
+    "efficientnet": efficientnet,
+}
+SEGMENTERS: dict[str, Callable[..., keras.Model]] = {"resunet": resunet, "unet": unet}
+# "shared" is the mask branch of a classifier that has one; "kmeans" needs no training (segmentation.kmeans_mask)
+SEGMENTER_NAMES = ("shared", *SEGMENTERS, "kmeans")
+MASK_LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {"bce_dice": BceDice, "focal_tversky": FocalTversky}
+
+
+def _build(registry: dict[str, Callable[..., keras.Model]], name: str, size: int, arguments: dict) -> keras.Model:
+    if name not in registry:
+        raise ValueError(f"There is no architecture {name!r}; choose one of {', '.join(registry)}.")
+    if size % 16 or not 32 <= size <= 512:
+        raise ValueError(f"The image size must be a multiple of 16 between 32 and 512, not {size}.")
+    model = registry[name](size, **arguments)
+    model.name = name
+    return model
+
+
+def build_classifier(name: str, size: int, **arguments: Any) -> keras.Model:
+    """Raises ValueError for an unknown name or a size that is no multiple of 16."""
+    return _build(CLASSIFIERS, name, size, arguments)
+
+
+def build_segmenter(name: str, size: int, **arguments: Any) -> keras.Model:
+    """Raises ValueError for an unknown name or a size that is no multiple of 16."""
+    return _build(SEGMENTERS, name, size, arguments)
+
+
+def build(name: str, size: int, **arguments: Any) -> keras.Model:
+    """A classifier or a segmenter, whichever has this name."""
+    return _build({**CLASSIFIERS, **SEGMENTERS}, name, size, arguments)

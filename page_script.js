@@ -1,0 +1,72 @@
+// What Gradio has no component for: enlarge, wipe and save pictures, paste a scan, switch between light and dark.
+(() => {
+  const enlarge = (img) => {
+    const box = document.createElement("dialog");
+    box.className = "large";
+    box.setAttribute("aria-label", img.alt);
+    const copy = new Image();
+    copy.src = img.src;
+    copy.alt = img.alt;
+    const close = document.createElement("button");
+    close.textContent = "Close";
+    close.autofocus = true;
+    box.append(copy, close);
+    box.addEventListener("click", () => box.close());
+    box.addEventListener("close", () => { box.remove(); img.focus(); });
+    document.body.append(box);
+    box.showModal();
+  };
+
+  document.addEventListener("click", (event) => {
+    if (event.target.matches?.("img.zoom")) enlarge(event.target);
+    const save = event.target.closest?.("[data-save]");
+    if (save) {
+      const link = document.createElement("a");
+      link.href = save.closest(".card").querySelector(".wipe img.zoom").src;
+      link.download = save.dataset.save;
+      link.click();
+    }
+    if (event.target.closest?.(".theme")) document.body.classList.toggle("dark");
+  });
+  document.addEventListener("keydown", (event) => {
+    if ((event.key === "Enter" || event.key === " ") && event.target.matches?.("img.zoom")) {
+      event.preventDefault();
+      enlarge(event.target);
+    }
+  });
+
+  document.addEventListener("input", (event) => {
+    const wiper = event.target.closest?.(".wiper");
+    if (wiper) wiper.parentElement.querySelector(".wipe").style.setProperty("--shown", `${event.target.value}%`);
+  });
+
+  // Gradio names a download link by its size alone; screen readers should hear the file.
+  new MutationObserver(() => {
+    for (const link of document.querySelectorAll("a.download-link:not([aria-label])")) {
+      link.setAttribute("aria-label", `Download ${link.download} (${link.innerText.replace("⇣", "").trim()})`);
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // Ctrl+V anywhere, or a file dropped beside the box: hand it to the upload box of the open tab.
+  const give = (files) => {
+    const boxes = document.querySelectorAll("#scan-file, #volume-file, #batch-file");
+    const open = [...boxes].find((box) => box.offsetParent !== null);
+    const input = open?.querySelector("input[type=file]");
+    if (!input || !files.length) return false;
+    const carrier = new DataTransfer();
+    for (const file of input.multiple ? files : [files[0]]) carrier.items.add(file);
+    input.files = carrier.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+    return true;
+  };
+  document.addEventListener("paste", (event) => {
+    if (event.target.matches?.("input, textarea")) return;
+    if (give([...(event.clipboardData?.files ?? [])])) event.preventDefault();
+  });
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (event.target.closest?.("#scan-file, #volume-file, #batch-file")) return;
+    event.preventDefault();
+    give([...(event.dataTransfer?.files ?? [])]);
+  });
+})();

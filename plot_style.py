@@ -1,0 +1,92 @@
+"""One look for every figure: colours that colour-blind people tell apart, plain axes, sizes that read on a slide.
+
+Figures are made with matplotlib's object interface (no pyplot), so nothing is shared between threads or notebooks.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe & Ito (2008)
+CLASS_COLORS = {"glioma": "#D55E00", "meningioma": "#0072B2", "notumor": "#009E73", "pituitary": "#CC79A7"}
+OTHER_COLORS = ("#E69F00", "#56B4E9", "#F0E442", "#000000")
+MODEL, BASELINE, WARN = "#0072B2", "#9AA0A6", "#D55E00"
+TRUTH, PREDICTION = "#56B4E9", "#FFB000"
+INK, FAINT = "#222222", "#D9DCE0"
+DPI = 160
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+RC: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+def class_color(name: str, index: int = 0) -> str:
+    return CLASS_COLORS.get(name) or OTHER_COLORS[index % len(OTHER_COLORS)]
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a drawing function in the house style, whatever a notebook has set."""
+
+    @functools.wraps(draw)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, *, squeeze: bool = True, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure of width x height inches with its axes; call it inside a `styled` function."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=squeeze, **options)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """PNG, written beside and renamed."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.png")
+    figure.savefig(temporary, dpi=DPI, metadata={"Software": ""})
+    os.replace(temporary, path)
+    return path
+
+
+def error_limits(rows: Sequence[dict[str, Any] | None]) -> list[list[float]]:
+    """Distances below and above each value, for matplotlib's xerr and yerr; 0 where there is no interval."""
+    below, above = [], []
+    for row in rows:
+        known = row is not None and row.get("low") is not None and row.get("value") is not None
+        below.append(max(0.0, row["value"] - row["low"]) if known and row else 0.0)
+        above.append(max(0.0, row["high"] - row["value"]) if known and row else 0.0)
+    return [below, above]

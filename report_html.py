@@ -1,0 +1,182 @@
+"""report.html: problem, data, method, results, limits and references of one run, pictures inside."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+import tables
+import wording
+
+Metrics = Mapping[str, Any]
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #222; background: #fff;
+       max-width: 60rem; margin: 2rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin-bottom: .3rem; }
+h2 { margin-top: 2.4rem; border-bottom: 2px solid #0072B2; }
+h3 { margin: 1.6rem 0 .4rem; } .lead { font-size: 1.08rem; } .meta { color: #555; }
+.warning { background: #FFF4D6; border-left: 4px solid #E69F00; padding: .5rem .9rem; }
+figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
+figcaption { color: #444; font-size: .92rem; margin-top: .3rem; }
+.table figcaption { font-weight: 600; margin-bottom: .3rem; }
+.table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .28rem .7rem; text-align: left; border-bottom: 1px solid #D9DCE0; white-space: nowrap; }
+th { border-bottom: 2px solid #888; } td:not(:first-child), th:not(:first-child) { font-variant-numeric: tabular-nums; }
+td.sub { padding-left: 1.8rem; } .note { color: #555; font-size: .88rem; margin: .3rem 0; }
+.settings td { white-space: normal; } code { background: #F2F3F5; padding: 0 .2rem; word-break: break-all; }
+nav ul { columns: 2; } a { color: #005A8F; }
+@media print {
+  body { max-width: none; margin: 0; font-size: 11pt; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
+"""
+
+CAPTIONS = {
+    "pipeline": "The way of one scan through the program.",
+    "network": "The network as exported, drawn from the ONNX file.",
+    "training": "Training and validation per epoch. The epoch with the best validation loss is kept, not the last one.",
+    "counts": "Images and independent groups per class. Many slices come from few patients: the groups decide how "
+    "sure the scores are.",
+    "preprocessing": "Above: slices as stored with the square around the head. Below: what the network sees; "
+    "in blue the outlined tumor.",
+    "compared": "Accuracy on unseen patients and clusters; whiskers: 95 % interval over groups.",
+    "confusion": "Rows: truth, columns: answer.",
+    "roc": "ROC curves; dashed: any tumor against none.",
+    "reliability": "Confidence against accuracy.",
+    "abstention": "Accuracy when only the most confident answers are given.",
+    "dice": "Left: Dice of every outlined test slice. Right: against the size of the lesion.",
+    "explanation": "Where the heatmap of the predicted class lies.",
+    "cases": "Best, median and worst test slices by Dice, one per patient. Left: outlines; right: Grad-CAM.",
+}
+
+
+def write_html(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> Path:
+    """A report that needs no other file: pictures are inside."""
+    page = _page(config, metrics, drawn)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
+    def table(build: Callable[[Metrics], tables.Table | None]) -> str:
+        found = build(metrics)
+        return tables.as_html(found) if found and found.rows else ""
+
+    def figure(name: str) -> str:
+        return _figure(drawn[name], CAPTIONS[name]) if name in drawn else ""
+
+    title = wording.title(config, metrics)
+    settings = ""
+    for key, value in wording.training_settings(config):
+        cell = f"<code>{html.escape(value)}</code>" if key == "Command" else html.escape(value)
+        settings += f"<tr><td>{html.escape(key)}</td><td>{cell}</td></tr>"
+    summary = [
+        *wording.verdict(metrics),
+        *wording.mask_findings(metrics)[:2],
+        *wording.explanation_findings(metrics)[:1],
+    ]
+    sections = [
+        ("Problem", _paragraphs(wording.PROBLEM)),
+        (
+            "Data",
+            _paragraphs([" ".join(wording.data_findings(metrics, config))])
+            + figure("counts")
+            + _paragraphs([" ".join(wording.flattery(metrics))])
+            + table(tables.splits)
+            + _list(wording.DATA_SOURCES),
+        ),
+        (
+            "Method",
+            figure("pipeline")
+            + _paragraphs(wording.METHOD)
+            + figure("preprocessing")
+            + figure("network")
+            + f'<h3>Training</h3><table class="settings"><tbody>{settings}</tbody></table>'
+            + figure("training"),
+        ),
+        (
+            "Results: which tumor?",
+            _paragraphs([" ".join(wording.verdict(metrics))])
+            + figure("compared")
+            + table(tables.comparison)
+            + table(tables.subsets)
+            + _paragraphs([" ".join(wording.class_findings(metrics))])
+            + figure("confusion")
+            + table(tables.by_class)
+            + figure("roc"),
+        ),
+        (
+            "Results: how sure?",
+            _paragraphs([" ".join(wording.calibration_findings(metrics))])
+            + table(tables.decisions)
+            + figure("reliability")
+            + figure("abstention"),
+        ),
+        (
+            "Results: where is the tumor?",
+            _paragraphs([" ".join(wording.mask_findings(metrics))])
+            + table(tables.masks)
+            + figure("dice")
+            + table(tables.mask_parts)
+            + figure("cases"),
+        ),
+        (
+            "Results: what did the classifier look at?",
+            _paragraphs([" ".join(wording.explanation_findings(metrics))])
+            + figure("explanation")
+            + table(tables.explanation)
+            + table(tables.sanity),
+        ),
+        ("Limits", _list(wording.LIMITS)),
+        ("Outlook", _list(wording.OUTLOOK)),
+        ("References", _list(wording.REFERENCES, ordered=True)),
+    ]
+    filled = [(head, text) for head, text in sections if text.strip()]
+    links = "".join(f'<li><a href="#s{i}">{html.escape(head)}</a></li>' for i, (head, _) in enumerate(filled))
+    body = "".join(
+        f'<section id="s{i}"><h2>{html.escape(head)}</h2>{text}</section>' for i, (head, text) in enumerate(filled)
+    )
+    notes = _list(metrics.get("notes") or [])
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f'<h1>{html.escape(title)}</h1><p class="meta">{html.escape(str(metrics.get("created", ""))[:10])}</p>'
+        f'<p class="warning">{html.escape(wording.NOT_A_DEVICE)}</p>'
+        f'<p class="lead">{html.escape(" ".join(summary) or wording.headline(metrics))}</p>{notes}'
+        f"<nav><ul>{links}</ul></nav>{body}</body></html>\n"
+    )
+
+
+def _paragraphs(texts: Sequence[str]) -> str:
+    return "".join(f"<p>{html.escape(text)}</p>" for text in texts if text)
+
+
+def _list(items: Sequence[str], *, ordered: bool = False) -> str:
+    tag = "ol" if ordered else "ul"
+    return f"<{tag}>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + f"</{tag}>" if items else ""
+
+
+def _figure(path: Path, caption: str) -> str:
+    """The picture inlined; those with scans as JPEG, which is a fifth of the size."""
+    image = Image.open(path)
+    buffer, kind = io.BytesIO(), "png"
+    if path.stem in ("cases", "preprocessing"):
+        image.convert("RGB").save(buffer, "JPEG", quality=88)
+        kind = "jpeg"
+    else:
+        buffer.write(path.read_bytes())
+    data = base64.b64encode(buffer.getvalue()).decode()
+    text = html.escape(caption)
+    return (
+        f'<figure><img src="data:image/{kind};base64,{data}" alt="{text}" width="{image.width * 6 // 10}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )

@@ -1,0 +1,296 @@
+"""The numbers of metrics.json as tables, for the terminal, the model card, the report and the slides.
+
+    for table in sections(metrics): print(as_text(table))
+
+One place decides what is shown beside what: no score stands without its interval and its baselines.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scan import CLASS_TITLES
+
+BASELINE_TITLES = {
+    "majority": "Majority class",
+    "nearest_neighbour": "1-nearest neighbour, 32×32 thumbnails",
+    "border_forest": "Random forest, 3-pixel border only",
+    "thumbnail_forest": "Random forest, whole thumbnail",
+}
+SUBSET_TITLES = {
+    "without_copy": "without a near-copy in training",
+    "unseen_groups": "of patients and clusters not in training",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def class_title(name: str) -> str:
+    """Display name of a class."""
+    titles: Any = CLASS_TITLES
+    name = name or "(unknown)"
+    return str(titles.get(name, name)) if isinstance(titles, Mapping) else name
+
+
+def architecture(metrics: Mapping[str, Any], part: str = "classifier") -> str:
+    """Name of the classifier's or segmenter's architecture."""
+    return str(((metrics.get("model") or {}).get(part) or {}).get("architecture") or "model")
+
+
+def number(value: Any, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def score(row: Mapping[str, Any] | None, digits: int = 3, *, sign: bool = False) -> str:
+    """ "0.892 [0.861, 0.917]", the interval left out where there is none, "–" where the score is undefined."""
+    if not row or row.get("value") is None:
+        return "–"
+    plus = "+" if sign else ""
+    text = f"{row['value']:{plus}.{digits}f}"
+    if row.get("low") is None:
+        return text
+    return f"{text} [{row['low']:{plus}.{digits}f}, {row['high']:{plus}.{digits}f}]"
+
+
+def percent(row: Mapping[str, Any] | None, digits: int = 1) -> str:
+    """As `score`, in percent."""
+    if not row or row.get("value") is None:
+        return "–"
+    scaled = {key: None if row.get(key) is None else 100 * row[key] for key in ("value", "low", "high")}
+    return score(scaled, digits).replace("]", "] %") if scaled["low"] is not None else score(scaled, digits) + " %"
+
+
+def comparison(metrics: Mapping[str, Any]) -> Table | None:
+    """The model beside the baselines on the same images."""
+    found = metrics.get("classification")
+    if not found:
+        return None
+    rows = [[f"This model ({architecture(metrics)})", score(found["accuracy"]), score(found["macro"]["f1"]), ""]]
+    for name, row in ((metrics.get("baselines") or {}).get("scores") or {}).items():
+        rows.append(
+            [
+                BASELINE_TITLES.get(name, name),
+                score(row["accuracy"]),
+                score(row["macro_f1"]),
+                score(row.get("lead"), sign=True),
+            ]
+        )
+    note = f"{found['count']} images of {found['groups']} groups (patients, near-duplicate clusters)."
+    bars = metrics.get("baselines")
+    if bars and not bars["train"]:
+        note += " Baselines: cross-validated over the groups of these images."
+    return Table("Classification beside the baselines", ["", "Accuracy", "Macro F1", "Model's lead"], rows, note)
+
+
+def subsets(metrics: Mapping[str, Any]) -> Table | None:
+    """Accuracy on the images without a twin in training."""
+    found = (metrics.get("baselines") or {}).get("subsets")
+    if not found:
+        return None
+    rows = []
+    for name, row in found.items():
+        nearest = row["baselines"].get("nearest_neighbour")
+        rows.append([SUBSET_TITLES[name], str(row["count"]), score(row["accuracy"]), score(nearest)])
+    return Table("Test images without a twin in training", ["Test images", "Count", "This model", "1-NN"], rows)
+
+
+def by_class(metrics: Mapping[str, Any]) -> Table | None:
+    found = metrics.get("classification")
+    if not found:
+        return None
+    rows = [
+        [
+            class_title(name),
+            f"{row['count']} / {row['groups']}",
+            *(score(row[key], 2) for key in ("precision", "recall", "f1")),
+            score(row["roc_auc"]),
+        ]
+        for name, row in found["per_class"].items()
+    ]
+    macro = found["macro"]
+    rows.append(
+        [
+            "Macro average",
+            "",
+            *(score(macro[k], 2) for k in ("precision", "recall", "f1")),
+            number(found["roc_auc_macro"]),
+        ]
+    )
+    return Table("By class", ["Class", "Images / groups", "Precision", "Recall", "F1", "ROC-AUC"], rows)
+
+
+def decisions(metrics: Mapping[str, Any]) -> Table | None:
+    """Tumor or not, calibration, abstention."""
+    found = metrics.get("classification")
+    if not found:
+        return None
+    rows = []
+    if binary := found.get("binary"):
+        point = binary["operating_point"]
+        rows += [
+            ["Tumor or not: ROC-AUC", score(binary["roc_auc"])],
+            [f"  sensitivity at P(tumor) ≥ {point['threshold']:.2f}", score(point["sensitivity"])],
+            [f"  specificity at P(tumor) ≥ {point['threshold']:.2f}", score(point["specificity"])],
+        ]
+    before, after = metrics.get("calibration_before"), found["calibration"]
+    if before:
+        rows.append([f"ECE before temperature {before['temperature']:.2f}", score(before["ece"])])
+    rows += [["ECE", score(after["ece"])], ["Brier score (0 best, 2 worst)", score(after["brier"])]]
+    band = found["abstention"]
+    rows += [
+        [f"Answered (confidence ≥ {band['threshold']:.2f})", percent(band["coverage"])],
+        ["  accuracy where answered", score(band["accuracy_answered"])],
+        ["  accuracy where refused", score(band["accuracy_refused"])],
+    ]
+    return Table("Decisions and calibration", ["", "Value"], rows)
+
+
+def masks(metrics: Mapping[str, Any]) -> Table | None:
+    """The segmenter beside K-means."""
+    found, simple = metrics.get("segmentation"), metrics.get("kmeans")
+    if not found or not simple:
+        return None
+    rows = []
+    if found["count"]:
+        for label, key, which in (
+            ("Dice, mean", "dice", "mean"), ("Dice, median", "dice", "median"), ("IoU, mean", "iou", "mean"),
+            ("Precision, mean", "precision", "mean"), ("Recall, mean", "recall", "mean"),
+        ):  # fmt: skip
+            rows.append([label, score(found[key][which]), score(simple[key][which])])
+        side = found.get("pixels", 0)
+        rows.append(
+            [
+                f"HD95, median, pixels of {side}×{side}",
+                score(found["hd95"]["median"], 1),
+                score(simple["hd95"]["median"], 1),
+            ]
+        )
+        rows.append(["Lesions missed (Dice < 0.1)", percent(found["missed"]), percent(simple["missed"])])
+    if found["tumor_free"]:
+        free = [part["tumor_free"]["false_positive"] for part in (found, simple)]
+        rows.append(["Tumor drawn on tumor-free slices", *(percent(row) for row in free)])
+    taught = ((metrics.get("model") or {}).get("segmenter") or {}).get("trained_on", "")
+    column = f"{architecture(metrics, 'segmenter')} ({taught})" if taught else architecture(metrics, "segmenter")
+    note = f"{found['count']} outlined slices of {found['groups']} patients"
+    note += f", {found['tumor_free']['count']} tumor-free slices." if found["tumor_free"] else "."
+    return Table("Masks", ["", column, "K-means"], rows, note)
+
+
+def mask_parts(metrics: Mapping[str, Any]) -> Table | None:
+    """Dice by class and by lesion size."""
+    found = metrics.get("segmentation")
+    if not found or not found["count"]:
+        return None
+    parts = [(class_title(name), row) for name, row in found["by_class"].items()]
+    for row in found["by_size"]:
+        limits = row["fraction"]
+        parts.append((f"{row['size']} ({100 * limits['from']:.1f}–{100 * limits['to']:.1f} % of the picture)", row))
+    rows = [
+        [name, str(row["count"]), score(row["dice"]["mean"]), score(row["dice"]["median"]), percent(row["missed"])]
+        for name, row in parts
+    ]
+    return Table("Masks by class and lesion size", ["", "Slices", "Dice, mean", "Dice, median", "Missed"], rows)
+
+
+def explanation(metrics: Mapping[str, Any]) -> Table | None:
+    found = metrics.get("explanation")
+    if not found or not found["count"]:
+        return None
+    parts = [("All lesions", found)] + [(class_title(name), row) for name, row in found["by_class"].items()]
+    rows = [
+        [name, str(row["count"]), score(row["pointing_game"]), score(row["energy_inside"]), number(row["chance"])]
+        for name, row in parts
+    ]
+    columns = ["", "Slices", "Hottest pixel in the lesion", "Heat inside the lesion", "Both by chance"]
+    return Table("Does the heatmap point at the lesion?", columns, rows)
+
+
+def sanity(metrics: Mapping[str, Any]) -> Table | None:
+    found = metrics.get("sanity")
+    if not found:
+        return None
+    rows = [["trained model", "1.00", "1.00", number(found["trained"]["energy_inside"])]]
+    for row in found["stages"]:
+        rows.append(
+            [
+                f"random weights: {row['randomised']}",
+                number(row["ssim"], 2),
+                number(row["rank_correlation"], 2),
+                number(row["energy_inside"]),
+            ]
+        )
+    columns = ["", "SSIM with the trained heatmap", "Rank correlation", "Heat inside the lesion"]
+    return Table("Randomised-weights check of the heatmaps", columns, rows, f"{found['count']} slices.")
+
+
+def splits(metrics: Mapping[str, Any]) -> Table | None:
+    """The folders' own Training/Testing split beside the split by group."""
+    found = metrics.get("official_split")
+    if not found:
+        return None
+    own = (metrics.get("baselines") or {}).get("scores") or {}
+    rows = []
+    for name, row in found["baselines"]["scores"].items():
+        rows.append(_flattery(BASELINE_TITLES.get(name, name), row["accuracy"], (own.get(name) or {}).get("accuracy")))
+    if model := found.get("model"):
+        mine = (metrics.get("classification") or {}).get("accuracy")
+        rows.append(_flattery(f"{model['name']}, trained on each split", model["accuracy"], mine))
+    part = found["baselines"]["subsets"]["unseen_groups"]
+    note = (
+        f"{part['count']} of the {found['baselines']['test']} official test images belong to a patient or cluster that "
+        "is not in the official training folder."
+    )
+    columns = ["Accuracy", "Official Training/Testing", "By group (this project)", "Flattery"]
+    return Table("How much the official split flatters", columns, rows, note)
+
+
+def _flattery(title: str, official: Mapping[str, Any], own: Mapping[str, Any] | None) -> list[str]:
+    both = own is not None and own.get("value") is not None and official.get("value") is not None
+    gap = f"{official['value'] - own['value']:+.3f}" if both and own else "–"
+    return [title, score(official), score(own), gap]
+
+
+def sections(metrics: Mapping[str, Any]) -> list[Table]:
+    """Every table that these metrics can fill, in reading order."""
+    builders = (comparison, subsets, splits, by_class, decisions, masks, mask_parts, explanation, sanity)
+    return [table for build in builders if (table := build(metrics)) is not None and table.rows]
+
+
+def as_text(table: Table) -> str:
+    lines = [list(map(str, table.columns)), *[list(map(str, row)) for row in table.rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
+    body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([table.title, body[0], rule, *body[1:], *([table.note] if table.note else [])])
+
+
+def as_markdown(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(str(cell).strip().replace("|", "\\|") for cell in cells) + " |"
+
+    head = [line(table.columns), "|" + "---|" * len(table.columns)]
+    note = ["", table.note] if table.note else []
+    return "\n".join([*head, *(line(row) for row in table.rows), *note])
+
+
+def as_html(table: Table) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        texts = [html.escape(str(cell)) for cell in cells]
+        first = f'<{tag} class="sub">' if texts[0].startswith("  ") else f"<{tag}>"
+        return f"<tr>{first}{texts[0]}</{tag}>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts[1:]) + "</tr>"
+
+    body = "".join(line(row, "td") for row in table.rows)
+    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
+    return (
+        f'<figure class="table"><figcaption>{html.escape(table.title)}</figcaption>'
+        f"<table><thead>{line(table.columns, 'th')}</thead><tbody>{body}</tbody></table>{note}</figure>"
+    )

@@ -1,0 +1,169 @@
+"""The artifact folder: whole or not at all, checked before it is served, and refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_handmade
+
+import artifact
+from artifact import ArtifactError, load_artifact, new_artifact
+from predictor import Predictor
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_round_trip(handmade_artifact: Path) -> None:
+    loaded = load_artifact(handmade_artifact)
+    assert loaded.classes == ("glioma", "meningioma", "notumor", "pituitary") and loaded.image_size == 64
+    assert set(loaded.config["files"]) == {"classifier.onnx", "segmenter.onnx", "metrics.json", "README.md"}
+    for name, stated in loaded.config["files"].items():
+        path = handmade_artifact / name
+        assert stated == {"sha256": artifact.sha256(path), "bytes": path.stat().st_size}
+    assert loaded.metrics() == {"test": {}}
+
+
+def test_metrics_come_from_config_when_only_serving_files_were_fetched(tmp_path: Path) -> None:
+    folder = write_handmade(tmp_path / "m", metrics={"accuracy": 0.5})
+    (folder / "metrics.json").unlink()
+    (folder / "README.md").unlink()
+    assert load_artifact(folder).metrics() == {"accuracy": 0.5}
+
+
+def test_an_exception_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), new_artifact(tmp_path / "m", {}) as staging:
+        (staging / "classifier.onnx").write_bytes(b"half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exception_leaves_the_old_artifact(tmp_path: Path) -> None:
+    folder = write_handmade(tmp_path / "m")
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(KeyboardInterrupt), new_artifact(folder, {}) as staging:
+        (staging / "classifier.onnx").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_an_incomplete_config_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="lacks"), new_artifact(tmp_path / "m", {"classes": ["a"]}):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_keeps_foreign_files_and_drops_our_old_ones(tmp_path: Path) -> None:
+    folder = write_handmade(tmp_path / "m")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/last.weights.h5").write_bytes(b"w")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "figures").mkdir()
+    (folder / "figures/old.png").write_bytes(b"old")
+    write_handmade(folder, name="second")
+    assert load_artifact(folder).config["name"] == "second"
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "checkpoints/last.weights.h5").is_file()
+    assert not (folder / "figures").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_folder_that_was_no_artifact_keeps_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    write_handmade(folder)
+    assert (folder / "notes.txt").read_text() == "mine" and load_artifact(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_the_artifact_can_be_read_by_others(handmade_artifact: Path) -> None:
+    assert handmade_artifact.stat().st_mode & 0o755 == 0o755
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda f: (f / "config.json").unlink(), "holds no config.json"),
+        (lambda f: (f / "config.json").write_text("{"), "could not be read as JSON"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "could not be read as JSON"),
+        (lambda f: (f / "config.json").write_text("[1]"), "not an object"),
+        (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "another program"),
+        (lambda f: edit(f, format_version=99), "format 99"),
+        (lambda f: (f / "segmenter.onnx").unlink(), "lacks segmenter.onnx"),
+        (lambda f: (f / "classifier.onnx").write_bytes(b"truncated"), "damaged"),
+        (lambda f: edit(f, files={}), "lacks classifier.onnx"),
+    ],
+)
+def test_broken_folders_are_refused_with_one_sentence(tmp_path: Path, spoil: Any, sentence: str) -> None:
+    folder = write_handmade(tmp_path / "m")
+    spoil(folder)
+    with pytest.raises(ArtifactError, match=sentence) as caught:
+        load_artifact(folder)
+    assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+HOSTILE: list[dict[str, Any]] = [
+    {"files": []},
+    {"files": {"classifier.onnx": "x", "segmenter.onnx": "y"}},
+    {"files": {"classifier.onnx": {}, "segmenter.onnx": {}}},
+    {"classes": None},
+    {"classes": [1, 2, 3, 4]},
+    {"preprocessing": "head-square-v1"},
+    {"preprocessing": {"name": "head-square-v1"}},
+    {"preprocessing": {"name": "head-square-v1", "image_size": "big"}},
+    {"preprocessing": {"name": "head-square-v1", "image_size": 10**9}},
+    {"segmenter": None},
+    {"temperature": "hot"},
+    {"temperature": float("nan")},
+    {"thresholds": None},
+    {"thresholds": {"mask": "high"}},
+    {"guard": {"descriptors": 5}},
+    {"guard": [1, 2]},
+]
+
+
+@pytest.mark.parametrize("changes", HOSTILE, ids=lambda c: json.dumps(c)[:60])
+def test_configs_of_wrong_types_are_refused_with_one_sentence(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """A config.json may come from anyone's Hub repo."""
+    folder = write_handmade(tmp_path / "m")
+    edit(folder, **changes)
+    with pytest.raises(ArtifactError) as caught:
+        Predictor.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_stay_on_one_line_and_text_is_untouched(tmp_path: Path) -> None:
+    value = {
+        "rows": [[1.5, -2e-7, 3], [4, 5, 6]],
+        "text": "a [ 1, 2 ]\n[\n 3,\n 4\n]",
+        "empty": [],
+        "names": ["x", "y"],
+    }
+    artifact.write_json(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text()
+    assert json.loads(text) == value
+    assert "[1.5, -2e-07, 3]" in text
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_json_with_nan_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    artifact.write_json(tmp_path / "x.json", {"a": 1})
+    with pytest.raises(ValueError):
+        artifact.write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert artifact.read_json(tmp_path / "x.json") == {"a": 1}
+
+
+def test_bundled_artifact_is_whole(bundled: Path) -> None:
+    loaded = load_artifact(bundled)
+    assert loaded.classes == ("glioma", "meningioma", "notumor", "pituitary")
+    for name, stated in loaded.config["files"].items():
+        path = bundled / name
+        assert path.is_file() and artifact.sha256(path) == stated["sha256"], name
+        assert stated["bytes"] < 10_000_000, f"{name} is too large for a git push without LFS"

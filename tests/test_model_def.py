@@ -1,0 +1,169 @@
+"""Architectures, losses and Grad-CAM, each held against an independent reference."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import model_def
+from export import export_classifier, export_segmenter, in_float32
+from gradcam import with_heatmaps
+
+SIZE = 64
+OFFLINE = {"vgg16": {"weights": None}, "efficientnet": {"weights": None}}
+
+
+def build(name: str) -> keras.Model:
+    keras.utils.set_random_seed(1)
+    return model_def.build_classifier(name, SIZE, **OFFLINE.get(name, {}))
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (3, SIZE, SIZE, 1)).astype(np.float32)
+
+
+def tape_gradcam(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Selvaraju et al. 2017, eq. 1 and 2, by automatic differentiation; (N, h, w, C)."""
+    maps = keras.Model(model.input, model.get_layer("cam").output)(images, training=False)
+    head, heat = model.get_layer("head"), []
+    for index in range(model_def.CLASS_COUNT):
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            logit = head(maps, training=False)[:, index]
+        weights = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2), keepdims=True)
+        heat.append(tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1)))
+    return tf.stack(heat, axis=-1).numpy()
+
+
+@pytest.mark.parametrize("name", model_def.CLASSIFIERS)
+def test_heatmaps_equal_the_gradient_tape_and_onnx_equals_keras(name, images, tmp_path):
+    model = build(name)
+    outputs = with_heatmaps(model)(images, training=False)
+    reference = tape_gradcam(model, images)
+    assert outputs["heatmaps"].shape == reference.shape
+    np.testing.assert_allclose(outputs["heatmaps"], reference, atol=1e-5 * max(reference.max(), 1e-6), rtol=1e-3)
+    np.testing.assert_allclose(outputs["logits"], model(images, training=False)["logits"], atol=1e-5)
+
+    export_classifier(model, tmp_path / "classifier.onnx")  # raises when it differs from Keras
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(tmp_path / "classifier.onnx"), providers=["CPUExecutionProvider"])
+    for name_, value in zip(
+        ("logits", "heatmaps", "features"),
+        session.run(["logits", "heatmaps", "features"], {"image": images}),
+        strict=True,
+    ):
+        np.testing.assert_allclose(value, outputs[name_], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["guided", "gap_cnn", "flatten_cnn"])
+@pytest.mark.parametrize("value", [0.0, 255.0])
+def test_constant_images_give_no_nan(name, value):
+    outputs = with_heatmaps(build(name))(np.full((1, SIZE, SIZE, 1), value, np.float32), training=False)
+    for output in outputs.values():
+        assert np.isfinite(np.asarray(output)).all()
+
+
+def test_export_finds_a_graph_that_differs(tmp_path, monkeypatch):
+    import export
+
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(export.ExportError, match="differs from the Keras model"):
+        export_classifier(build("flatten_cnn"), tmp_path / "c.onnx")
+
+
+def test_segmenter_export_averages_the_mirrored_slice(images, tmp_path):
+    import onnxruntime as ort
+
+    model = model_def.build_segmenter("resunet", SIZE, width=6)
+    export_segmenter(model, tmp_path / "s.onnx", mirrored=True)
+    session = ort.InferenceSession(str(tmp_path / "s.onnx"), providers=["CPUExecutionProvider"])
+    (mask,) = session.run(["mask"], {"image": images})
+    plain = keras.ops.sigmoid(model(images)["mask"])
+    mirrored = keras.ops.sigmoid(model(images[:, :, ::-1])["mask"])[:, :, ::-1]
+    np.testing.assert_allclose(mask, (plain + mirrored) / 2, atol=1e-5)
+    (flipped,) = session.run(["mask"], {"image": images[:, :, ::-1]})
+    np.testing.assert_allclose(flipped[:, :, ::-1], mask, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", model_def.SEGMENTERS)
+def test_segmenters_keep_the_size(name):
+    model = model_def.build_segmenter(name, SIZE)
+    assert model.output["mask"].shape == (None, SIZE, SIZE, 1)
+
+
+def test_default_models_are_small():
+    assert model_def.build_classifier("guided", 160).count_params() < 2_500_000
+    assert model_def.build_segmenter("resunet", 160).count_params() < 2_500_000
+
+
+def test_outputs_stay_float32_under_mixed_precision(images):
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build("guided")
+        assert all(output.dtype == "float32" for output in model.output.values())
+        twin_of = model
+    finally:
+        keras.mixed_precision.set_dtype_policy("float32")
+    twin = in_float32(lambda: build("guided"), twin_of)
+    assert all(a.dtype == "float32" for a in (twin.output["logits"], twin.get_layer("cam").output))
+    np.testing.assert_array_equal(twin.get_weights()[0], twin_of.get_weights()[0])
+
+
+def test_gate_pools_the_lesion_only():
+    seen = np.zeros((1, 4, 4, 2), np.float32)
+    seen[0, 1, 1] = (3.0, 5.0)  # the lesion
+    seen[0, 3, 3] = (100.0, 100.0)  # elsewhere
+    mask = np.full((1, 8, 8, 1), -20.0, np.float32)
+    mask[0, 2:4, 2:4] = 20.0
+    pooled = np.asarray(model_def.LesionGate(floor=0.0)([seen, mask])).mean((1, 2))
+    np.testing.assert_allclose(pooled, [[3.0, 5.0]], rtol=1e-3)
+    empty = model_def.LesionGate()([seen, np.full_like(mask, -20.0)])
+    assert np.abs(np.asarray(empty)).max() < 1e-3
+
+
+def test_bce_dice_against_numpy():
+    rng = np.random.default_rng(0)
+    truth = (rng.random((2, 8, 8, 1)) > 0.7).astype(np.float32)
+    truth[1] = 0  # no tumor: only a weak term on the false area
+    logits = rng.normal(size=truth.shape).astype(np.float32)
+    p = 1 / (1 + np.exp(-logits))
+    bce = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean((1, 2, 3))
+    dice = (2 * (truth * p).sum((1, 2, 3)) + 1) / (truth.sum((1, 2, 3)) + p.sum((1, 2, 3)) + 1)
+    area = p[1].mean()
+    region = [1 - dice[0], 0.3 * area / (area + 0.01)]
+    np.testing.assert_allclose(model_def.BceDice().call(truth, logits), bce + region, rtol=1e-4)
+
+
+def test_focal_tversky_punishes_misses_more_than_false_alarms():
+    truth = np.zeros((2, 8, 8, 1), np.float32)
+    truth[:, 2:6, 2:6] = 1
+    logits = np.where(truth > 0, 9.0, -9.0)
+    logits[0, 2:4, 2:6] = -9.0  # eight pixels missed
+    logits[1, 6:8, 2:6] = 9.0  # eight pixels too many
+    missed, extra = np.asarray(model_def.FocalTversky(bce_weight=0.0).call(truth, logits))
+    assert missed > extra > 0
+
+
+@pytest.mark.parametrize(("name", "size"), [("no_such_net", 64), ("gap_cnn", 100), ("gap_cnn", 1024)])
+def test_wrong_names_and_sizes_say_what_is_allowed(name, size):
+    with pytest.raises(ValueError, match=r"choose one of|multiple of 16"):
+        model_def.build_classifier(name, size)
+
+
+def test_a_pretrained_backbone_that_cannot_be_fetched_is_trained_from_scratch(capsys, monkeypatch):
+    def offline(**kwargs):
+        if kwargs["weights"]:
+            raise OSError("no network")
+        return keras.Sequential([keras.Input(kwargs["input_shape"])])
+
+    offline.__name__ = "VGG16"
+    backbone = model_def.fetch_pretrained(offline, (32, 32, 3), "imagenet")
+    assert backbone.pretrained is False
+    assert "from scratch" in capsys.readouterr().out

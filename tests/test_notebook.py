@@ -1,0 +1,159 @@
+"""colab_notebook.ipynb, run top to bottom as on Colab: a stub of google.colab, phantom slices, the loopback Hub."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import space_process
+from loopback_hub import LoopbackHub
+
+nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("ipykernel")
+
+pytest_plugins = ("loopback_hub",)  # the fixture `loopback`
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT / "colab_notebook.ipynb"
+FIELD = re.compile(r"^(\w+) = (.*?)  #@param (.*)$", re.M)
+STUB = """
+import os, types
+
+class SecretNotFoundError(Exception): pass
+class NotebookAccessError(Exception): pass
+
+def _get(name):
+    if "COLAB_SECRET_" + name not in os.environ:
+        raise SecretNotFoundError(name)
+    return os.environ["COLAB_SECRET_" + name]
+
+def _mount(path):
+    print("Mounted at", path)
+
+userdata = types.SimpleNamespace(
+    get=_get, SecretNotFoundError=SecretNotFoundError, NotebookAccessError=NotebookAccessError
+)
+drive = types.SimpleNamespace(mount=_mount)
+"""
+
+
+@pytest.fixture
+def colab(tmp_path: Path, loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty /content, the stub, and a repository to clone at tmp_path/origin; returns the folder to work in."""
+    stub = tmp_path / "stub" / "google" / "colab"
+    stub.mkdir(parents=True)
+    (stub / "__init__.py").write_text(STUB)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stub"))
+    monkeypatch.setenv("COLAB_SECRET_HF_TOKEN", "hf_write")
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    origin = space_process.copy_program(tmp_path / "origin")
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "init.defaultBranch=main"]
+    for command in (["init", "-q"], ["add", "-A", "-f"], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *command], cwd=origin, check=True)
+    (tmp_path / "content").mkdir()
+    return tmp_path / "content"
+
+
+def filled(values: dict[str, Any]) -> Any:
+    """The notebook with its form fields set, as a person would in the form."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    left = dict(values)
+
+    def fill(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"{name} = {left.pop(name)!r}  #@param {match[3]}" if name in left else match[0]
+
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = FIELD.sub(fill, cell.source)
+    assert not left, f"the notebook has no form fields {set(left)}"
+    return notebook
+
+
+def execute(notebook: Any, folder: Path, *, cells: int | None = None, then: str = "", timeout: int = 900) -> str:
+    """Run (the first `cells` of) the notebook and `then`; returns all printed text."""
+    if cells is not None:
+        notebook.cells = notebook.cells[:cells]
+    if then:
+        notebook.cells.append(nbformat.v4.new_code_cell(then))
+    client = nbclient.NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def pictures(notebook: Any, title: str) -> int:
+    cell = next(cell for cell in notebook.cells if f"#@title {title}" in cell.source)
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def test_committed_without_outputs_and_thin() -> None:
+    raw = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    nbformat.validate(raw)
+    code = [cell for cell in raw["cells"] if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    sources = ["".join(cell["source"]) for cell in code]
+    assert all(source.startswith("#@title ") and len(source.splitlines()) <= 32 for source in sources)
+    first = "".join(raw["cells"][0]["source"])
+    badge = re.search(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/colab_notebook\.ipynb", first)
+    repository = re.search(r'repository = "https://github\.com/([\w.-]+/[\w.-]+)"', sources[0])
+    assert badge and repository and badge[1] == repository[1]
+    choices = {name: re.findall(r'"([^"]+)"', kind) for source in sources for name, _, kind in FIELD.findall(source)}
+    train = (ROOT / "model_def.py").read_text(encoding="utf-8") + (ROOT / "train.py").read_text(encoding="utf-8")
+    for name in [*choices["classifier"], *choices["segmenter"]]:
+        assert f'"{name}"' in train, f"train.py knows no {name}"
+
+
+def test_colab_keeps_its_own_tensorflow() -> None:
+    listed = (ROOT / "requirements-colab.txt").read_text().lower()
+    lines = [line for line in listed.splitlines() if line and not line.startswith("#")]
+    assert not [line for line in lines if re.match(r"(tensorflow|keras|numpy|protobuf|gradio|huggingface)", line)]
+    assert any(line.startswith("onnx>") and "<1.20" in line for line in lines)
+
+
+@pytest.mark.skipif(not (ROOT / "app.py").is_file(), reason="there is no app.py yet")
+def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> None:
+    notebook = filled(
+        {
+            "repository": f"file://{tmp_path / 'origin'}",
+            "synthetic_slices_per_class": 16,
+            "epochs": 1,
+            "image_size": 64,
+            "model_repository": "me/model",
+            "space": "me/space",
+            "public_link": False,
+        }
+    )
+    printed = execute(notebook, colab, then="print('url', interface.local_url, 'end')")
+    assert "url http://127.0.0.1:" in printed
+    assert pictures(notebook, "4.") >= 1 and pictures(notebook, "6.") >= 3
+    model = loopback.repo("me/model")
+    assert {"config.json", "classifier.onnx", "README.md", "metrics.json"} <= set(model.files) and model.tags
+    space = loopback.repo("me/space", "space")
+    assert "app.py" in space.files and space.variables == {"BRAIN_MRI_MODEL": "me/model"}
+
+
+def test_data_from_drive(colab: Path, tmp_path: Path) -> None:
+    """A zip on Drive, Training and Testing folders, no masks; without the secret the push cell says what to do."""
+    import phantom
+
+    phantom.main([str(tmp_path / "made"), "--per-class", "4", "--size", "96", "--no-masks"])
+    shutil.make_archive(str(tmp_path / "drive" / "slices"), "zip", tmp_path / "made")
+    notebook = filled(
+        {
+            "repository": f"file://{tmp_path / 'origin'}",
+            "use_synthetic_slices": False,
+            "data_on_drive": str(tmp_path / "drive" / "slices.zip"),
+        }
+    )
+    upto = 1 + next(i for i, cell in enumerate(notebook.cells) if "#@title 4." in cell.source)
+    printed = execute(notebook, colab, cells=upto)
+    assert "Mounted at /content/drive" in printed and "Masks: none" in printed
+    assert pictures(notebook, "4.") >= 1

@@ -1,0 +1,87 @@
+"""What README shows is run as it stands there, on the bundled weights."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import cv2
+import pytest
+
+from phantom import make_phantom
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, containing: str) -> str:
+    found = [b for b in re.findall(rf"```{language}\n(.*?)```", README, re.S) if containing in b]
+    assert len(found) == 1, f"README should have one {language} block with {containing!r}"
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("readme")
+    cv2.imwrite(str(path / "slice.png"), make_phantom("meningioma", 3).image)
+    cv2.imwrite(str(path / "slice.jpg"), make_phantom("glioma", 4).image)
+    return path
+
+
+@pytest.fixture(scope="module")
+def port(bundled):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number = probe.getsockname()[1]
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(number)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        for _ in range(240):
+            try:
+                urlopen(f"http://127.0.0.1:{number}/", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, process.communicate()[0]
+                time.sleep(0.5)
+        yield number
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_gradio_client_example(port, folder):
+    code = block("python", "gradio_client").replace("7860", str(port))
+    text = run([sys.executable, "-c", code], folder)
+    assert "notumor" in text and text.count(".png") == 2
+
+
+def test_curl_example(port, folder):
+    text = run(["bash", "-euc", block("bash", "curl").replace("7860", str(port))], folder)
+    assert "event: complete" in text and '"probabilities"' in text and "notumor" in text
+
+
+def test_python_example(bundled, folder):
+    code = block("python", "read_scan").replace('"weights"', repr(str(bundled)))
+    assert "pituitary" in run([sys.executable, "-c", code], folder)
+
+
+def test_every_command_line_in_readme_exists():
+    for name in set(re.findall(r"python (\w+\.py)", README)):
+        text = subprocess.run([sys.executable, str(ROOT / name), "--help"], capture_output=True, text=True, timeout=120)
+        assert text.returncode == 0 and "usage" in text.stdout, f"{name}: {text.stderr}"
+
+
+def test_every_linked_file_exists():
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target

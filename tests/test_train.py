@@ -1,0 +1,189 @@
+"""train.py as a person runs it: on phantoms, interrupted, resumed, without masks, with wrong arguments."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import phantom
+from artifact import load_artifact
+from predictor import Predictor
+from scan import preprocess, read_scan
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+SMALL = ["--size", "64", "--width", "6", "--batch-size", "8", "--verbose", "0", "--precision", "float32"]
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory) -> Path:
+    return phantom.write_dataset(tmp_path_factory.mktemp("phantoms"), per_class=16, seed=3, size=128)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRAIN_MRI_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def arguments(root: Path, out: Path, *more: str, masks: bool = True) -> list[str]:
+    pairs = ["--masks", str(root / "segmentation")] if masks else []
+    return ["--data", str(root), *pairs, "--out", str(out), *SMALL, *more]
+
+
+def start(*words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(TRAIN), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for_epoch(out: Path, epoch: int, process: subprocess.Popen) -> None:
+    state = out / "checkpoints" / "classifier" / "state.json"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        if state.is_file() and json.loads(state.read_text())["epoch"] >= epoch:
+            return
+        time.sleep(0.05)
+    raise AssertionError(process.communicate(timeout=10)[0])
+
+
+def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
+    out = tmp_path / "run"
+    words = arguments(phantoms, out, "--epochs", "8")
+    process = start(*words)
+    wait_for_epoch(out, 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "config.json").exists()  # nothing that looks like an artifact
+    finished = subprocess.run([sys.executable, str(TRAIN), *words, "--resume"], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert "Resuming after epoch" in finished.stdout
+
+    artifact = load_artifact(out)
+    state = artifact.config["training"]["classifier"]
+    assert state["epoch"] == 8 and len(state["history"]["val_loss"]) == 8
+    assert artifact.config["segmenter"]["trained_on"] == "masks"
+    assert (out / "metrics.json").is_file() and (out / "README.md").is_file()
+    for name, limit in (("classifier.onnx", 10e6), ("segmenter.onnx", 10e6), ("classifier.weights.h5", 10e6)):
+        assert 0 < (out / name).stat().st_size < limit
+    # 1-NN and the rest stand beside the score
+    assert "baselines" in artifact.metrics()
+
+    # the app answers with it, and a second training run elsewhere does not disturb it
+    path = next((phantoms / "Testing" / "glioma").iterdir())
+    analysis = Predictor.load(out).analyze(read_scan(path))
+    assert sum(analysis.probabilities.values()) == pytest.approx(1)
+    assert analysis.mask.shape == analysis.image.shape
+
+    # other settings must not continue this run
+    other = subprocess.run(
+        [sys.executable, str(TRAIN), *words, "--seed", "5", "--resume"], capture_output=True, text=True
+    )
+    assert other.returncode != 0 and "other settings" in other.stderr and "seed" in other.stderr
+    assert load_artifact(out).config == artifact.config
+
+
+def test_ctrl_c_leaves_no_artifact_and_says_how_to_go_on(phantoms, tmp_path):
+    out = tmp_path / "run"
+    process = start(*arguments(phantoms, out, "--epochs", "50"))
+    wait_for_epoch(out, 1, process)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "--resume" in text and "Traceback" not in text
+    assert not (out / "config.json").exists()
+
+
+def test_training_and_serving_see_the_same_bits(phantoms):
+    import data
+
+    dataset = data.load_dataset(phantoms, phantoms / "segmentation", size=64, progress=False)
+    for row in range(0, len(dataset.table), 7):
+        served, _ = preprocess(read_scan(dataset.table["path"].iloc[row]).image, 64)
+        np.testing.assert_array_equal(dataset.images[row], served)
+
+
+def test_training_and_serving_see_the_same_bits_of_real_files(real_data):
+    import data
+
+    dataset = data.load_dataset(real_data / "brain-tumor-mri", size=96, progress=False)
+    for row in range(0, len(dataset.table), 97):
+        served, _ = preprocess(read_scan(dataset.table["path"].iloc[row]).image, 96)
+        np.testing.assert_array_equal(dataset.images[row], served)
+
+
+def test_epochs_0_checks_the_data_and_writes_nothing(phantoms, tmp_path, capsys):
+    import train
+
+    assert train.main(arguments(phantoms, tmp_path / "run", "--epochs", "0")) == 0
+    assert "glioma" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_masks_the_user_is_told_what_outlines_the_tumor(phantoms, tmp_path, capsys):
+    import train
+
+    only_classes = tmp_path / "classes"
+    only_classes.mkdir()
+    for name in ("Training", "Testing"):
+        (only_classes / name).symlink_to(phantoms / name)
+    words = arguments(only_classes, tmp_path / "run", "--epochs", "1", "--classifier", "gap_cnn", masks=False)
+    assert train.main(words) == 0
+    assert "K-means outlines the tumor" in capsys.readouterr().out
+    config = load_artifact(tmp_path / "run").config
+    assert config["segmenter"]["architecture"] == "kmeans"
+    analysis = Predictor.load(tmp_path / "run").analyze(read_scan(next((phantoms / "Testing" / "pituitary").iterdir())))
+    assert set(np.unique(analysis.mask_probability)) <= {0.0, 1.0} or analysis.mask_probability.max() <= 1.0
+
+
+def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
+    import train
+
+    only_classes = tmp_path / "classes"
+    only_classes.mkdir()
+    (only_classes / "Training").symlink_to(phantoms / "Training")
+    words = arguments(only_classes, tmp_path / "run", "--epochs", "1", "--weak-masks", masks=False)
+    assert train.main([*words, "--classifier", "flatten_cnn", "--segmenter", "resunet"]) == 0
+    config = load_artifact(tmp_path / "run").config
+    assert config["segmenter"]["trained_on"] == "weak masks"
+    assert "weak" in (tmp_path / "run" / "README.md").read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--size", "100"], "multiple of 16"),
+        (["--fold", "9"], "--fold"),
+    ],
+)
+def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sentence):
+    import train
+
+    assert train.main([*arguments(phantoms, tmp_path / "run", "--epochs", "1"), *change]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("train.py: ") and sentence in message
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):
+    import data
+    import train
+
+    dataset = data.load_dataset(phantoms, phantoms / "segmentation", size=64, progress=False)
+    seen: set[int] = set()
+    for fold in range(train.FOLDS):
+        train.use_fold(dataset, fold, seed=0)
+        parts = {name: set(dataset.table["group"].iloc[dataset.rows(name)]) for name in ("train", "validation", "test")}
+        assert not parts["train"] & parts["test"] and not parts["validation"] & parts["test"]
+        assert not parts["train"] & parts["validation"] and all(parts.values())
+        assert not seen & set(dataset.rows("test"))
+        seen |= set(dataset.rows("test"))
+    assert len(seen) == len(dataset.table)

@@ -1,0 +1,228 @@
+"""Train a classifier and a segmenter on class folders and masks; leave an artifact that the app can serve.
+
+    python train.py --data /content/drive/MyDrive/brain-tumor-mri --masks /content/drive/MyDrive/segmentation
+    python train.py --data DIR --epochs 10 --out runs/first            # no masks: the bundled segmenter is kept
+    python train.py --data DIR --resume --out runs/first               # go on after a Colab disconnect
+    python phantom.py phantoms && python train.py --data phantoms --masks phantoms/segmentation --epochs 2  # tiny
+
+From a notebook cell: `import train; train.main(["--data", DIR, "--epochs", "10"])`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+
+import data
+import finish
+import model_def
+from artifact import ArtifactError, load_artifact, read_json, sha256, write_json
+from fit import FitOptions, choose_precision, fit
+from held_out import held_out
+from scan import NO_TUMOR, ScanError
+from training_set import TrainingSet
+from weak_masks import weak_masks
+
+FOLDS = 5
+
+
+def parser() -> argparse.ArgumentParser:
+    defaults = FitOptions()
+    p = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = p.add_argument_group("data").add_argument
+    add("--data", type=Path, required=True, help="class folders: ROOT/<class>/*.jpg or ROOT/Training and ROOT/Testing")
+    add("--masks", type=Path, help="image/mask pairs: ROOT/images and ROOT/masks with equal names")
+    add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
+    add("--official-split", action="store_true", help="test on the Testing folder (it usually leaks: see README)")
+    add("--fold", type=int, help="test on this fold (0..4) of five patient-disjoint folds")
+    add("--cache", type=Path, help="folder for the cache of decoded slices")
+    add = p.add_argument_group("models").add_argument
+    add("--classifier", default="guided", choices=list(model_def.CLASSIFIERS))
+    add("--segmenter", default="shared", choices=[*model_def.SEGMENTER_NAMES, "bundled"],
+        help="shared: the mask branch of the classifier; bundled: keep the one in weights/")  # fmt: skip
+    add("--size", type=int, default=160, help="side of the model's input in pixels, a multiple of 16")
+    add("--width", type=int, help="channels of the first level of guided and resunet")
+    add = p.add_argument_group("fitting").add_argument
+    add("--epochs", type=int, default=defaults.epochs, help="0: only check the data")
+    add("--init", type=Path, metavar="DIR", help="start from this artifact; what it has seen stays out of the test set")
+    add("--batch-size", type=int, default=defaults.batch_size)
+    add("--learning-rate", type=float, default=defaults.learning_rate)
+    add("--label-smoothing", type=float, default=defaults.label_smoothing)
+    add("--mask-loss", default=defaults.mask_loss, choices=list(model_def.MASK_LOSSES))
+    add(
+        "--patience", type=int, default=defaults.patience, help="epochs without a better validation loss; 0: never stop"
+    )
+    add("--augment", type=float, default=defaults.strength, help="strength of the augmentation, 0: none")
+    add("--erased", type=float, default=0.3, help="share of tumor slices that also come lesion-erased, as 'no tumor'")
+    add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
+    add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
+    add("--seed", type=int, default=defaults.seed)
+    add("--verbose", type=int, default=None, help="0: silent, 1: progress bars, 2: one line an epoch")
+    add = p.add_argument_group("result").add_argument
+    add("--out", type=Path, default=Path("runs/latest"), help="artifact folder; checkpoints go to OUT/checkpoints")
+    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--push", metavar="USER/NAME", help="publish to this Hugging Face model repo; needs HF_TOKEN or a login")
+    add("--private", action="store_true", help="make a new Hub repo private")
+    return p
+
+
+def options_of(args: argparse.Namespace) -> FitOptions:
+    return FitOptions(
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        label_smoothing=args.label_smoothing,
+        mask_loss=args.mask_loss,
+        patience=args.patience,
+        strength=args.augment,
+        seed=args.seed,
+        verbose="auto" if args.verbose is None else args.verbose,
+    )
+
+
+def use_fold(dataset: data.Dataset, fold: int, seed: int) -> None:
+    """Test on one of five folds that cut no patient, choose on 15 % of the rest. Changes dataset.table's split."""
+    if not 0 <= fold < FOLDS:
+        raise ValueError(f"--fold is a number from 0 to {FOLDS - 1}, not {fold}.")
+    rest = data.folds(dataset.table, FOLDS, seed) != fold
+    dataset.table["split"] = "test"
+    dataset.table.loc[rest, "split"] = data.split_groups(dataset.table[rest], seed, (0.85, 0.15, 0.0))
+
+
+def check_resume(out: Path, args: argparse.Namespace, fingerprint: str) -> None:
+    """Write down what this run is, or compare it with the run that is to be resumed. Raises SystemExit."""
+    asked = {
+        k: str(v) for k, v in vars(args).items() if k not in ("resume", "push", "private", "verbose", "cache", "out")
+    }
+    asked["data_fingerprint"] = fingerprint
+    path = out / "checkpoints" / "run.json"
+    if args.resume and path.is_file():
+        stored = read_json(path)
+        changed = [key for key in asked if stored.get(key) != asked[key]]
+        if changed:
+            raise SystemExit(
+                f"--resume: {out} holds a run with other settings ({', '.join(changed)}); "
+                "use the same ones, or another --out."
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.rglob("state.json"):  # a new run must not pick up an older run's weights
+        old.unlink()
+    write_json(path, asked)
+
+
+def train_model(
+    args: argparse.Namespace, kind: str, training: TrainingSet, validation: TrainingSet, taught_by: str
+) -> finish.Trained:
+    """Build and fit the classifier or the segmenter that args name."""
+    name = getattr(args, kind)
+    arguments = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
+    if name == "guided" and not training.outlines_tumors:
+        arguments["gate_gradient"] = True  # nobody else tells the mask where to look
+    model = model_def.build(name, args.size, **arguments)
+    if args.init and kind == "classifier":
+        start_from(args.init, name, model)
+    units = len(np.unique(training.units))
+    print(f"\n{kind.capitalize()} {name}: {model.count_params():,} parameters, {units} different slices an epoch.")
+    options = options_of(args)
+    feeds = training.feed(model, options, True), validation.feed(model, options, False)
+    state = fit(model, *feeds, options, args.out / "checkpoints" / kind, resume=args.resume)
+    return finish.Trained(name, arguments, model, state, taught_by)
+
+
+def start_from(folder: Path, name: str, model: keras.Model) -> None:
+    """Load the weights of an earlier run. Raises ArtifactError when they are of another architecture."""
+    config, path = load_artifact(folder).config, folder / "classifier.weights.h5"
+    stated = config["classifier"]["architecture"]
+    if stated != name or not path.is_file() or sha256(path) != config["files"][path.name]["sha256"]:
+        raise ArtifactError(f"--init: {folder} holds no whole weights of a classifier {name} (but of {stated}).")
+    model.load_weights(path)
+
+
+def choose_segmenter(args: argparse.Namespace, dataset: data.Dataset) -> tuple[str, str]:
+    """(segmenter, what it learns from: "masks", "weak masks", "bundled" or "nothing")."""
+    tumor_masks = dataset.table["has_mask"] & (dataset.table["class"] != NO_TUMOR)
+    name = args.segmenter
+    if name in ("kmeans", "bundled"):
+        return name, "nothing" if name == "kmeans" else "bundled"
+    if name == "shared" and args.classifier != "guided":
+        name = "resunet"
+    if tumor_masks.any():
+        return name, "masks"
+    if args.weak_masks:
+        return ("resunet" if name == "shared" else name), "weak masks"
+    if finish.bundled_fits(args.size):
+        print("No masks were given: the bundled segmenter is kept. (--weak-masks would train one on guessed masks.)")
+        return "bundled", "bundled"
+    print(f"No masks were given and no bundled segmenter has input size {args.size}: K-means outlines the tumor.")
+    return "kmeans", "nothing"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status; raises SystemExit with a sentence for a wrong call."""
+    args = parser().parse_args(argv)
+    try:
+        return run(args, list(sys.argv[1:] if argv is None else argv))
+    except (data.DataError, ArtifactError, ScanError, finish.PushError, OSError, ValueError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nStopped. Nothing was lost: add --resume to go on with {args.out}.", file=sys.stderr)
+        return 130
+
+
+def run(args: argparse.Namespace, command: list[str]) -> int:
+    keras.utils.set_random_seed(args.seed)
+    precision = choose_precision(args.precision)
+    dataset = data.load_dataset(
+        args.data, args.masks, groups=args.groups, size=args.size, cache=args.cache, seed=args.seed,
+        official_split=args.official_split,
+    )  # fmt: skip
+    if args.init:
+        dataset, seen = held_out(load_artifact(args.init), dataset)
+        print(seen)
+    if args.fold is not None:
+        use_fold(dataset, args.fold, args.seed)
+    print(data.describe(dataset))
+    if args.epochs <= 0:
+        print("--epochs 0: the data was checked, nothing was trained or written.")
+        return 0
+    args.segmenter, taught_by = choose_segmenter(args, dataset)
+    check_resume(args.out, args, dataset.fingerprint())
+
+    training, validation = TrainingSet(dataset, "train"), TrainingSet(dataset, "validation")
+    if training.outlines_tumors and args.erased > 0:
+        print(training.add_counterfactuals(args.erased, args.seed))
+    classifier = train_model(args, "classifier", training, validation, taught_by)
+    segmenter = classifier if args.segmenter == "shared" else None
+    if args.segmenter in model_def.SEGMENTERS:
+        if taught_by == "weak masks":
+            for part in (training, validation):
+                part.masks, part.has_mask = weak_masks(classifier.model, part.images, part.labels)
+        segmenter = train_model(args, "segmenter", training, validation, taught_by)
+
+    command_line = " ".join(["train.py", *command])
+    finish.write_artifact(args, dataset, classifier, segmenter, {"command": command_line, "precision": precision})
+    print(f"\nWritten: {args.out}\nOpen it: python app.py --model {args.out}")
+    if args.push:
+        finish.push(args.out, args.push, private=args.private)
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is on disk. TensorFlow's own threads, still busy after Ctrl-C, now and then crash the interpreter's
+    # orderly end (exit status -11 instead of 130), so it is left out.
+    os._exit(status)

@@ -1,0 +1,81 @@
+"""What the models are fed: the rows of a split as arrays, with lesion-erased copies, as augmented batches."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import data
+from augment import batches
+from counterfactual import counterfactuals
+from fit import FitOptions
+from scan import CLASSES, NO_TUMOR
+
+
+def labels_of(dataset: data.Dataset) -> np.ndarray:
+    """int (N,): index into CLASSES, -1 where the class is unknown."""
+    index = {name: i for i, name in enumerate(CLASSES)}
+    return dataset.table["class"].map(lambda name: index.get(name, -1)).to_numpy(int)
+
+
+class TrainingSet:
+    """What the models are fed: slices, masks, labels, whether the mask is known, and which rows are copies."""
+
+    def __init__(self, dataset: data.Dataset, split: str):
+        rows = dataset.rows(split)
+        table = dataset.table.iloc[rows]
+        self.images, self.masks = dataset.images[rows], dataset.masks[rows]
+        self.labels = labels_of(dataset)[rows]
+        self.has_mask = table["has_mask"].to_numpy(bool)
+        self.units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
+
+    def add_counterfactuals(self, erased_share: float, seed: int) -> str:
+        """Append erased and retouched copies of the slices whose mask is known."""
+        known = np.flatnonzero(self.has_mask)
+        tumor = self.labels[known] != CLASSES.index(NO_TUMOR)
+        pictures, rows, erased = counterfactuals(
+            self.images[known],
+            self.masks[known],
+            tumor,
+            self.units[known],
+            erased=erased_share,
+            retouched=erased_share / 2,
+            seed=seed,
+        )
+        source = known[rows]
+        masks = np.where(erased[:, None, None], 0, self.masks[source]).astype(np.uint8)
+        labels = np.where(erased, CLASSES.index(NO_TUMOR), self.labels[source])
+        self.units = np.concatenate([self.units, self.units.max() + 1 + np.arange(len(source))])
+        self.images = np.concatenate([self.images, pictures])
+        self.masks = np.concatenate([self.masks, masks])
+        self.labels = np.concatenate([self.labels, labels])
+        self.has_mask = np.concatenate([self.has_mask, np.ones(len(source), bool)])
+        return f"{int(erased.sum())} lesion-erased and {int((~erased).sum())} retouched copies added for training."
+
+    def class_weights(self) -> np.ndarray:
+        """float32 (N,): each class weighs the same in an epoch, an unknown class (-1) nothing; about 1 in the mean."""
+        known = self.labels >= 0
+        share = 1.0 / np.bincount(self.units)[self.units]  # of its unit: one copy is shown an epoch
+        totals = np.bincount(self.labels[known], share[known], minlength=len(CLASSES))
+        each = np.divide(totals.sum() / max(1, np.count_nonzero(totals)), totals, out=np.zeros(4), where=totals > 0)
+        return np.where(known, each[self.labels], 0.0).astype(np.float32)
+
+    @property
+    def outlines_tumors(self) -> bool:
+        """Is there a slice whose tumor is outlined?"""
+        return bool((self.has_mask & (self.masks.max((1, 2)) > 127)).any())
+
+    def feed(self, model: keras.Model, options: FitOptions, training: bool) -> tf.data.Dataset:
+        return batches(
+            self.images,
+            self.masks,
+            self.labels,
+            {"logits": self.class_weights(), "mask": self.has_mask.astype(np.float32)},
+            tuple(model.output),
+            batch_size=options.batch_size,
+            units=self.units,
+            seed=options.seed,
+            training=training,
+            strength=options.strength,
+        )

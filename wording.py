@@ -1,0 +1,303 @@
+"""The sentences of report, slides and model card, made from the numbers: the text cannot promise more than they do.
+
+Every function returns plain text without markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tables import BASELINE_TITLES, architecture, class_title, number, percent, score
+
+Metrics = Mapping[str, Any]
+
+NOT_A_DEVICE = "For research and teaching only. Not a medical device, not for diagnosis."
+
+PROBLEM = (
+    "Brain tumors are found and followed on MRI. Given one slice, the program says which of the classes it shows, "
+    "how "
+    "sure it is, which pixels belong to the tumor, and which part of the picture the answer rests on.",
+    "The usual data sets reward memorising: the same patient, and often the same slice, lies in training and "
+    "test, and "
+    "healthy pictures come from other sources than tumors. So a high score alone says little. Here patients and "
+    "near-copies are kept on one side of the split, and every score stands beside what can be had without learning "
+    "anything about tumors.",
+)
+
+METHOD = (
+    "Preprocessing. The head is found, a square around it is cut out with its aspect kept, and its brightness is "
+    "mapped "
+    "to the same range. Training, evaluation and the app call the same function, so they cannot disagree.",
+    "Heatmaps. Grad-CAM (Selvaraju et al. 2017) of the logits with respect to the last convolutional features, "
+    "computed "
+    "inside the exported network.",
+    "Choices. The epoch, the temperature and all thresholds are chosen on validation images; the test images are "
+    "looked "
+    "at once.",
+    "Measuring. Whole patients and clusters are drawn with replacement, 1000 times, for the 95 % intervals. "
+    "Baselines see "
+    "the same training images and are scored on the same test images; the lead of the model over each is drawn "
+    "together "
+    "with it.",
+)
+
+LIMITS = (
+    "Single slices are judged, not patients: no history, no other sequences, no neighbouring slices.",
+    '"No tumor" pictures come from other sources than tumor pictures. Part of the score for tumor or not may be '
+    "recognition of the source; performance on another hospital's scanner is not known.",
+    "Only the tumor kinds in the training data are known. Metastases, abscesses, bleeding, or several lesions get "
+    "one "
+    'of the known classes or "not sure".',
+    "The masks outline what an annotator outlined on contrast-enhanced T1 slices; on other sequences they are "
+    "unreliable.",
+    "A heatmap shows where the classifier looked, not why, and not where the tumor ends.",
+    "The intervals count the patients that were drawn, not hospitals, scanners or annotators.",
+)
+
+OUTLOOK = (
+    "Test on a second hospital's data, tumor-free slices of tumor patients included.",
+    "Use neighbouring slices and all sequences of a study instead of one slice.",
+    "Two annotators for the test masks, to know how well people agree with each other.",
+)
+
+REFERENCES = (
+    "Cheng J. et al. Brain tumor dataset. figshare 1512427 (2017), CC BY 4.0; Enhanced performance of brain tumor "
+    "classification via tumor region augmentation and partition. PLoS ONE 10 (2015).",
+    "Nickparvar M. Brain Tumor MRI Dataset. Kaggle (2021), from figshare, SARTAJ and Br35H.",
+    "Ronneberger O., Fischer P., Brox T. U-Net: convolutional networks for biomedical image segmentation. MICCAI "
+    "(2015).",
+    "Selvaraju R. R. et al. Grad-CAM: visual explanations from deep networks via gradient-based localization. ICCV "
+    "(2017).",
+    "Adebayo J. et al. Sanity checks for saliency maps. NeurIPS (2018).",
+    "Zhang J. et al. Top-down neural attention by excitation backprop (pointing game). IJCV 126 (2018).",
+    "Guo C. et al. On calibration of modern neural networks. ICML (2017).",
+    "Field C. A., Welsh A. H. Bootstrapping clustered data. J. R. Stat. Soc. B 69 (2007).",
+    "Badža M. M., Barjaktarović M. Č. Segmentation of brain tumors from MRI images using convolutional autoencoder. "
+    "Applied Sciences 11 (2021): Dice 0.72 to 0.73 on the figshare slices.",
+)
+
+DATA_SOURCES = (
+    "Tumor slices with outlines: Jun Cheng et al., figshare 1512427, CC BY 4.0.",
+    "Class folders: Kaggle masoudnickparvar/brain-tumor-mri-dataset, which combines figshare, SARTAJ and Br35H.",
+    "Volumes used for checks: TCIA Brain-Tumor-Progression, CC BY 3.0.",
+)
+
+
+def headline(metrics: Metrics) -> str:
+    """One line for a title page or a card."""
+    found, masks = metrics.get("classification"), metrics.get("segmentation")
+    parts = []
+    if found:
+        parts.append(
+            f"accuracy {score(found['accuracy'], 2)} on {found['count']} images of {found['groups']} unseen groups"
+        )
+    if masks and masks["count"]:
+        parts.append(f"mean Dice {score(masks['dice']['mean'], 2)} on {masks['count']} outlined slices")
+    return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] or "Nothing could be measured"
+
+
+def verdict(metrics: Metrics) -> list[str]:
+    """The model against the baselines."""
+    found, bars = metrics.get("classification"), (metrics.get("baselines") or {}).get("scores") or {}
+    if not found:
+        return []
+    text = [
+        f"The model names the right class in {percent(found['accuracy'])} of {found['count']} test images from "
+        f"{found['groups']} groups (patients or clusters of near-copies); macro F1 {score(found['macro']['f1'])}."
+    ]
+    if not bars:
+        return text
+    name, best = max(bars.items(), key=lambda pair: pair[1]["accuracy"]["value"])
+    lead = best.get("lead") or {}
+    text.append(f'The strongest baseline, "{BASELINE_TITLES.get(name, name)}", reaches {percent(best["accuracy"])}.')
+    if lead.get("low") is not None:
+        gap = f"{100 * lead['value']:+.1f} points, 95 % interval {100 * lead['low']:+.1f} to {100 * lead['high']:+.1f}"
+        if lead["low"] > 0:
+            text.append(f"The model leads it by more than chance explains ({gap}).")
+        elif lead["high"] < 0:
+            text.append(f"The model is worse than that baseline ({gap}): it has not learned what it should.")
+        else:
+            text.append(f"The test set is too small to tell the two apart ({gap}).")
+    return text
+
+
+def flattery(metrics: Metrics) -> list[str]:
+    """What the folders' own split would have said."""
+    found, own = metrics.get("official_split"), (metrics.get("baselines") or {}).get("scores") or {}
+    if not found:
+        return []
+    official = found["baselines"]["scores"]["nearest_neighbour"]["accuracy"]
+    mine = (own.get("nearest_neighbour") or {}).get("accuracy")
+    text = [
+        "On the folders' own Training/Testing split a comparison with the most similar training thumbnail already "
+        "scores "
+        f"{percent(official)}" + (f", on unseen patients and clusters {percent(mine)}." if mine else ".")
+    ]
+    unseen = found["baselines"]["subsets"]["unseen_groups"]["count"]
+    text.append(
+        f"{unseen} of the {found['baselines']['test']} official test images show a patient or cluster that "
+        "is not in "
+        "Training."
+    )
+    if model := found.get("model"):
+        here = (metrics.get("classification") or {}).get("accuracy")
+        text.append(
+            f"The model trained on that split scores {percent(model['accuracy'])} there, against {percent(here)} here."
+        )
+    return text
+
+
+def mask_findings(metrics: Metrics) -> list[str]:
+    found, simple = metrics.get("segmentation"), metrics.get("kmeans")
+    if not found or not simple:
+        return []
+    text = []
+    if found["count"]:
+        text.append(
+            f"On {found['count']} outlined slices of {found['groups']} patients the mean Dice is "
+            f"{score(found['dice']['mean'])} "
+            f"(median {number(found['dice']['median']['value'])}); K-means with morphology reaches "
+            f"{score(simple['dice']['mean'])}."
+        )
+        text.append(f"{percent(found['missed'])} of the lesions are missed (Dice below 0.1).")
+        if len(found["by_size"]) == 3:
+            small, _, large = found["by_size"]
+            text.append(
+                f"By size of the lesion: mean Dice {number(small['dice']['mean']['value'], 2)} in the smallest third, "
+                f"{number(large['dice']['mean']['value'], 2)} in the largest."
+            )
+    if free := found["tumor_free"]:
+        text.append(f"On {percent(free['false_positive'])} of {free['count']} tumor-free slices a tumor is drawn.")
+    return text
+
+
+def explanation_findings(metrics: Metrics) -> list[str]:
+    found, check = metrics.get("explanation"), metrics.get("sanity")
+    text = []
+    if found and found["count"]:
+        text.append(
+            f"The hottest pixel of the heatmap lies inside the lesion on {percent(found['pointing_game'])} of "
+            f"{found['count']} "
+            f"slices, and {percent(found['energy_inside'])} of the heat does; heat spread evenly over the head "
+            "would give "
+            f"{100 * (found['chance'] or 0):.1f} % for both."
+        )
+    if check:
+        last = check["stages"][-1]
+        differs = last["ssim"] < 0.6 and last["rank_correlation"] < 0.6
+        text.append(
+            f"With random weights the heatmaps {'change' if differs else 'stay similar'} (similarity "
+            f"{number(last['ssim'], 2)}, rank correlation {number(last['rank_correlation'], 2)}): they "
+            + (
+                "depend on what was learned, not only on the edges of the picture."
+                if differs
+                else "follow the picture more than what was learned, so do not rely on them."
+            )
+        )
+    return text
+
+
+def calibration_findings(metrics: Metrics) -> list[str]:
+    found, before = metrics.get("classification"), metrics.get("calibration_before")
+    if not found or not before:
+        return []
+    after, band = found["calibration"], found["abstention"]
+    text = [
+        f"Expected calibration error {number(before['ece']['value'])} as trained, {number(after['ece']['value'])} "
+        "after dividing the "
+        f"logits by the temperature {before['temperature']:.2f} found on validation; Brier score "
+        f"{number(after['brier']['value'])}."
+    ]
+    if band["threshold"] > 0 and band["accuracy_answered"]["value"] is not None:
+        text.append(
+            f'Below {100 * band["threshold"]:.0f} % confidence the program says "not sure": it answers '
+            f"{percent(band['coverage'])} of the images and is right in {percent(band['accuracy_answered'])} of "
+            "these."
+        )
+    if (binary := found.get("binary")) and binary["roc_auc"]["value"] is not None:
+        point = binary["operating_point"]
+        text.append(
+            f"Tumor or not: ROC-AUC {score(binary['roc_auc'])}; at its threshold sensitivity "
+            f"{percent(point['sensitivity'])}, "
+            f"specificity {percent(point['specificity'])}."
+        )
+    return text
+
+
+def class_findings(metrics: Metrics) -> list[str]:
+    """Best and worst class, most frequent confusion."""
+    found = metrics.get("classification")
+    if not found:
+        return []
+    known = {
+        name: row["recall"]["value"] for name, row in found["per_class"].items() if row["recall"]["value"] is not None
+    }
+    if len(known) < 2:
+        return []
+    best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
+    text = [
+        f"{class_title(best)} is recognised best (recall {known[best]:.2f}), {class_title(worst)} worst "
+        f"({known[worst]:.2f})."
+    ]
+    pairs = [
+        (count, found["classes"][i], found["classes"][j])
+        for i, row in enumerate(found["confusion"])
+        for j, count in enumerate(row)
+        if i != j
+    ]
+    count, truth, answer = max(pairs)
+    if count:
+        text.append(f"The most frequent mistake: {class_title(truth)} called {class_title(answer)} ({count} images).")
+    return text
+
+
+def data_findings(metrics: Metrics, config: Metrics) -> list[str]:
+    data, images = config.get("data") or {}, metrics["images"]
+    text = []
+    if data.get("images"):
+        text.append(
+            f"The training run read {data['images']:,} images in {data.get('groups', 0):,} groups of patients and "
+            "near-copies."
+        )
+    text.append(f"Measured here: {images['count']:,} images of {images['groups']:,} groups.")
+    text.append(
+        "Copies, mirrored copies and slices of one patient are found first and then kept together, so that none of "
+        "them is on both sides."
+    )
+    return text
+
+
+def training_settings(config: Metrics) -> list[tuple[str, str]]:
+    """(name, value) of what is needed to repeat the run."""
+    training, data = config.get("training") or {}, config.get("data") or {}
+    options, state = training.get("options") or {}, training.get("classifier") or {}
+    classifier, segmenter = config.get("classifier") or {}, config.get("segmenter") or {}
+    epochs = max((len(values) for values in (state.get("history") or {}).values()), default=0)
+    side, name = config["preprocessing"]["image_size"], config["preprocessing"]["name"]
+    lines = {
+        "Classifier": f"{classifier.get('architecture')}, {classifier.get('parameters', 0):,} parameters",
+        "Segmenter": f"{segmenter.get('architecture')}, learned from: {segmenter.get('trained_on', 'nothing')}",
+        "Input": f"{side} × {side} pixels, gray ({name})",
+        "Epochs": str(training.get("epochs", "")),
+    }
+    if epochs:
+        lines["Epochs"] = f"{epochs}; the weights of epoch {state.get('best_epoch', -1) + 1} are kept"
+    if "batch_size" in options and "learning_rate" in options:
+        lines["Batch, learning rate"] = f"{options['batch_size']}, {options['learning_rate']:g}"
+    if "mask_loss" in options:
+        smoothing = f" (smoothing {options['label_smoothing']:g})" if options.get("label_smoothing") else ""
+        lines["Loss"] = f"cross-entropy{smoothing}; masks: {options['mask_loss']}"
+    if state.get("seconds"):
+        lines["Time"] = f"{float(state['seconds']) / 60:.0f} min on {training.get('hardware', 'unknown hardware')}"
+    lines |= {
+        "Seed": str(training.get("seed", "")),
+        "Command": str(training.get("command", "")),
+        "Versions": ", ".join(f"{key} {value}" for key, value in (config.get("versions") or {}).items()),
+        "Data fingerprint": str(data.get("fingerprint", ""))[:16],
+    }
+    return [(key, value) for key, value in lines.items() if value]
+
+
+def title(config: Metrics, metrics: Metrics) -> str:
+    return f"Brain tumor MRI: {config.get('name') or architecture(metrics)}"
