@@ -7,8 +7,8 @@
     segmenter.weights.h5
     metrics.json  figures/  README.md
 
-Only JSON and ONNX are ever loaded for serving. A folder is written beside its final name and then renamed, so that
-a reader finds the old artifact or the new one and never half of either.
+Only JSON and ONNX are ever loaded for serving. An artifact is written in a hidden folder and then moved to its place,
+config.json last, so that a reader finds a whole artifact or none and never half of one.
 
 config.json
     format_version   int, see FORMAT_VERSION
@@ -32,7 +32,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -45,6 +44,7 @@ from typing import Any
 FORMAT_VERSION = 1
 CONFIG = "config.json"
 SERVING_FILES = (CONFIG, "classifier.onnx", "segmenter.onnx")
+_NEW, _OLD = ".new-", ".old-"  # folders inside the artifact's own while it is written and replaced
 _NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")  # a list of numbers over several lines; no JSON text holds a line break
 REQUIRED_KEYS = ("classes", "preprocessing", "classifier", "segmenter", "temperature", "thresholds", "files")
 
@@ -85,7 +85,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path.parent} holds no {path.name}, so it is not a model of this project.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} could not be read as JSON ({error}).") from None
     if not isinstance(value, dict):
         raise ArtifactError(f"{path} is JSON but not an object, so it is not a model of this project.")
@@ -97,8 +97,12 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     text = _NUMBERS.sub(lambda match: "[" + " ".join(match[1].split()) + "]", text)
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def check_config(config: dict[str, Any], where: str) -> None:
@@ -123,7 +127,7 @@ def _usable(config: dict[str, Any]) -> dict[str, bool]:
     """Whether the entries that serving relies on have the right types; the file may come from anyone's Hub repo."""
 
     def number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
     classes, preprocessing, files = config["classes"], config["preprocessing"], config["files"]
     names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
@@ -171,14 +175,17 @@ def load_artifact(folder: str | Path, *, verify: bool = True) -> Artifact:
 def new_artifact(folder: str | Path, config: dict[str, Any]) -> Iterator[Path]:
     """Write an artifact as a whole or not at all.
 
-    Yields an empty folder beside `folder`; fill it with the files. On a clean exit config.json is added with the
-    sha256 of every file and the folder takes the final name in one rename (an older artifact there is replaced;
-    other files in it, such as checkpoints, are kept). On an exception everything written is removed.
+    Yields an empty folder inside `folder`; fill it with the files. On a clean exit config.json is added with the
+    sha256 of every file and all of them take their places, config.json as the last one: a folder without it is no
+    artifact, so that a run killed at any moment leaves none or a whole one. An older artifact there is replaced; other
+    files in it, such as checkpoints, never move. On an exception everything is as it was before.
     `config` may be filled up to the end of the block.
     """
     folder = Path(folder).absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    existed = folder.is_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
+    staging = Path(tempfile.mkdtemp(prefix=_NEW, dir=folder))
     try:
         yield staging
         config["format_version"] = FORMAT_VERSION
@@ -189,21 +196,57 @@ def new_artifact(folder: str | Path, config: dict[str, Any]) -> Iterator[Path]:
         }
         check_config(config, str(folder))
         write_json(staging / CONFIG, config)
-        staging.chmod(0o755)
-        old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
-        replaced = folder.exists()
-        if replaced:
-            os.replace(folder, old)
-        os.replace(staging, folder)
+        _install(staging, folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        if not existed:
+            with contextlib.suppress(OSError):  # not empty: somebody else's files came meanwhile
+                folder.rmdir()
         raise
-    if replaced:
-        ours = {CONFIG, "metrics.json", "figures", *_listed(old)}
-        for path in old.iterdir():  # keep what is not ours: checkpoints, logs, a user's notes
-            if path.name not in ours and not (folder / path.name).exists():
-                shutil.move(str(path), folder / path.name)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _install(staging: Path, folder: Path) -> None:
+    """Exchange the artifact in `folder` for the one in `staging`. When that fails the old one is put back."""
+    new = sorted((path.name for path in staging.iterdir()), key=lambda name: name == CONFIG)
+    old = Path(tempfile.mkdtemp(prefix=_OLD, dir=folder))
+    leaving = {"metrics.json", "figures", *_listed(folder), *new} - {CONFIG, "", ".", ".."}
+    try:
+        for name in [CONFIG, *sorted(leaving)]:
+            if os.path.lexists(folder / name):
+                os.replace(folder / name, old / name)
+        for name in new:
+            os.replace(staging / name, folder / name)
+    except BaseException:
+        for name in new:
+            if os.path.lexists(folder / name) and not os.path.lexists(staging / name):
+                os.replace(folder / name, staging / name)
+        _put_back(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _put_back(old: Path, folder: Path) -> None:
+    for path in sorted(old.iterdir(), key=lambda path: path.name == CONFIG):
+        os.replace(path, folder / path.name)
+    old.rmdir()
+
+
+def _sweep(folder: Path) -> None:
+    """Clear away what a killed run left; an old artifact that it was about to replace is put back first."""
+    for old in folder.glob(f"{_OLD}*"):
+        if (old / CONFIG).is_file() and not (folder / CONFIG).exists():
+            for path in old.iterdir():  # the new files that had already come
+                _remove(folder / path.name)
+            _put_back(old, folder)
+        else:
+            shutil.rmtree(old, ignore_errors=True)
+    for new in folder.glob(f"{_NEW}*"):
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _listed(folder: Path) -> set[str]:

@@ -108,8 +108,8 @@ def frame_values(dataset: pydicom.Dataset, index: int, name: str) -> tuple[np.nd
     uint8, int16, uint16 or float32; after the modality LUT, MONOCHROME1 inverted, padding and NaN at the least value.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
-    kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
     try:
+        kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
         _check_stream(dataset, index)
         values = pixel_array(dataset, index=index)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -6,6 +6,7 @@ Pillow decodes; OpenCV where Pillow would cut 16-bit colour to 8 bit or lacks a 
 from __future__ import annotations
 
 import io
+import warnings as python_warnings
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +15,11 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from scan_types import MAX_PIXELS, ScanError
+
+# The decoders write a line to the console for every irregular tag; what matters becomes a ScanError or a warning.
+python_warnings.filterwarnings("ignore", module=r"PIL\.")
+if hasattr(cv2, "setLogLevel"):
+    cv2.setLogLevel(0)
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 DEFLATE = 1100  # a byte of a PNG cannot stand for more bytes than this

@@ -74,6 +74,77 @@ def test_replacing_keeps_foreign_files_and_drops_our_old_ones(tmp_path: Path) ->
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing that comes after it may run."""
+
+
+def _kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """The process ends before its `step`-th rename; the clearing up that a live process would do is gone too."""
+    real, count = os.replace, iter(range(10_000))
+
+    def replace(source: Any, target: Any) -> None:
+        if next(count) >= step:
+            raise Killed
+        real(source, target)
+
+    patch.setattr(artifact.os, "replace", replace)
+    patch.setattr(artifact.shutil, "rmtree", lambda *a, **k: None)
+
+
+@pytest.mark.parametrize("before", ["nothing", "checkpoints", "an artifact"])
+def test_killed_at_any_rename_no_half_artifact_and_no_checkpoint_is_lost(tmp_path: Path, before: str) -> None:
+    finished = False
+    for step in range(40):
+        folder = tmp_path / str(step) / "m"
+        if before == "an artifact":
+            write_handmade(folder, name="old")
+        if before != "nothing":
+            (folder / "checkpoints").mkdir(parents=True)
+            (folder / "checkpoints" / "state.json").write_text("{}")
+        with pytest.MonkeyPatch.context() as patch:
+            _kill_at(patch, step)
+            try:
+                write_handmade(folder, name="new")
+                finished = True
+            except Killed:
+                pass
+        try:
+            found = load_artifact(folder).config["name"]  # raises for anything that is not whole
+        except ArtifactError as error:
+            found = "none"
+            assert "no config.json" in str(error) or "no model folder" in str(error)
+        assert found in {"nothing": ("none", "new"), "checkpoints": ("none", "new")}.get(before, ("none", "old", "new"))
+        assert before == "nothing" or (folder / "checkpoints" / "state.json").is_file()
+        if found == "none" and before == "an artifact":  # the next writer, even one that fails, puts it back
+            with pytest.raises(RuntimeError), new_artifact(folder, {}):
+                raise RuntimeError
+            assert load_artifact(folder).config["name"] == "old"
+        write_handmade(folder, name="third")
+        assert load_artifact(folder).config["name"] == "third"
+        assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
+        if finished:
+            break
+    assert finished and step > 4
+
+
+@pytest.mark.parametrize("step", range(1, 12))
+def test_a_rename_that_fails_puts_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    folder = write_handmade(tmp_path / "m", name="old")
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    real, count = os.replace, iter(range(1000))
+
+    def replace(source: Any, target: Any) -> None:
+        if next(count) == step:
+            raise OSError(5, "Input/output error")
+        real(source, target)
+
+    monkeypatch.setattr(artifact.os, "replace", replace)
+    with pytest.raises(OSError, match="Input/output"):
+        write_handmade(folder, name="new")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert load_artifact(folder).config["name"] == "old"
+
+
 def test_a_folder_that_was_no_artifact_keeps_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     folder.mkdir()
@@ -94,6 +165,8 @@ def test_the_artifact_can_be_read_by_others(handmade_artifact: Path) -> None:
         (lambda f: (f / "config.json").write_text("{"), "could not be read as JSON"),
         (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "could not be read as JSON"),
         (lambda f: (f / "config.json").write_text("[1]"), "not an object"),
+        (lambda f: (f / "config.json").write_text("[" * 200_000), "could not be read as JSON"),
+        (lambda f: edit(f, temperature=10**400), "temperature"),
         (lambda f: (f / "config.json").write_text('{"model_type": "bert"}'), "another program"),
         (lambda f: edit(f, format_version=99), "format 99"),
         (lambda f: (f / "segmenter.onnx").unlink(), "lacks segmenter.onnx"),
