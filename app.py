@@ -31,11 +31,13 @@ import page_theme
 import zero_gpu
 from artifact import ArtifactError
 from examples import load_examples, temporary_folder
+from live_model import LiveModel
 from page_analyze import analyze_tab
 from page_api import endpoints
 from page_batch import batch_tab
 from page_html import DISCLAIMER
 from page_model import Models, model_tab
+from page_reload import connect, newer_row, notice_of
 from page_volume import volume_tab
 from predictor import BUNDLED, Predictor, cores
 from scan import MAX_BYTES
@@ -82,8 +84,9 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
     compare: further models that visitors may put beside it. Raises ArtifactError or hub.HubError with one sentence.
     """
     chosen = model or os.environ.get("BRAIN_MRI_MODEL") or BUNDLED
-    predictor = chosen if isinstance(chosen, Predictor) else Predictor.load(chosen, fallback=True)
-    models = Models(predictor, compare or os.environ.get("BRAIN_MRI_COMPARE", "").replace(",", " ").split())
+    live = LiveModel(chosen)
+    predictor = live.current
+    models = Models(live, compare or os.environ.get("BRAIN_MRI_COMPARE", "").replace(",", " ").split())
     folder = temporary_folder()
     examples = load_examples(predictor.artifact.folder / "examples", Path(folder.name))
 
@@ -91,17 +94,19 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
         page.example_folder = folder  # lives as long as the page
         gr.HTML(MASTHEAD, apply_default_css=False)
         gr.HTML(NOTE, elem_id="disclaimer", apply_default_css=False)
-        if predictor.notice:
-            gr.Markdown(f"**{predictor.notice}**", elem_id="notice")
+        notice = gr.Markdown(notice_of(predictor), elem_id="notice", visible=bool(predictor.notice))
+        newer = newer_row()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyze", id="analyze"):
-                analyze_tab(predictor, examples)
+                analyze_tab(models, examples)
             with gr.Tab("Volume", id="volume"):
-                volume_tab(predictor, examples)
+                volume_tab(models, examples)
             with gr.Tab("Batch", id="batch"):
-                batch_tab(predictor, examples)
+                batch_tab(models, examples)
             with gr.Tab("Model", id="model"):
-                model_tab(models, examples)
+                who, good = model_tab(models, examples)
+        if live.follows_hub:
+            connect(page, live, newer, [notice, who, good])
         endpoints(models)
     page.queue(max_size=WAITING, default_concurrency_limit=max(2, cores()))
     return page

@@ -14,7 +14,8 @@ from page_examples import chosen, example_chooser
 from page_files import output_folder
 from page_html import error_banner
 from page_messages import sentence_of, speaking
-from predictor import Predictor, title
+from page_model import Models
+from predictor import title
 from scan import read_scan
 from scan_report import write_report
 from views import Settings, View
@@ -25,7 +26,7 @@ WELCOME = """<ol class="steps"><li>Choose an example, or your own slice</li>
 <li>Read the sentence and the three panels</li><li>Move the sliders, compare, download the report</li></ol>"""
 
 
-def analyze_tab(predictor: Predictor, examples: Sequence[Example]) -> None:
+def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None, time_to_live=STATE_SECONDS)
 
@@ -48,11 +49,11 @@ def analyze_tab(predictor: Predictor, examples: Sequence[Example]) -> None:
     with gr.Tabs(elem_id="more"):
         with gr.Tab("Adjust the pictures", id="adjust"), gr.Row():
             with gr.Column(min_width=260):
-                threshold = slider("Mask threshold", 0.05, 0.95, predictor.mask_threshold, "Lower marks more pixels.")
+                threshold = slider("Mask threshold", 0.05, 0.95, models.main.mask_threshold, "Lower marks more pixels.")
                 opacity = slider("Mask opacity", 0.0, 1.0, 0.45, "Only the drawing, not the answer.")
             with gr.Column(min_width=260):
                 heat_class = gr.Radio(
-                    [(title(name), name) for name in predictor.classes],
+                    [(title(name), name) for name in models.main.classes],
                     label="Heatmap for",
                     info="What would have spoken for another answer?",
                 )
@@ -83,7 +84,7 @@ def analyze_tab(predictor: Predictor, examples: Sequence[Example]) -> None:
     def show(path: str, name: str | None = None, index: int | None = None) -> list[Any]:
         """Analyse a file for `shown`; what cannot be read becomes a sentence, and no old result stays beside it."""
         try:
-            view = views.analyze_scan(predictor, read_scan(path, name=name, index=index), path)
+            view = views.analyze_scan(models.main, read_scan(path, name=name, index=index), path)
         except Exception as error:
             panels = [views.empty_panel(panel) for panel in views.PANELS]
             return [
@@ -115,7 +116,7 @@ def analyze_tab(predictor: Predictor, examples: Sequence[Example]) -> None:
             raise gr.Error(
                 "Choose a scan or an example first; the report is made from its result.", print_exception=False
             )
-        paths = write_report(view, settings_from(view, values), predictor, output_folder())
+        paths = write_report(view, settings_from(view, values), view.predictor, output_folder())
         return gr.File([str(path) for path in paths], visible=True)
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -63,7 +63,7 @@ def endpoints(models: Models) -> None:
         heatmap as PNG. For education and research only, not a diagnosis."""
         view = view_of(scan, slice_index, model)
         chosen = views.settings_of(view)
-        data = report_data(view, chosen, models.get(model or models.main.model_id))
+        data = report_data(view, chosen, view.predictor)
         return (
             data,
             saved(view, "overlay", views.overlay_picture(view, chosen)),
@@ -98,7 +98,7 @@ def endpoints(models: Models) -> None:
     def report(scan: str, slice_index: float | None = None, threshold: float | None = None) -> list[str]:
         """The report of one slice: a self-contained HTML page, the same as JSON, and the mask as PNG."""
         view = view_of(scan, slice_index)
-        return [str(p) for p in write_report(view, settings(view, threshold), models.main, output_folder())]
+        return [str(p) for p in write_report(view, settings(view, threshold), view.predictor, output_folder())]
 
     @speaking
     def volume(files: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -118,7 +118,8 @@ def endpoints(models: Models) -> None:
 
     def model() -> dict[str, Any]:
         """Which models answer here, their revisions, classes, thresholds and measured scores."""
-        main, config = models.main, models.main.config
+        main = models.main
+        config = main.config
         return {
             "model_id": main.model_id, "revision": main.revision, "created": config.get("created"), "classes": classes,
             "preprocessing": config["preprocessing"], "thresholds": config["thresholds"],

@@ -13,6 +13,7 @@ from examples import Example
 from page_files import output_folder
 from page_html import banner, error_banner, image, safe, table
 from page_messages import sentence_of
+from page_model import Models
 from predictor import Predictor, title
 from scan import ScanError
 
@@ -20,7 +21,7 @@ MAX_FILES = 500
 HINT = '<p class="prose-small">Choose several slices at once; each becomes a row, and the table can be downloaded.</p>'
 
 
-def batch_tab(predictor: Predictor, examples: Sequence[Example]) -> None:
+def batch_tab(models: Models, examples: Sequence[Example]) -> None:
     files = gr.File(label="Your scans", file_count="multiple", elem_id="batch-file", height=170)
     with gr.Row(elem_id="batch-row"):
         summary = gr.HTML(HINT, elem_id="batch-summary", apply_default_css=False, min_width=300)
@@ -33,6 +34,7 @@ def batch_tab(predictor: Predictor, examples: Sequence[Example]) -> None:
     shown = [summary, results, downloads]
 
     def show(paths: Sequence[str], progress: gr.Progress) -> list[Any]:
+        predictor = models.main  # one revision for the whole batch
         try:
             rows, written = run_batch(predictor, paths, progress)
         except Exception as error:

@@ -14,6 +14,7 @@ import tables
 import views
 from artifact import ArtifactError
 from examples import Example
+from live_model import LiveModel
 from page_examples import chosen, example_chooser
 from page_html import banner, card, error_banner, image, notes, safe, table, tiles
 from page_messages import sentence_of
@@ -38,11 +39,16 @@ heatmap shows where the classifier looked, not why.</p></div>"""
 class Models:
     """The model of the page and those it may be compared with, each loaded once, when first asked for."""
 
-    def __init__(self, main: Predictor, others: Sequence[str | Path] = ()):
-        self.main = main
-        self._loaded: dict[str, Predictor] = {main.model_id: main}
+    def __init__(self, live: LiveModel, others: Sequence[str | Path] = ()):
+        self.live = live
+        self._loaded: dict[str, Predictor] = {}
         self._where = {str(where): where for where in others}
         self._lock = threading.Lock()
+
+    @property
+    def main(self) -> Predictor:
+        """Read it once in a handler: it may be another revision a moment later."""
+        return self.live.current
 
     @property
     def names(self) -> list[str]:
@@ -51,6 +57,9 @@ class Models:
 
     def get(self, name: str) -> Predictor:
         """Raises ArtifactError or hub.HubError."""
+        main = self.main
+        if name == main.model_id:
+            return main
         with self._lock:
             if name not in self._loaded:
                 if name not in self._where:
@@ -59,12 +68,12 @@ class Models:
             return self._loaded[name]
 
 
-def model_tab(models: Models, examples: Sequence[Example]) -> None:
-    """Facts about the answering model, and a comparison when there is another one."""
-    gr.HTML(identity(models.main), elem_id="model-identity", apply_default_css=False)
+def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.HTML]:
+    """Facts about the answering model, and a comparison when there is another one. Returns what names the revision."""
+    who = gr.HTML(identity(models.main), elem_id="model-identity", apply_default_css=False)
     with gr.Tabs():
         with gr.Tab("How good it is"):
-            gr.HTML(scores(models.main), elem_id="model-scores", apply_default_css=False)
+            good = gr.HTML(scores(models.main), elem_id="model-scores", apply_default_css=False)
         with gr.Tab("Figures") as figures_tab:
             figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         with gr.Tab("Intended use and limits"):
@@ -72,6 +81,7 @@ def model_tab(models: Models, examples: Sequence[Example]) -> None:
         with gr.Tab("Compare two models"):
             compare(models, examples)
     figures_tab.select(lambda: figure_grid(models.main), None, figures, api_visibility="private")
+    return who, good
 
 
 def compare(models: Models, examples: Sequence[Example]) -> None:

@@ -16,7 +16,7 @@ from page_examples import chosen, example_chooser
 from page_files import output_folder
 from page_html import DISCLAIMER, banner, card, error_banner, image, notes, tiles
 from page_messages import sentence_of, speaking
-from predictor import Predictor
+from page_model import Models
 from scan_report import stem_of, versions
 from volume import read_volume
 from volume_analysis import (
@@ -49,7 +49,7 @@ PICK_IN_CHART = """element.addEventListener('click', (event) => {
 });"""
 
 
-def volume_tab(predictor: Predictor, examples: Sequence[Example]) -> None:
+def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     kept = gr.State(None, time_to_live=STATE_SECONDS)
     volumes = [example for example in examples if example.volume]
 
@@ -81,7 +81,7 @@ def volume_tab(predictor: Predictor, examples: Sequence[Example]) -> None:
         try:
             progress(0, desc="Reading the volume")
             volume = read_volume(source)
-            found = analyze_volume(predictor, volume, lambda i, n: progress(i / n, desc=f"Slice {i} of {n}"))
+            found = analyze_volume(models.main, volume, lambda i, n: progress(i / n, desc=f"Slice {i} of {n}"))
         except Exception as error:
             return [
                 None,

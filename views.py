@@ -32,6 +32,7 @@ class View:
     path: str  # the uploaded file, to look at another slice of it
     abstain_below: float
     mask_threshold: float
+    predictor: Predictor  # the one that answered: a report keeps to it even when a newer revision serves by then
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Settings:
 def analyze_scan(predictor: Predictor, scan: Scan, path: str = "") -> View:
     """Analyse a scan for the page; a photograph of more than MAX_SIDE pixels is reduced first, and that is said."""
     scan = reduce(scan)
-    return View(predictor.analyze(scan), scan.raw, scan.info, path, predictor.abstain_below, predictor.mask_threshold)
+    limits = predictor.abstain_below, predictor.mask_threshold
+    return View(predictor.analyze(scan), scan.raw, scan.info, path, *limits, predictor)
 
 
 def reduce(scan: Scan) -> Scan:

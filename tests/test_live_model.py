@@ -72,6 +72,20 @@ def test_a_bad_newer_revision_changes_nothing(loopback: LoopbackHub, versions: l
     assert live.current is before and before.revision == first
 
 
+def test_a_page_that_started_without_the_hub_takes_its_model_when_the_hub_is_back(
+    loopback: LoopbackHub, versions: list[Path], bundled: Path
+) -> None:
+    revision = loopback.publish(versions[0], "me/model")
+    fault = loopback.fail("GET /api/models", status=503)
+    live = LiveModel("me/model", check_every=0.1)
+    assert "bundled" in str(live.current.notice) and "HTTP 503" in str(live.current.notice)
+    assert live.offer() is None and "HTTP 503" in live.reload()  # still down: the bundled one stays
+    fault.times = 0
+    assert wait_for(live.offer) == revision
+    live.reload()
+    assert (live.current.model_id, live.current.revision, live.current.notice) == ("me/model", revision, None)
+
+
 def test_local_models_and_fixed_commits_are_never_offered(loopback: LoopbackHub, versions: list[Path]) -> None:
     revision = loopback.publish(versions[0], "me/model")
     loopback.publish(versions[1], "me/model")
