@@ -33,19 +33,32 @@ def in_float32(build, model: keras.Model) -> keras.Model:
     return twin
 
 
-def export_classifier(model: keras.Model, path: Path) -> float:
-    """model: a float32 classifier of model_def.py. Returns the largest difference to Keras. Raises ExportError."""
-    return _export(with_heatmaps(model), ("logits", "heatmaps", "features"), path)
+def export_classifier(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:
+    """model: a float32 classifier of model_def.py. Returns the largest difference to Keras. Raises ExportError.
+
+    mirrored: average everything with the answer for the left-right mirrored slice.
+    """
+    model = with_heatmaps(model)
+    return _export(_mirrored(model) if mirrored else model, ("logits", "heatmaps", "features"), path)
 
 
 def export_segmenter(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:
     """model: any float32 model with a "mask" output (logits). mirrored: average with the left-right mirrored slice."""
     image = keras.Input(model.input.shape[1:], name="image")
-    mask = keras.ops.sigmoid(model(image)["mask"])
-    if mirrored:
-        flipped = model(image[:, :, ::-1])["mask"]
-        mask = (mask + keras.ops.sigmoid(flipped)[:, :, ::-1]) / 2
-    return _export(keras.Model(image, {"mask": mask}), ("mask",), path)
+    outliner = keras.Model(image, {"mask": keras.ops.sigmoid(model(image)["mask"])})
+    return _export(_mirrored(outliner) if mirrored else outliner, ("mask",), path)
+
+
+def _mirrored(model: keras.Model) -> keras.Model:
+    """The mean of the model's answers for a slice and its mirror image; both run as one batch."""
+    image = keras.Input(model.input.shape[1:], name="image")
+    outputs = model(keras.ops.concatenate([image, image[:, :, ::-1]], axis=0))
+    means = {}
+    for name, both in outputs.items():
+        pair = keras.ops.reshape(both, (2, -1, *both.shape[1:]))
+        own, other = pair[0], pair[1]
+        means[name] = (own + (other[:, :, ::-1] if len(both.shape) == 4 else other)) / 2
+    return keras.Model(image, means)
 
 
 def _export(model: keras.Model, names: tuple[str, ...], path: Path) -> float:

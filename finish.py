@@ -60,6 +60,7 @@ class Trained:
     model: keras.Model
     state: FitState
     taught_by: str  # what its masks are from: "masks", "weak masks", "bundled" or "nothing"
+    outlined: FitState | None = None  # the stage that taught it masks alone, before the classes
 
     def facts(self) -> dict[str, Any]:
         parameters = int(self.model.count_params())
@@ -80,7 +81,8 @@ def write_artifact(
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write args.out and return its metrics. segmenter: may be the classifier; None: the bundled one, or K-means."""
-    own = {} if segmenter in (None, classifier) else {"segmenter": asdict(segmenter.state)}  # type: ignore[union-attr]
+    masks_alone = classifier.outlined if segmenter in (None, classifier) else segmenter.state  # type: ignore[union-attr]
+    own = {"segmenter": asdict(masks_alone)} if masks_alone else {}
     config: dict[str, Any] = {
         "name": args.push or args.out.name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -122,7 +124,7 @@ def export_models(
 ) -> None:
     """ONNX and Keras weights of both models into folder; config["segmenter"] is filled."""
     served = classifier.in_float32()
-    export.export_classifier(served, folder / "classifier.onnx")
+    export.export_classifier(served, folder / "classifier.onnx", mirrored=True)
     served.save_weights(folder / "classifier.weights.h5")
     if segmenter is classifier:  # its weights are in classifier.weights.h5
         export.export_segmenter(served, folder / "segmenter.onnx", mirrored=True)

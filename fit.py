@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from artifact import write_json
-from model_def import MASK_LOSSES, cross_entropy
+from losses import MASK_LOSSES, cross_entropy
 
 
 @dataclass

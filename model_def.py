@@ -1,4 +1,4 @@
-"""Every architecture and loss of the project, by name. Pure Keras 3: runs on the TensorFlow, JAX and torch backends.
+"""Every architecture of the project, by name. Pure Keras 3: runs on the TensorFlow, JAX and torch backends.
 
     model = build_classifier("gap_cnn", size=128)        # image -> {"logits"}
     model = build_classifier("guided", size=160)         # image -> {"logits", "mask"}
@@ -22,6 +22,8 @@ from keras import layers, ops
 
 Tensor = Any
 CLASS_COUNT = 4
+SHARPNESS = 30.0  # of the soft maximum over a mask's probabilities
+EVIDENCE = 4.0  # brings those probabilities to the scale of the features
 
 
 # -- building blocks ------------------------------------------------------------------------------------------------
@@ -160,7 +162,7 @@ def guided(size: int, width: int = 24, dropout: float = 0.3, gate_gradient: bool
     The mask, taught by masks where there are any, gates the features that the linear head pools
     (attention gating: Schlemper et al. 2019; teaching attention with masks: Li et al. 2018). So the class is decided
     by tissue that the net itself calls lesion, the source of the picture is of little use, and Grad-CAM on the gated
-    features points at that tissue. An empty mask leaves only the head's bias: "no tumor".
+    features points at that tissue. An empty mask leaves "no tumor", the surer the emptier it is.
 
     gate_gradient: let the class loss move the mask too. Only for training without masks: with masks it drowned their
     teaching (three epochs without a single outlined lesion, measured).
@@ -175,21 +177,22 @@ def guided(size: int, width: int = 24, dropout: float = 0.3, gate_gradient: bool
 
     deep = conv(layers.Concatenate()([eighth, layers.UpSampling2D()(bottom)]), 4 * width)
     seen = conv(layers.Concatenate()([quarter, layers.UpSampling2D()(deep)]), 5 * width, kernel=1)
+    seen = layers.SpatialDropout2D(dropout)(seen)  # before the gate: the evidence channels are never dropped
     gated = LesionGate(gradient=gate_gradient, name="gate")([seen, mask])
-    return classifier_model(
-        image, gated, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)], features=context, mask=mask
-    )
+    return classifier_model(image, gated, [layers.GlobalAveragePooling2D()], features=context, mask=mask)
 
 
 @keras.saving.register_keras_serializable("brain_mri")
 class LesionGate(layers.Layer):
-    """(features (N, h, w, F), mask logits (N, S, S, 1)) -> features that are non-zero only where the mask is.
+    """(features (N, h, w, F), mask logits (N, S, S, 1)) -> (N, h, w, F + 3), non-zero only where the mask is.
 
-    Divided by the mean of the mask plus `floor`, so that a global average afterwards is the mean over the lesion,
-    whatever its size, and fades to zero when there is none.
+    The features are divided by the mean of the mask plus `floor`, so that a global average afterwards is the mean over
+    the lesion, whatever its size, and fades to zero when there is none. The three further maps say how sure the mask
+    is: averaged, they are its share of the picture, its highest probability, and the root of that, which still tells
+    a faint lesion from none. Without them every slice without a mask got the same confidence.
     """
 
-    def __init__(self, floor: float = 0.01, gradient: bool = False, **kwargs: Any):
+    def __init__(self, floor: float = 0.003, gradient: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.floor, self.gradient = floor, gradient
 
@@ -197,11 +200,16 @@ class LesionGate(layers.Layer):
         seen, mask = inputs
         gate = ops.sigmoid(ops.cast(mask if self.gradient else ops.stop_gradient(mask), "float32"))
         gate = ops.average_pool(gate, mask.shape[1] // seen.shape[1], padding="valid")
-        gate = gate / (ops.stop_gradient(ops.mean(gate, axis=(1, 2), keepdims=True)) + self.floor)
-        return ops.cast(seen, "float32") * gate
+        places = gate.shape[1] * gate.shape[2]
+        peak = places * ops.softmax(ops.reshape(SHARPNESS * gate, (-1, places)), axis=1)  # where the mask is surest
+        peak = EVIDENCE * ops.reshape(peak, (-1, *gate.shape[1:]))
+        root = ops.sqrt(gate + 1e-6)
+        focus = gate / (ops.stop_gradient(ops.mean(gate, axis=(1, 2), keepdims=True)) + self.floor)
+        return ops.concatenate([ops.cast(seen, "float32") * focus, EVIDENCE * gate, peak * gate, peak * root], axis=-1)
 
     def compute_output_spec(self, inputs: list[Tensor]) -> Tensor:
-        return keras.KerasTensor(inputs[0].shape, dtype="float32")
+        shape = inputs[0].shape
+        return keras.KerasTensor((*shape[:-1], shape[-1] + 3), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "floor": self.floor, "gradient": self.gradient}
@@ -252,64 +260,6 @@ def unet(size: int, filters: Sequence[int] = (16, 32, 64, 128, 256)) -> keras.Mo
     return keras.Model(image, {"mask": mask_logits(x, size)})
 
 
-# -- losses ---------------------------------------------------------------------------------------------------------
-def cross_entropy(smoothing: float = 0.05) -> keras.losses.Loss:
-    return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
-
-
-@keras.saving.register_keras_serializable("brain_mri")
-class BceDice(keras.losses.Loss):
-    """Binary cross-entropy plus soft Dice (Milletari et al. 2016), one value per image so that sample weights work.
-
-    An image without tumor is left to the cross-entropy, with a weak region term: a full Dice term there says that one
-    false pixel is as bad as a missed lesion, and the net learned to keep silent on a fifth of the lesions.
-    y_true (N, S, S, 1) in 0..1, y_pred logits of the same shape.
-    """
-
-    def __init__(
-        self,
-        dice_weight: float = 1.0,
-        bce_weight: float = 1.0,
-        silence: float = 0.3,
-        name: str = "bce_dice",
-        **kwargs: Any,
-    ):
-        super().__init__(name=name, **kwargs)
-        self.dice_weight, self.bce_weight, self.silence = dice_weight, bce_weight, silence
-
-    def region_term(self, y_true: Tensor, probability: Tensor) -> Tensor:
-        overlap = ops.sum(y_true * probability, axis=(1, 2, 3))
-        total = ops.sum(y_true, axis=(1, 2, 3)) + ops.sum(probability, axis=(1, 2, 3))
-        return 1 - (2 * overlap + 1) / (total + 1)
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
-        bce = ops.mean(ops.binary_crossentropy(y_true, y_pred, from_logits=True), axis=(1, 2, 3))
-        probability = ops.sigmoid(y_pred)
-        false_area = ops.mean(probability, axis=(1, 2, 3))
-        region = ops.where(
-            ops.max(y_true, axis=(1, 2, 3)) > 0.5,
-            self.region_term(y_true, probability),
-            self.silence * false_area / (false_area + 0.01),
-        )
-        return self.bce_weight * bce + self.dice_weight * region
-
-    def get_config(self) -> dict[str, Any]:
-        weights = {"dice_weight": self.dice_weight, "bce_weight": self.bce_weight, "silence": self.silence}
-        return {**super().get_config(), **weights}
-
-
-@keras.saving.register_keras_serializable("brain_mri")
-class FocalTversky(BceDice):
-    """Focal Tversky loss (Abraham & Khan 2019) plus BCE: misses cost more than false alarms."""
-
-    def region_term(self, y_true: Tensor, probability: Tensor) -> Tensor:
-        hit = ops.sum(y_true * probability, axis=(1, 2, 3))
-        missed = ops.sum(y_true * (1 - probability), axis=(1, 2, 3))
-        false = ops.sum((1 - y_true) * probability, axis=(1, 2, 3))
-        return ops.power(1 - (hit + 1) / (hit + 0.7 * missed + 0.3 * false + 1), 0.75)
-
-
 # -- the registry ---------------------------------------------------------------------------------------------------
 CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
     "guided": guided,
@@ -322,14 +272,18 @@ CLASSIFIERS: dict[str, Callable[..., keras.Model]] = {
 SEGMENTERS: dict[str, Callable[..., keras.Model]] = {"resunet": resunet, "unet": unet}
 # "shared" is the mask branch of a classifier that has one; "kmeans" needs no training (segmentation.kmeans_mask)
 SEGMENTER_NAMES = ("shared", *SEGMENTERS, "kmeans")
-MASK_LOSSES: dict[str, Callable[..., keras.losses.Loss]] = {"bce_dice": BceDice, "focal_tversky": FocalTversky}
+
+
+def check_size(size: int) -> None:
+    """Raises ValueError for a size that the architectures cannot halve four times."""
+    if size % 16 or not 32 <= size <= 512:
+        raise ValueError(f"The image size must be a multiple of 16 between 32 and 512, not {size}.")
 
 
 def _build(registry: dict[str, Callable[..., keras.Model]], name: str, size: int, arguments: dict) -> keras.Model:
     if name not in registry:
         raise ValueError(f"There is no architecture {name!r}; choose one of {', '.join(registry)}.")
-    if size % 16 or not 32 <= size <= 512:
-        raise ValueError(f"The image size must be a multiple of 16 between 32 and 512, not {size}.")
+    check_size(size)
     model = registry[name](size, **arguments)
     model.name = name
     return model

@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -25,8 +26,9 @@ import data
 import finish
 import model_def
 from artifact import ArtifactError, load_artifact, read_json, sha256, write_json
-from fit import FitOptions, choose_precision, fit
+from fit import FitOptions, FitState, choose_precision, fit
 from held_out import held_out
+from losses import MASK_LOSSES
 from scan import NO_TUMOR, ScanError
 from training_set import TrainingSet
 from weak_masks import weak_masks
@@ -58,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=defaults.batch_size)
     add("--learning-rate", type=float, default=defaults.learning_rate)
     add("--label-smoothing", type=float, default=defaults.label_smoothing)
-    add("--mask-loss", default=defaults.mask_loss, choices=list(model_def.MASK_LOSSES))
+    add("--mask-loss", default=defaults.mask_loss, choices=list(MASK_LOSSES))
     add(
         "--patience", type=int, default=defaults.patience, help="epochs without a better validation loss; 0: never stop"
     )
@@ -124,7 +126,7 @@ def check_resume(out: Path, args: argparse.Namespace, fingerprint: str) -> None:
 def train_model(
     args: argparse.Namespace, kind: str, training: TrainingSet, validation: TrainingSet, taught_by: str
 ) -> finish.Trained:
-    """Build and fit the classifier or the segmenter that args name."""
+    """Build and fit the classifier or the segmenter that args name; the classifier also sees erased slices."""
     name = getattr(args, kind)
     arguments = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
     if name == "guided" and not training.outlines_tumors:
@@ -132,12 +134,31 @@ def train_model(
     model = model_def.build(name, args.size, **arguments)
     if args.init and kind == "classifier":
         start_from(args.init, name, model)
-    units = len(np.unique(training.units))
-    print(f"\n{kind.capitalize()} {name}: {model.count_params():,} parameters, {units} different slices an epoch.")
+    print(f"\n{kind.capitalize()} {name}: {model.count_params():,} parameters.")
     options = options_of(args)
+    outlined = None
+    if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
+        outlined = outline_first(model, training, validation, options, args)
+        options = replace(options, learning_rate=options.learning_rate / 2)  # from here on it is fine-tuning
+    if kind == "classifier" and training.outlines_tumors and args.erased > 0:
+        print(training.add_counterfactuals(args.erased, args.seed))
     feeds = training.feed(model, options, True), validation.feed(model, options, False)
     state = fit(model, *feeds, options, args.out / "checkpoints" / kind, resume=args.resume)
-    return finish.Trained(name, arguments, model, state, taught_by)
+    return finish.Trained(name, arguments, model, state, taught_by, outlined)
+
+
+def outline_first(
+    model: keras.Model, training: TrainingSet, validation: TrainingSet, options: FitOptions, args: argparse.Namespace
+) -> FitState:
+    """Fit the mask branch alone on the slices whose mask is known: the U-Net first, then the class beside it.
+
+    With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4).
+    """
+    outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
+    parts = training.where(training.has_mask), validation.where(validation.has_mask)
+    print(f"First the masks alone: {len(np.unique(parts[0].units))} different slices an epoch.")
+    feeds = parts[0].feed(outliner, options, True), parts[1].feed(outliner, options, False)
+    return fit(outliner, *feeds, options, args.out / "checkpoints" / "outliner", resume=args.resume)
 
 
 def start_from(folder: Path, name: str, model: keras.Model) -> None:
@@ -182,6 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
+    model_def.check_size(args.size)  # before minutes go into reading the data
     keras.utils.set_random_seed(args.seed)
     precision = choose_precision(args.precision)
     dataset = data.load_dataset(
@@ -194,15 +216,18 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     if args.fold is not None:
         use_fold(dataset, args.fold, args.seed)
     print(data.describe(dataset))
+    if not dataset.rows("test").size or not dataset.rows("train").size:
+        raise ValueError(
+            "No slice is left to train on, or none to test on: there are too few patients or groups, or the model "
+            "given to --init has seen them all. Nothing was trained."
+        )
     if args.epochs <= 0:
         print("--epochs 0: the data was checked, nothing was trained or written.")
         return 0
     args.segmenter, taught_by = choose_segmenter(args, dataset)
     check_resume(args.out, args, dataset.fingerprint())
 
-    training, validation = TrainingSet(dataset, "train"), TrainingSet(dataset, "validation")
-    if training.outlines_tumors and args.erased > 0:
-        print(training.add_counterfactuals(args.erased, args.seed))
+    training, validation = TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation")
     classifier = train_model(args, "classifier", training, validation, taught_by)
     segmenter = classifier if args.segmenter == "shared" else None
     if args.segmenter in model_def.SEGMENTERS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -19,16 +21,27 @@ def labels_of(dataset: data.Dataset) -> np.ndarray:
     return dataset.table["class"].map(lambda name: index.get(name, -1)).to_numpy(int)
 
 
+@dataclass
 class TrainingSet:
     """What the models are fed: slices, masks, labels, whether the mask is known, and which rows are copies."""
 
-    def __init__(self, dataset: data.Dataset, split: str):
+    images: np.ndarray  # uint8 (N, S, S)
+    masks: np.ndarray  # uint8 (N, S, S)
+    labels: np.ndarray  # int (N,)
+    has_mask: np.ndarray  # bool (N,)
+    units: np.ndarray  # int (N,), equal for copies of one slice
+
+    @classmethod
+    def of(cls, dataset: data.Dataset, split: str) -> TrainingSet:
         rows = dataset.rows(split)
         table = dataset.table.iloc[rows]
-        self.images, self.masks = dataset.images[rows], dataset.masks[rows]
-        self.labels = labels_of(dataset)[rows]
-        self.has_mask = table["has_mask"].to_numpy(bool)
-        self.units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
+        units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
+        masked = table["has_mask"].to_numpy(bool)
+        return cls(dataset.images[rows], dataset.masks[rows], labels_of(dataset)[rows], masked, units)
+
+    def where(self, chosen: np.ndarray) -> TrainingSet:
+        """The rows where chosen, bool (N,), is set."""
+        return TrainingSet(**{name: values[chosen] for name, values in vars(self).items()})
 
     def add_counterfactuals(self, erased_share: float, seed: int) -> str:
         """Append erased and retouched copies of the slices whose mask is known."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import losses
 import model_def
 from export import export_classifier, export_segmenter, in_float32
 from gradcam import with_heatmaps
@@ -123,9 +124,18 @@ def test_gate_pools_the_lesion_only():
     mask = np.full((1, 8, 8, 1), -20.0, np.float32)
     mask[0, 2:4, 2:4] = 20.0
     pooled = np.asarray(model_def.LesionGate(floor=0.0)([seen, mask])).mean((1, 2))
-    np.testing.assert_allclose(pooled, [[3.0, 5.0]], rtol=1e-3)
+    np.testing.assert_allclose(pooled[:, :2], [[3.0, 5.0]], rtol=1e-3)
+    np.testing.assert_allclose(pooled[0, 2:] / model_def.EVIDENCE, [1 / 16, 1, 1], rtol=1e-3)  # share, peak, root
     empty = model_def.LesionGate()([seen, np.full_like(mask, -20.0)])
-    assert np.abs(np.asarray(empty)).max() < 1e-3
+    assert np.abs(np.asarray(empty)).max() < 5e-3
+
+
+def test_gate_tells_a_faint_lesion_from_none():
+    seen = np.ones((2, 8, 8, 1), np.float32)
+    mask = np.full((2, 32, 32, 1), -9.0, np.float32)
+    mask[1, 8:16, 8:16] = -1.0  # nowhere above one half
+    evidence = np.asarray(model_def.LesionGate()([seen, mask])).mean((1, 2))[:, 1:]
+    assert (evidence[1] > 5 * evidence[0]).all()
 
 
 def test_bce_dice_against_numpy():
@@ -138,7 +148,7 @@ def test_bce_dice_against_numpy():
     dice = (2 * (truth * p).sum((1, 2, 3)) + 1) / (truth.sum((1, 2, 3)) + p.sum((1, 2, 3)) + 1)
     area = p[1].mean()
     region = [1 - dice[0], 0.3 * area / (area + 0.01)]
-    np.testing.assert_allclose(model_def.BceDice().call(truth, logits), bce + region, rtol=1e-4)
+    np.testing.assert_allclose(losses.BceDice().call(truth, logits), bce + region, rtol=1e-4)
 
 
 def test_focal_tversky_punishes_misses_more_than_false_alarms():
@@ -147,7 +157,7 @@ def test_focal_tversky_punishes_misses_more_than_false_alarms():
     logits = np.where(truth > 0, 9.0, -9.0)
     logits[0, 2:4, 2:6] = -9.0  # eight pixels missed
     logits[1, 6:8, 2:6] = 9.0  # eight pixels too many
-    missed, extra = np.asarray(model_def.FocalTversky(bce_weight=0.0).call(truth, logits))
+    missed, extra = np.asarray(losses.FocalTversky(bce_weight=0.0).call(truth, logits))
     assert missed > extra > 0
 
 
