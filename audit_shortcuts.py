@@ -6,17 +6,16 @@ patient or a copy. What it scores above the most frequent class is what source, 
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from data import Dataset
+from forest import forest
 from scan import NO_TUMOR
 from splits import folds
 
@@ -71,16 +70,15 @@ def shortcuts(dataset: Dataset, rows: np.ndarray, seed: int = 0) -> pd.DataFrame
     fold = folds(table, k, seed).to_numpy()
     tumor = labels != NO_TUMOR
     base = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
-    workers = os.cpu_count() if len(rows) > 2000 else 1  # starting threads costs more than a small forest
     lines = []
     for probe in probes(dataset, rows):
         answer, chance = np.empty(len(rows), labels.dtype), np.zeros(len(rows))
         for number in np.unique(fold):
             test = fold == number
-            forest = RandomForestClassifier(TREES, min_samples_leaf=2, n_jobs=workers, random_state=seed)
-            shares = forest.fit(probe.features[~test], labels[~test]).predict_proba(probe.features[test])
-            answer[test] = forest.classes_[shares.argmax(axis=1)]
-            chance[test] = shares[:, forest.classes_ != NO_TUMOR].sum(axis=1)
+            seen, asked = probe.features[~test], probe.features[test]
+            classes, shares = forest(seen, labels[~test], asked, trees=TREES, leaf=2, seed=seed)
+            answer[test] = classes[shares.argmax(axis=1)]
+            chance[test] = shares[:, classes != NO_TUMOR].sum(axis=1)
         score = accuracy_score(labels, answer)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class that no fold predicts

@@ -14,11 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import KNeighborsClassifier
 
 from bootstrap import Bootstrap
+from forest import forest
 from metrics import label_metrics, paired_difference
 
 THUMBNAIL = 32
@@ -77,8 +77,8 @@ def predict_baselines(
     neighbour = KNeighborsClassifier(1, algorithm="brute").fit(flat[train], known)
     result["nearest_neighbour"] = neighbour.predict(flat[test]) if len(test) else np.zeros(0, known.dtype)
     for name, features in (("border_forest", border(thumbs)), ("thumbnail_forest", flat)):
-        forest = RandomForestClassifier(TREES, n_jobs=-1, random_state=seed).fit(features[train], known)
-        result[name] = forest.predict(features[test]) if len(test) else np.zeros(0, known.dtype)
+        found, chance = forest(features[train], known, features[test], trees=TREES, seed=seed)
+        result[name] = found[chance.argmax(axis=1)]
     return result
 
 

@@ -103,9 +103,10 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the bootstrap and the baselines")
     add = p.add_argument_group("only for --leaderboard and --folds").add_argument
     add("--epochs", type=int, default=10)
-    add("--classifiers", help="comma-separated names; the default is all")
-    add("--segmenters", help="comma-separated names; the default is all")
-    add("--train-args", default="", help='more for train.py, e.g. --train-args="--size 128 --batch-size 16"')
+    add("--size", type=int, help="side of the model's input in pixels; the default is train.py's")
+    add("--only", nargs="*", metavar="NAME", help="leaderboard: these architectures; without a name only gather rows")
+    add("--also", nargs="+", metavar="DIR", help="leaderboard: artifacts that are trained already")
+    add("--train-args", default="", help='more for train.py, e.g. --train-args="--batch-size 16 --classifier guided"')
     return p
 
 

@@ -63,3 +63,12 @@ def held_out(artifact: Artifact, dataset: Any) -> tuple[Any, str]:
         if seen
         else "None of the pictures was part of the training run."
     )
+
+
+def test_pictures(folder: Path) -> frozenset[str] | None:
+    """Digests of the pictures that the model in `folder` was measured on; None when it does not say."""
+    path = Path(folder) / SPLIT_FILE
+    if not path.is_file():
+        return None
+    known = pd.read_csv(path, dtype=str)
+    return frozenset(known.loc[known["split"] == "test", "digest"])

@@ -18,21 +18,22 @@ import pandas as pd
 import pytest
 from conftest import write_handmade
 from onnx import numpy_helper
+from sklearn.ensemble import RandomForestClassifier
 
 import baselines
 import data
 import evaluate
+import forest
 import held_out
 import leaderboard
 import phantom
 import plot_style
 import sanity
+import scoreboard
 import selection
 from artifact import load_artifact, read_json, write_json
 from predictor import Predictor
 from scan import CLASSES, read_scan
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*sklearn.utils.parallel.delayed")  # pytest empties the filters
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -256,6 +257,17 @@ def test_nearest_neighbour_equals_brute_force():
         assert label == labels[train][distances.argmin()]
 
 
+@pytest.mark.parametrize("leaf", [1, 3])
+def test_forest_equals_scikit_learns(leaf):
+    thumbs, labels = thumbs_and_labels(90)
+    flat = thumbs.reshape(90, -1) + 20 * labels[:, None]
+    theirs = RandomForestClassifier(15, min_samples_leaf=leaf, random_state=5).fit(flat[:60], labels[:60])
+    classes, chance = forest.forest(flat[:60], labels[:60], flat[60:], trees=15, leaf=leaf, seed=5)
+    assert classes.tolist() == theirs.classes_.tolist()
+    np.testing.assert_allclose(chance, theirs.predict_proba(flat[60:]))
+    assert forest.forest(flat[:60], labels[:60], flat[:0], trees=2)[1].shape == (0, 3)
+
+
 def test_border_forest_sees_only_the_border():
     thumbs, labels = thumbs_and_labels()
     thumbs[:, :3] = (labels * 100)[:, None, None]
@@ -365,7 +377,9 @@ def test_command_line_writes_a_whole_hand_in(handmade_artifact, folders, tmp_pat
     [
         (["--model", "{tmp}/nothing", "--data", "{data}"], "nothing"),
         (["--model", "{model}", "--data", "{tmp}/nowhere"], "nowhere"),
-        (["--leaderboard", "--classifiers", "alexnet", "--data", "{data}", "--out", "{tmp}/b"], "alexnet"),
+        (["--leaderboard", "--only", "alexnet", "--data", "{data}", "--out", "{tmp}/b"], "alexnet"),
+        (["--leaderboard", "--only", "unet", "--data", "{data}", "--out", "{tmp}/b"], "Without --masks"),
+        (["--leaderboard", "--only", "--also", "{tmp}/no", "--data", "{data}", "--out", "{tmp}/b"], "no config.json"),
         (["--folds", "9", "--data", "{data}", "--out", "{tmp}/b"], "five folds"),
         (["--model", "{model}", "--official", "{model}", "--data", "{data}", "--no-baselines"], "official-split"),
     ],
@@ -398,13 +412,21 @@ if name == "broken":
     sys.exit(3)
 out.mkdir(parents=True, exist_ok=True)
 with open(out / "calls", "a") as file:
-    file.write("x")
+    file.write("r" if "--resume" in words else "x")
+if name == "stopped" and "--resume" not in words:
+    sys.exit("stopped in the middle")
 template = json.loads(pathlib.Path(__file__).with_name("metrics.json").read_text())
-config = {"training": {"command": "train.py " + " ".join(words), "classifier": {"seconds": 60}},
+def value(flag, default):
+    return int(words[words.index(flag) + 1]) if flag in words else default
+config = {"training": {"command": "train.py " + " ".join(words), "classifier": {"seconds": 60},
+                       "epochs": value("--epochs", 10)},
+          "preprocessing": {"image_size": value("--size", 160)},
           "classifier": {"architecture": name, "parameters": 10},
           "segmenter": {"architecture": "unet", "parameters": 5, "trained_on": "masks"}}
 (out / "config.json").write_text(json.dumps(config))
 (out / "metrics.json").write_text(json.dumps(template))
+other = words[words.index("--seed") + 1] != "0"
+(out / "split.csv").write_text("digest,split\\n" + ("other" if other else "one") + ",test\\n")
 """
 
 
@@ -421,13 +443,13 @@ def stub(tmp_path, monkeypatch, evaluation) -> Path:
 
 def options(tmp_path: Path, **changes: Any) -> Namespace:
     base = {"leaderboard": True, "folds": None, "out": tmp_path / "board", "data": tmp_path, "masks": None,
-            "groups": None, "cache": None, "epochs": 2, "seed": 0, "classifiers": None, "segmenters": None,
+            "groups": None, "cache": None, "epochs": 2, "seed": 0, "only": None, "also": None, "size": None,
             "train_args": ""}  # fmt: skip
     return Namespace(**base | changes)
 
 
-def entries(out: Path, *names: str) -> list[leaderboard.Entry]:
-    return [leaderboard.Entry(name, ["--classifier", name], out / name) for name in names]
+def entries(out: Path, *names: str) -> list[scoreboard.Entry]:
+    return [scoreboard.Entry(name, ["--classifier", name], out / name) for name in names]
 
 
 def test_leaderboard_gathers_resumes_and_survives_a_failure(stub, tmp_path, monkeypatch, capsys, evaluation):
@@ -449,6 +471,50 @@ def test_leaderboard_gathers_resumes_and_survives_a_failure(stub, tmp_path, monk
     assert (args.out / "gap_cnn" / "calls").read_text() == "xx"  # another budget is another run
 
 
+def test_only_what_the_same_command_began_is_resumed(stub, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: entries(out, "stopped"))
+    args = options(tmp_path)
+    assert leaderboard.run(args) == 1
+    assert "stopped in the middle" in capsys.readouterr().err
+    assert leaderboard.run(args) == 0
+    assert (args.out / "stopped" / "calls").read_text() == "xr"
+    assert leaderboard.run(options(tmp_path, epochs=3)) == 1  # train.py would refuse to resume under another budget
+    assert (args.out / "stopped" / "calls").read_text() == "xrx"
+
+
+def test_rows_of_several_commands_and_folders_stand_in_one_table(stub, tmp_path, monkeypatch, capsys):
+    asked: list[str] = []
+    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: entries(out, *asked))
+    asked[:] = ["gap_cnn"]
+    leaderboard.run(options(tmp_path))
+    asked[:] = ["flatten_cnn"]
+    leaderboard.run(options(tmp_path, size=96, epochs=5))
+    asked[:] = ["vgg16"]
+    leaderboard.run(options(tmp_path, seed=1, out=tmp_path / "foreign"))  # the stub then tests on other pictures
+    asked[:] = ["resnet"]
+    leaderboard.run(options(tmp_path, out=tmp_path / "elsewhere"))
+    asked[:] = []
+    capsys.readouterr()
+    also = [tmp_path / "elsewhere" / "resnet", tmp_path / "foreign" / "vgg16"]
+    assert leaderboard.run(options(tmp_path, also=also)) == 0
+    found = pd.read_csv(tmp_path / "board" / "leaderboard.csv")
+    models = found[(found["kind"] == "classifier") & ~found["baseline"]].set_index("name")
+    assert set(models.index) == {"gap_cnn", "flatten_cnn", "resnet (resnet)"}
+    assert models["epochs"].to_dict() == {"gap_cnn": 2, "flatten_cnn": 5, "resnet (resnet)": 2}
+    assert models.at["flatten_cnn", "size"] == 96
+    said = capsys.readouterr()
+    assert "vgg16 was measured on other pictures" in said.err
+    assert "flatten_cnn" in said.out
+
+
+def test_a_classifier_that_only_kept_a_segmenter_company_has_no_row(stub, tmp_path, monkeypatch):
+    unet = scoreboard.Entry("unet", ["--classifier", "gap_cnn"], tmp_path / "board" / "unet")
+    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: [unet])
+    leaderboard.run(options(tmp_path))
+    found = pd.read_csv(tmp_path / "board" / "leaderboard.csv")
+    assert found.loc[~found["baseline"], "name"].tolist() == ["unet"]
+
+
 def test_folds_end_with_mean_and_deviation(stub, tmp_path):
     args = options(tmp_path, leaderboard=False, folds=3, out=tmp_path / "folds")
     assert leaderboard.run(args) == 0
@@ -462,6 +528,9 @@ def test_every_registered_architecture_is_covered(tmp_path):
     found = leaderboard.architectures(options(tmp_path, masks=tmp_path), tmp_path)
     words = [entry.arguments for entry in found]
     assert {w[1] for w in words} == set(model_def.CLASSIFIERS)
+    few = leaderboard.architectures(options(tmp_path, masks=tmp_path, only=["unet", "resnet", "gap_cnn"]), tmp_path)
+    assert [entry.name for entry in few] == ["gap_cnn-unet", "resnet"]
+    assert leaderboard.architectures(options(tmp_path, only=[]), tmp_path) == []
     assert set(model_def.SEGMENTERS) <= {w[3] for w in words}
     assert len({entry.folder for entry in found}) == len(found)
 

@@ -27,16 +27,14 @@ import figures_data
 import figures_masks
 import figures_model
 import figures_runs
-import leaderboard
 import model_card
 import phantom
 import plot_style
 import report
+import scoreboard
 import tables
 import wording
 from artifact import load_artifact
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*sklearn.utils.parallel.delayed")
 
 HISTORY = {
     "loss": [2.0, 1.0, 0.8],
@@ -331,7 +329,7 @@ def test_case_without_any_outline_is_drawn(tmp_path, made):
 
 
 def test_board_is_drawn_from_gathered_runs(tmp_path, made):
-    entry = leaderboard.Entry("one", [], tmp_path, metrics=made["evaluation"].metrics, config=made["config"])
-    found = leaderboard.board([entry])
+    entry = scoreboard.Entry("one", [], tmp_path, metrics=made["evaluation"].metrics, config=made["config"])
+    found = scoreboard.board([entry])
     assert found["baseline"].sum() >= 4
     assert figures_runs.board(found, tmp_path / "board.png") is not None
