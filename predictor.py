@@ -5,50 +5,65 @@
     a.probabilities, a.label, a.mask, a.heatmap, a.warnings
 
 A Predictor holds no state of a user and may be shared by threads. The same picture gives the same answer to the
-bit; in a batch the same label and mask, and probabilities within 1e-5.
+bit, alone and among many: the models always see one picture at a time. A batch would save nothing on a CPU, where one
+thread per picture keeps the cores busier than one picture spread over them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 import guard
 import segmentation
 from analysis import Analysis, Heatmaps, title, warnings_of
 from artifact import Artifact, ArtifactError, load_artifact, serving_files
-from scan import NO_TUMOR, PREPROCESSING, Frame, Scan, head_mask, preprocess, restore
+from onnx_model import cores, open_model
+from preprocessing import preprocess_with_head
+from scan import NO_TUMOR, PREPROCESSING, Frame, Scan, restore
 
-__all__ = ["BUNDLED", "Analysis", "Predictor", "cores", "softmax", "title"]
+__all__ = ["BUNDLED", "Analysis", "Outline", "Predictor", "cores", "softmax", "title"]
 
 BUNDLED = Path(__file__).resolve().parent / "weights"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
-@dataclass(frozen=True)
-class _Output:
-    """Raw model outputs for one picture."""
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A scan as the models see it."""
+
+    scan: Scan
+    square: np.ndarray  # uint8 (S, S)
+    frame: Frame
+    head: np.ndarray  # bool (H, W)
+    image: np.ndarray  # float32 (1, S, S, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the classifier and the guard say."""
 
     logits: np.ndarray  # float32 (C,)
     heatmaps: np.ndarray  # float32 (h, w, C)
-    features: np.ndarray  # float32 (F,)
-    mask: np.ndarray  # float32 (S, S)
+    score: float  # of the guard: above 1 it is no brain MRI; nan without a guard
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """The part of an Analysis that a slice of a volume needs."""
+
+    probabilities: dict[str, float]
+    not_brain_mri: bool
+    mask: np.ndarray  # bool (H, W); empty where there is no brain
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -87,10 +102,13 @@ class Predictor:
         self._check()
         self._guard = self._prepare_guard()
         threads = threads or cores()
-        self._classifier = _session(artifact.folder / "classifier.onnx", threads, ("logits", "heatmaps", "features"))
+        # Both models side by side on half of the cores each take less time than one after the other on all of them.
+        self._beside = ThreadPoolExecutor(threads, "segmenter") if threads > 1 else None
+        each = max(1, threads // 2)
+        self._classifier = open_model(artifact.folder / "classifier.onnx", each, ("logits", "heatmaps", "features"))
         self._segmenter = None  # K-means outlines
         if "segmenter.onnx" in serving_files(self.config):
-            self._segmenter = _session(artifact.folder / "segmenter.onnx", threads, ("mask",))
+            self._segmenter = open_model(artifact.folder / "segmenter.onnx", each, ("mask",))
         self._warm_up()
 
     @classmethod
@@ -143,7 +161,7 @@ class Predictor:
         """The first pass allocates, and no visitor should wait for it; it also shows that models and config agree."""
         blank = np.zeros((self.image_size, self.image_size), np.uint8)
         try:
-            found = len(self._forward(blank[None])[0].logits)
+            found = len(self._classify(self._prepare(Scan(blank, blank))).logits)
             if found == len(self.classes):
                 self.analyze(Scan(blank, blank))
         except Exception as error:  # whatever ONNX Runtime or NumPy make of a graph of other dimensions
@@ -175,49 +193,71 @@ class Predictor:
 
     def analyze(self, scan: Scan) -> Analysis:
         """Everything about one scan. The other heatmaps and the K-means mask are worked out on demand."""
+        if self._beside is None:
+            return self._alone(scan)
         started = time.perf_counter()
-        prepared, frame = preprocess(scan.image, self.image_size)
-        output = self._forward(prepared[None])[0]
-        return self._assemble(scan, prepared, frame, output, started)
+        prepared = self._prepare(scan)
+        mask = self._beside.submit(self._segment, prepared)
+        return self._assemble(prepared, self._classify(prepared), mask.result(), started)
 
-    def analyze_batch(self, scans: Sequence[Scan], *, batch_size: int = 16) -> list[Analysis]:
+    def analyze_batch(self, scans: Sequence[Scan]) -> list[Analysis]:
         """As `analyze` for each scan, in order; faster than one call after the other."""
-        results: list[Analysis] = []
         with ThreadPoolExecutor(cores()) as pool:
-            for first in range(0, len(scans), batch_size):
-                part = scans[first : first + batch_size]
-                started = time.perf_counter()
-                squares = list(pool.map(lambda s: preprocess(s.image, self.image_size), part))
-                outputs = self._forward(np.stack([prepared for prepared, _ in squares]))
-                jobs = [(s, *square, output, started) for s, square, output in zip(part, squares, outputs, strict=True)]
-                results += pool.map(lambda job: self._assemble(*job), jobs)
-        return results
+            return list(pool.map(self._alone, scans))
 
-    def _forward(self, prepared: np.ndarray) -> list[_Output]:
-        """prepared: uint8 (N, S, S)."""
-        image = prepared[..., None].astype(np.float32)
-        logits, heatmaps, features = self._classifier({"image": image})
-        if self._segmenter:
-            mask = self._segmenter({"image": image})[0][..., 0]
-        else:
-            mask = np.stack([segmentation.kmeans_mask(square) for square in prepared]).astype(np.float32)
-        return [_Output(*row) for row in zip(logits, heatmaps, features, mask, strict=True)]
+    def _alone(self, scan: Scan) -> Analysis:
+        """`analyze` within the calling thread."""
+        started = time.perf_counter()
+        prepared = self._prepare(scan)
+        return self._assemble(prepared, self._classify(prepared), self._segment(prepared), started)
 
-    def _assemble(self, scan: Scan, prepared: np.ndarray, frame: Frame, output: _Output, started: float) -> Analysis:
-        probabilities = softmax(output.logits, self.temperature)
-        values = dict(zip(self.classes, probabilities.tolist(), strict=True))
-        label = max(values, key=lambda name: values[name])
-        head = head_mask(scan.image)
+    def outline(self, scan: Scan) -> Outline:
+        """Class probabilities and mask only, as `analyze` gives them, with both models in the calling thread.
+
+        A picture that is no brain MRI is not segmented.
+        """
+        prepared = self._prepare(scan)
+        seen = self._classify(prepared)
+        if seen.score > 1.0:
+            return Outline(self._probabilities(seen), True, np.zeros(scan.image.shape, bool))
+        return Outline(self._probabilities(seen), False, self._mask(prepared, self._segment(prepared))[1])
+
+    def _prepare(self, scan: Scan) -> _Prepared:
+        square, frame, head = preprocess_with_head(scan.image, self.image_size)
+        return _Prepared(scan, square, frame, head, square[None, ..., None].astype(np.float32))
+
+    def _classify(self, prepared: _Prepared) -> _Seen:
+        logits, heatmaps, features = self._classifier({"image": prepared.image})
         score = math.nan
         if self._guard:
-            described = guard.descriptors(scan.image, scan.color, head, prepared)
-            score = guard.guard_score(self._guard, described, output.features)
-        foreign = score > 1.0
-        probability = restore(output.mask, frame)
+            scan = prepared.scan
+            described = guard.descriptors(scan.image, scan.color, prepared.head, prepared.square)
+            score = guard.guard_score(self._guard, described, features[0])
+        return _Seen(logits[0], heatmaps[0], score)
+
+    def _segment(self, prepared: _Prepared) -> np.ndarray:
+        """float32 (S, S): tumor probability in the model's square."""
+        if self._segmenter:
+            return self._segmenter({"image": prepared.image})[0][0, ..., 0]
+        return segmentation.kmeans_mask(prepared.square).astype(np.float32)
+
+    def _probabilities(self, seen: _Seen) -> dict[str, float]:
+        return dict(zip(self.classes, softmax(seen.logits, self.temperature).tolist(), strict=True))
+
+    def _mask(self, prepared: _Prepared, small: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """(probability, mask, share of a speck), the arrays (H, W)."""
+        probability = restore(small, prepared.frame)
         # min_fraction was chosen on the model's square, which may be smaller or larger than the picture.
-        share = self.min_fraction * frame.side**2 / max(1, probability.size)
-        mask = segmentation.postprocess(probability, self.mask_threshold, share)
-        heatmaps = Heatmaps(self.classes, output.heatmaps, frame, head)
+        share = self.min_fraction * prepared.frame.side**2 / max(1, probability.size)
+        return probability, segmentation.postprocess(probability, self.mask_threshold, share), share
+
+    def _assemble(self, prepared: _Prepared, seen: _Seen, small: np.ndarray, started: float) -> Analysis:
+        scan, head = prepared.scan, prepared.head
+        values = self._probabilities(seen)
+        label = max(values, key=lambda name: values[name])
+        foreign = seen.score > 1.0
+        probability, mask, share = self._mask(prepared, small)
+        heatmaps = Heatmaps(self.classes, seen.heatmaps, prepared.frame, head)
         measures = segmentation.measure(mask, head, scan.spacing)
         agreement = segmentation.agreement(heatmaps[label], mask)
         tumor = 1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold
@@ -228,7 +268,7 @@ class Predictor:
             image=scan.image,
             spacing=scan.spacing,
             probabilities=values,
-            logits=output.logits,
+            logits=seen.logits,
             label=label,
             confidence=values[label],
             abstained=bool(reason),
@@ -241,7 +281,7 @@ class Predictor:
             measures=measures,
             heat_agreement=agreement,
             not_brain_mri=foreign,
-            guard_score=score,
+            guard_score=seen.score,
             warnings=warnings,
             model_id=self.model_id,
             revision=self.revision,
@@ -270,22 +310,3 @@ def fingerprint(artifact: Artifact) -> str:
     for key in ("classes", "temperature", "thresholds", "guard"):
         digest.update(repr(artifact.config.get(key)).encode())
     return digest.hexdigest()[:12]
-
-
-def _session(path: Path, threads: int, names: tuple[str, ...]) -> Callable[[dict[str, Any]], list[Any]]:
-    """An ONNX Runtime session as a function of its inputs. Raises ArtifactError for a graph without these outputs."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    # Spinning threads of one session would hold the cores that the other session needs next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises its own family of exceptions, none of them public
-        raise ArtifactError(f"{path} is no ONNX model that this program can run ({error}).") from None
-    missing = set(names) - {output.name for output in session.get_outputs()}
-    if missing or [i.name for i in session.get_inputs()] != ["image"]:
-        raise ArtifactError(f"{path} lacks the input `image` or the outputs {', '.join(names)}; train it again.")
-    return lambda feed: session.run(list(names), feed)

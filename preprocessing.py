@@ -127,6 +127,12 @@ def _square(mask: np.ndarray) -> Frame:
 
 def preprocess(image: np.ndarray, size: int) -> tuple[np.ndarray, Frame]:
     """(uint8 (size, size), the square it shows).  image: uint8 (H, W)."""
+    square, frame, _ = preprocess_with_head(image, size)
+    return square, frame
+
+
+def preprocess_with_head(image: np.ndarray, size: int) -> tuple[np.ndarray, Frame, np.ndarray]:
+    """`preprocess` and `head_mask` at the cost of one."""
     small, inside, head = _head(image)
     frame = _square(head)
     low, high = _percentiles(small, inside, PERCENTILES)
@@ -134,7 +140,7 @@ def preprocess(image: np.ndarray, size: int) -> tuple[np.ndarray, Frame]:
         low, high = int(small.min()), int(small.max())
     table = np.clip((np.arange(256) - low) * (255.0 / max(high - low, 1)) + 0.5, 0, 255).astype(np.uint8)
     square = cv2.LUT(apply_frame(image, frame, size), table)
-    return cv2.bitwise_and(square, _surroundings(head, frame, size)), frame
+    return cv2.bitwise_and(square, _surroundings(head, frame, size)), frame, head > 0
 
 
 def _surroundings(head: np.ndarray, frame: Frame, size: int) -> np.ndarray:

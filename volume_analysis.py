@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from orientation import PLANES, display_axes, display_order
-from predictor import Predictor, title
+from predictor import Predictor, cores, title
 from scan import NO_TUMOR
 from volume import Volume
 
-GROUP = 16  # slices that are analysed together
+GROUP = 16  # slices from one report of the progress to the next
 SLAB = (12, 50.0)  # so many slices that span fewer mm are a doubtful header: a head is three times as high
 Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0
 
@@ -113,7 +114,7 @@ class VolumeAnalysis:
 def analyze_volume(
     predictor: Predictor, volume: Volume, progress: Callable[[int, int], None] | None = None
 ) -> VolumeAnalysis:
-    """Analyse every acquired slice. progress(done, all) is called after each group. Raises ScanError."""
+    """Analyse every acquired slice, one on each core. progress(done, all) is now and then called. Raises ScanError."""
     folder = tempfile.TemporaryDirectory(prefix="brain-mri-volume-")
     volume = _on_disk(volume, Path(folder.name))
     depth = len(volume)
@@ -121,16 +122,20 @@ def analyze_volume(
     probabilities = np.zeros((depth, len(predictor.classes)), np.float32)
     area, foreign = np.zeros(depth, np.float32), np.zeros(depth, bool)
     pixel = volume.spacing[1] * volume.spacing[2] if volume.spacing else 1.0
-    for first in range(0, depth, GROUP):
-        indices = range(first, min(depth, first + GROUP))
-        for i, a in zip(indices, predictor.analyze_batch([volume.scan(i) for i in indices]), strict=True):
-            probabilities[i] = [a.probabilities[name] for name in predictor.classes]
-            foreign[i] = a.not_brain_mri
-            if not a.not_brain_mri:
-                mask[i] = a.mask
-                area[i] = a.measures.pixels * pixel
-        if progress:
-            progress(indices.stop, depth)
+
+    def work(i: int) -> None:
+        found = predictor.outline(volume.scan(i))
+        probabilities[i] = [found.probabilities[name] for name in predictor.classes]
+        foreign[i], mask[i] = found.not_brain_mri, found.mask
+        area[i] = np.count_nonzero(found.mask) * pixel
+
+    pool = ThreadPoolExecutor(cores())
+    try:
+        for done, _ in enumerate(pool.map(work, range(depth)), 1):
+            if progress and (done % GROUP == 0 or done == depth):
+                progress(done, depth)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an exception, also one of `progress`, the rest is not begun
     return VolumeAnalysis(
         volume, mask, probabilities, predictor.classes, area, foreign, _warnings(volume, foreign),
         predictor.model_id, predictor.revision, folder,

@@ -112,7 +112,7 @@ def test_same_answer_to_the_bit_alone_in_threads_and_again(model: Predictor) -> 
 
 def test_batch_equals_single(model: Predictor) -> None:
     scans = [scan_from_array(head(100 + 7 * i, (50 + 3 * i, 45, 9 + i)), name=str(i)) for i in range(19)]
-    batch = model.analyze_batch(scans, batch_size=8)
+    batch = model.analyze_batch(scans)
     assert [a.name for a in batch] == [str(i) for i in range(19)]
     for a, scan in zip(batch, scans, strict=True):
         b = model.analyze(scan)
@@ -333,3 +333,18 @@ def test_bundled_model_on_phantoms(bundled: Path, phantom_image: Callable[..., n
         assert not any(a.not_brain_mri for a in single)
         noise = np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8)
         assert p.analyze(scan_from_array(noise)).not_brain_mri
+
+
+def test_an_outline_says_what_the_analysis_says(tmp_path: Path, phantom_image: Callable[..., np.ndarray]) -> None:
+    described = np.stack([guard.describe(phantom_image(c, s, 128), 0.0, SIZE)[0] for c in CLASSES for s in range(6)])
+    fitted = guard.fit_guard(
+        (described[::2], None), (described[1::2], None), negatives=(guard.synthetic(28, 0), None), rate=0.0
+    )
+    p = Predictor.load(write_handmade(tmp_path / "m", guard=fitted))
+    scans = [scan_from_array(phantom_image(label, 5)) for label in CLASSES] + [scan_from_array(head())]
+    for scan in scans:
+        a, o = p.analyze(scan), p.outline(scan)
+        assert (o.probabilities, o.not_brain_mri) == (a.probabilities, a.not_brain_mri)
+        assert np.array_equal(o.mask, a.mask & (not a.not_brain_mri))
+    noise = p.outline(scan_from_array(np.random.default_rng(1).integers(0, 256, (128, 128), dtype=np.uint8)))
+    assert noise.not_brain_mri and not noise.mask.any()
