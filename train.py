@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add("--classifier", default="guided", choices=list(model_def.CLASSIFIERS))
     add("--segmenter", default="shared", choices=[*model_def.SEGMENTER_NAMES, "bundled"],
         help="shared: the mask branch of the classifier; bundled: keep the one in weights/")  # fmt: skip
-    add("--size", type=int, default=160, help="side of the model's input in pixels, a multiple of 16")
+    add("--size", type=int, default=128, help="side of the model's input in pixels, a multiple of 16")
     add("--width", type=int, help="channels of the first level of guided and resunet")
     add = p.add_argument_group("fitting").add_argument
     add("--epochs", type=int, default=defaults.epochs, help="0: only check the data")
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         "--patience", type=int, default=defaults.patience, help="epochs without a better validation loss; 0: never stop"
     )
     add("--augment", type=float, default=defaults.strength, help="strength of the augmentation, 0: none")
-    add("--erased", type=float, default=0.3, help="share of tumor slices that also come lesion-erased, as 'no tumor'")
+    add("--erased", type=float, default=0.2, help="share of tumor slices that also come lesion-erased, as 'no tumor'")
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
     add("--seed", type=int, default=defaults.seed)
@@ -227,7 +227,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     args.segmenter, taught_by = choose_segmenter(args, dataset)
     check_resume(args.out, args, dataset.fingerprint())
 
-    training, validation = TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation")
+    training, validation = TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation").one_of_each()
     classifier = train_model(args, "classifier", training, validation, taught_by)
     segmenter = classifier if args.segmenter == "shared" else None
     if args.segmenter in model_def.SEGMENTERS:

@@ -43,6 +43,11 @@ class TrainingSet:
         """The rows where chosen, bool (N,), is set."""
         return TrainingSet(**{name: values[chosen] for name, values in vars(self).items()})
 
+    def one_of_each(self) -> TrainingSet:
+        """One row of every unit of copies, with a known mask where there is one: enough to choose an epoch by."""
+        masked_first = np.argsort(~self.has_mask, kind="stable")
+        return self.where(np.sort(masked_first[np.unique(self.units[masked_first], return_index=True)[1]]))
+
     def add_counterfactuals(self, erased_share: float, seed: int) -> str:
         """Append erased and retouched copies of the slices whose mask is known."""
         known = np.flatnonzero(self.has_mask)
