@@ -60,8 +60,11 @@ def folder_files(folder: Path) -> Iterator[Named]:
             seen += 1
             if seen > MAX_FILES:
                 raise ScanError(f"{clean_name(folder)} holds more than {MAX_FILES} files; choose one series.")
-            with path.open("rb") as stream:
-                start = stream.read(512)
+            try:
+                with path.open("rb") as stream:
+                    start = stream.read(512)
+            except OSError as error:  # gone, or not to be read, since the folder was listed
+                raise ScanError(f"{clean_name(file)} could not be opened ({error.strerror}).") from None
             if not is_medical(start):
                 continue
             data = read_bytes(path)
@@ -73,6 +76,8 @@ def folder_files(folder: Path) -> Iterator[Named]:
 
 def zip_files(data: bytes, name: str) -> Iterator[Named]:
     """(name, content) of the DICOM and NIfTI members of a zip archive. Raises ScanError for a bomb or a damaged one."""
+    if data.count(b"PK\x01\x02") > MAX_FILES:  # before a directory of millions is parsed
+        raise ScanError(f"{name} holds more than {MAX_FILES} files; make an archive of one series.")
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             members = [m for m in archive.infolist() if not m.is_dir()]
@@ -89,7 +94,9 @@ def zip_files(data: bytes, name: str) -> Iterator[Named]:
                     start = stream.read(512)
                     if not is_medical(start):
                         continue
-                    content = start + stream.read(MAX_TOTAL - total + 1)
+                    content = start + stream.read(min(MAX_BYTES, MAX_TOTAL - total) + 1)
+                if len(content) > MAX_BYTES:
+                    raise ScanError(f"{file} in {name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
                 total += len(content)
                 if total > MAX_TOTAL:
                     raise ScanError(f"{name} unpacks to more than {MAX_TOTAL // 2**20} MB and was refused.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -151,7 +152,10 @@ def _retry(action: Callable[[], Any]) -> Any:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
+    """(bytes, time). Raises OSError, and _Failure for a pipe or a device, which may never end."""
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise _Failure("is no ordinary file")
     return status.st_size, status.st_mtime_ns
 
 
