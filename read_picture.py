@@ -18,8 +18,7 @@ from scan_types import MAX_PIXELS, ScanError
 
 # The decoders write a line to the console for every irregular tag; what matters becomes a ScanError or a warning.
 python_warnings.filterwarnings("ignore", module=r"PIL\.")
-if hasattr(cv2, "setLogLevel"):
-    cv2.setLogLevel(0)
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 DEFLATE = 1100  # a byte of a PNG cannot stand for more bytes than this

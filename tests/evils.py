@@ -170,8 +170,13 @@ def dicoms() -> Iterator[Evil]:
     closed = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
     yield Evil("sequences 20 deep", flat[:at] + opened * 20 + closed * 20 + flat[at:], HEAD)
     yield Evil("sequences 50,000 deep", flat[:at] + opened * 50_000 + closed * 50_000 + flat[at:], "refused")
-    for tag, value in (("RescaleSlope", "1e300"), ("RescaleSlope", "nan"), ("PixelSpacing", ["nan", "-3"])):
-        yield Evil(f"{tag} {value}", saved(dicom(HEAD, **{tag: value})), "any")
+    strange: list[dict[str, Any]] = [
+        {"RescaleSlope": "1e300"},
+        {"RescaleSlope": "nan"},
+        {"PixelSpacing": ["nan", "-3"]},
+    ]
+    for tags in strange:
+        yield Evil(f"{tags}", saved(dicom(HEAD, **tags)), "any")
 
 
 def niftis() -> Iterator[Evil]:
@@ -281,7 +286,8 @@ def main() -> None:
     import read_series  # noqa: F401
 
     read(Evil("warm", saved(dicom(HEAD)), "any"))
-    status = {line.split(":")[0]: line.split()[1] for line in Path("/proc/self/status").open() if "kB" in line}
+    lines = Path("/proc/self/status").read_text().splitlines()
+    status = {line.split(":")[0]: line.split()[1] for line in lines if "kB" in line}
     for evil in evils():
         limit = int(status["VmSize"]) * 1024 + MEMORY * 2**20 + len(evil.data)
         _, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -1,4 +1,4 @@
-"""The catalogue of evils.py, read by a program of its own: right values or one sentence, bounded, and a quiet console."""
+"""The catalogue of evils.py, read by a program of its own: right values or one sentence, bounded, a quiet console."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_every_evil_ends_well() -> None:
 def series(folder: Path) -> Path:
     folder.mkdir()
     for i, values in enumerate(STACK):
-        tags = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, i]}
+        tags: dict[str, Any] = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "ImagePositionPatient": [0, 0, i]}
         (folder / f"{i}.dcm").write_bytes(saved(dicom(values, **tags)))
     return folder
 
@@ -121,5 +122,5 @@ def test_a_data_folder_that_vanishes_after_it_was_listed(tmp_path: Path, monkeyp
         return real(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(data, "read_all", read_all)
-    with pytest.raises(DataError, match="None of the 6 files could be read; .* vanished while"):
+    with pytest.raises(DataError, match=r"None of the 6 files could be read; .* vanished while"):
         data.load_dataset(tmp_path / "data", size=32, cache=tmp_path / "cache", progress=False)
