@@ -1,0 +1,71 @@
+"""The shortcut test on volumes: which slices count as what, and the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+import evaluate_volumes
+import phantom
+
+
+def write_pair(folder: Path, name: str, mask: np.ndarray, voxels: np.ndarray) -> None:
+    for kind, values in (("Scan", voxels), ("Mask", mask.astype(np.uint8))):
+        nib.save(
+            nib.Nifti1Image(values.transpose(2, 1, 0)[::-1, ::-1], np.diag([1.0, 1.0, 5.0, 1.0])),
+            folder / f"{name}_{kind}.nii.gz",
+        )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    voxels, mask, _ = phantom.make_volume("meningioma", 4, 64, 12)
+    write_pair(tmp_path, "head", mask, voxels)
+    return tmp_path
+
+
+def test_slices_beside_the_tumor_count_as_neither(folder: Path, handmade_artifact: Path) -> None:
+    out = folder / "out" / "slices.csv"
+    assert evaluate_volumes.main([str(folder), "--model", str(handmade_artifact), "--out", str(out)]) == 0
+    table = pd.read_csv(out)
+    outlined = (table["truth"] > 0).to_numpy()
+    assert len(table) == 12 and outlined.any() and not outlined.all()
+    assert (table["kind"] == "tumor").to_numpy().tolist() == outlined.tolist()
+    for index in np.flatnonzero(table["kind"] == "tumor-free"):
+        assert not outlined[max(0, index - 1) : index + 2].any()
+    assert (table["kind"] == "between").any()
+
+
+def test_shares_are_counted_by_hand() -> None:
+    table = pd.DataFrame(
+        {
+            "volume": ["a"] * 4,
+            "kind": ["tumor", "tumor-free", "tumor-free", "between"],
+            "dice": [0.5, 1.0, 0.0, 0.9],
+            "called tumor": [True, False, True, True],
+            "given a mask": [True, False, True, True],
+            "not sure": [False, True, False, True],
+            "flagged": [False, False, False, True],
+        }
+    )
+    shares = evaluate_volumes.summary(table)
+    assert shares.loc[("all", "tumor-free"), "slices"] == 2
+    assert shares.loc[("all", "tumor-free"), "called tumor"] == 0.5
+    assert shares.loc[("a", "tumor"), "mean Dice"] == 0.5
+
+
+def test_what_does_not_fit_gets_a_sentence(
+    folder: Path, handmade_artifact: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "empty").mkdir()
+    assert evaluate_volumes.main([str(folder / "empty"), "--model", str(handmade_artifact)]) == 1
+    assert "no pair" in capsys.readouterr().err
+    assert evaluate_volumes.main([str(folder), "--model", str(folder / "empty")]) == 1
+    assert capsys.readouterr().err.startswith("evaluate_volumes.py: ")
+    write_pair(folder, "other", np.zeros((3, 8, 8), bool), np.zeros((3, 8, 8), np.uint8))
+    (folder / "other_Mask.nii.gz").write_bytes((folder / "head_Mask.nii.gz").read_bytes())
+    assert evaluate_volumes.main([str(folder), "--model", str(handmade_artifact)]) == 1
