@@ -74,7 +74,14 @@ class Page(gr.Blocks):
             "server_name": "0.0.0.0" if os.environ.get("SPACE_ID") else None,
             "auth": credentials(os.environ.get("BRAIN_MRI_AUTH")),
         }
-        return super().launch(*args, **(defaults | options))
+        for tries_left in (2, 1, 0):
+            try:
+                return super().launch(*args, **(defaults | options))
+            except ValueError as error:  # on a busy machine: Gradio gives its own server 3 s to answer, and gives up
+                if "localhost" not in str(error) or not tries_left:
+                    raise
+                self.close(verbose=False)
+        return None
 
 
 def build_interface(model: Predictor | str | Path | None = None, *, compare: Sequence[str | Path] = ()) -> Page:
@@ -138,10 +145,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         auth = credentials(args.auth or os.environ.get("BRAIN_MRI_AUTH"))
         page = build_interface(args.model, compare=args.compare)
+        page.launch(share=args.share, server_port=args.port, auth=auth)
     except (ArtifactError, OSError, ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        taken = args.port and "Cannot find empty port" in str(error)
+        print(
+            f"error: Port {args.port} is in use; choose another one with --port." if taken else f"error: {error}",
+            file=sys.stderr,
+        )
         return 1
-    page.launch(share=args.share, server_port=args.port, auth=auth)
     return 0
 
 

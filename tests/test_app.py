@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 
 import cv2
 import gradio as gr
+import gradio.networking
 import httpx
 import nibabel
 import numpy as np
@@ -332,6 +334,30 @@ def test_command_line_errors_are_one_line() -> None:
         timeout=180,
     )
     assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_said(handmade_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert app.main(["--model", str(handmade_artifact), "--port", str(port)]) == 1
+    assert capsys.readouterr().err == f"error: Port {port} is in use; choose another one with --port.\n"
+
+
+def test_a_busy_machine_gets_more_than_the_three_seconds_of_gradio(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [False, True, False, False, False]
+    monkeypatch.setattr(gradio.networking, "url_ok", lambda url: answers.pop(0))
+    page = app.build_interface(predictor)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)  # the first look at it fails
+    assert Client(url, verbose=False).predict(api_name="/model")["model_id"] == "handmade"
+    page.close()
+    with pytest.raises(ValueError, match="localhost"):  # it cannot be reached at all
+        page.launch(prevent_thread_lock=True, quiet=True)
+    page.close()
+    assert not answers
 
 
 def test_space_variable_names_the_model(handmade_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
