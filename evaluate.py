@@ -1,6 +1,7 @@
 """Honest numbers for any artifact on any labelled folders, beside their baselines and with 95 % intervals.
 
     python evaluate.py --model weights --data DIR --masks DIR --out runs/check
+    python evaluate.py --data DIR     # no model: the baselines, by group and on the folders' own Training/Testing split
     python evaluate.py --model user/name@revision --data DIR --groups my_groups.csv
     python evaluate.py --model runs/mine --official runs/mine-official --data DIR     # after train.py --official-split
     python evaluate.py --leaderboard --data DIR --masks DIR --epochs 10 --out runs/leaderboard
@@ -25,10 +26,11 @@ import numpy as np
 
 import tables
 from artifact import Artifact, ArtifactError, write_json
-from evaluation import Case, Evaluation, evaluate, evaluate_arrays
+from evaluation import Case, Evaluation, counts, evaluate, evaluate_arrays, official_baselines
 from held_out import held_out, write_split
 from inference import Outputs, run_model
-from selection import classification_rows
+from scan import CLASSES
+from selection import classification_rows, split_baselines
 
 __all__ = [
     "Case",
@@ -45,8 +47,8 @@ __all__ = [
 
 def table(metrics: dict[str, Any]) -> str:
     """Everything that was measured, as text for the terminal."""
-    counts = metrics["images"]
-    head = f"{counts['count']} images of {counts['groups']} groups ({metrics.get('split') or 'given'} rows)"
+    shown = metrics["images"]
+    head = f"{shown['count']} images of {shown['groups']} groups ({metrics.get('split') or 'given'} rows)"
     head += "; in brackets: 95 % interval, bootstrap over groups"
     parts = [tables.as_text(part) for part in tables.sections(metrics)]
     return "\n\n".join([head, *parts, *metrics.get("notes", [])])
@@ -81,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = p.add_argument_group("what to measure").add_argument
-    add("--model", help="artifact folder, user/name or user/name@revision")
+    add("--model", help="artifact folder, user/name or user/name@revision; without one only the baselines are scored")
     add("--official", metavar="MODEL", help="the same model trained with train.py --official-split, to stand beside it")
     add("--leaderboard", action="store_true", help="train and measure every registered architecture on the same split")
     add("--folds", type=int, metavar="K", help="train and measure on the first K of five group-disjoint folds")
@@ -120,9 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.leaderboard or args.folds:
             return leaderboard.run(args)
-        if not args.model:
-            raise SystemExit("evaluate.py: name a model with --model, or use --leaderboard or --folds.")
-        return measure(args)
+        return measure(args) if args.model else measure_nothing(args)
     except (data.DataError, ArtifactError, hub.HubError, OSError, ValueError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 1
@@ -184,6 +184,23 @@ def measure(args: argparse.Namespace) -> int:
         write_json(args.out / "metrics.json", metrics)
         report.write_all(args.out, artifact.config, evaluation, dataset, card=False)
         print(f"\nWritten: {args.out}/report.html, slides.pptx, metrics.json, figures")
+    return 0
+
+
+def measure_nothing(args: argparse.Namespace) -> int:
+    """No model: what is scored without learning anything about tumors, by group and on the official split."""
+    import data
+
+    dataset = data.load_dataset(args.data, args.masks, groups=args.groups, cache=args.cache, seed=args.seed)
+    rows = dataset.rows("test")
+    rows = rows[classification_rows(dataset.table.iloc[rows], CLASSES)]
+    common: dict[str, Any] = {"classes": CLASSES, "seed": args.seed, "resamples": args.resamples}
+    metrics = {
+        "images": counts(dataset.table.iloc[rows], CLASSES),
+        "baselines": split_baselines(dataset, rows, **common),
+        "official_split": official_baselines(dataset, **common),
+    }
+    print("\n\n".join(tables.as_text(part) for part in tables.sections(metrics)))
     return 0
 
 

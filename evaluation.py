@@ -30,7 +30,15 @@ from metrics import (
 )
 from sanity import sanity_check
 from scan import head_mask
-from selection import classification_rows, heat_in_head, mask_rows, official_rows, pick_cases, split_baselines
+from selection import (
+    classification_rows,
+    heat_in_head,
+    known_sources,
+    mask_rows,
+    official_rows,
+    pick_cases,
+    split_baselines,
+)
 
 METRICS_FORMAT = 1
 
@@ -95,13 +103,17 @@ def evaluate(
     result.metrics["split"] = split
     result.metrics["official_split"] = result.metrics["sanity"] = None
     if baseline:
-        result.metrics["official_split"] = _official(dataset, artifact.classes, seed, resamples)
+        result.metrics["official_split"] = official_baselines(
+            dataset, classes=artifact.classes, seed=seed, resamples=resamples
+        )
     if sanity:
         result.metrics["sanity"] = _sanity(artifact, dataset, rows, seed)
     return result
 
 
-def _official(dataset: Any, classes: Sequence[str], seed: int, resamples: int) -> dict[str, Any] | None:
+def official_baselines(
+    dataset: Any, *, classes: Sequence[str], seed: int = 0, resamples: int = 1000
+) -> dict[str, Any] | None:
     """Baselines on the folders' own Training/Testing split; None without one. "model" is for evaluate.py --official."""
     train, test = official_rows(dataset.table)
     found = split_baselines(dataset, test, train=train, classes=classes, seed=seed, resamples=resamples)
@@ -119,13 +131,14 @@ def _sanity(artifact: Artifact, dataset: Any, rows: np.ndarray, seed: int, limit
     return sanity_check(artifact.folder, dataset.images[pick], masks, seed=seed)
 
 
-def _counts(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def counts(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "count": len(table),
         "groups": int(table["group"].nunique()),
         "by_class": {name: int((table["class"] == name).sum()) for name in classes},
         "by_source": {str(k): int(v) for k, v in table["source"].value_counts().items()},
         "with_mask": int(table["has_mask"].sum()),
+        "known_sources": known_sources(table),
     }
 
 
@@ -156,7 +169,7 @@ def evaluate_arrays(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "model": {key: config.get(key) for key in ("name", "classifier", "segmenter")},
         "split": "",
-        "images": _counts(table, classes),
+        "images": counts(table, classes),
         "resamples": resamples,
         "notes": notes,
     }

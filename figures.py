@@ -33,15 +33,20 @@ def training_curves(config: Metrics, path: Path) -> Path | None:
     """Loss, accuracy and Dice per epoch, training and validation, with the epoch that is shipped."""
     training = config.get("training") or {}
     panels: list[tuple[str, str, Any, Any, int]] = []
-    shared = not training.get("segmenter")  # one network, or a segmenter that was not trained in this run
-    for part in ("classifier",) if shared else ("classifier", "segmenter"):
+    shared = bool((config.get("segmenter") or {}).get("shared"))  # one network, perhaps taught masks alone first
+    stages = [("classifier", "")]
+    if training.get("segmenter"):
+        stages = [("classifier", "classifier: "), ("segmenter", "segmenter: ")]
+        if shared:
+            stages = [("segmenter", "masks alone: "), ("classifier", "then both: ")]
+    for part, prefix in stages:
         state = training.get(part) or {}
         history, best = state.get("history") or {}, int(state.get("best_epoch", -1))
         for title, ending in (("loss", "loss"), ("accuracy", "accuracy"), ("Dice", "dice")):
             names = [n for n in history if n.endswith(ending) and not n.startswith("val_")]
             name = ending if ending in names else next(iter(names), None)
             if name and (part == "classifier" or ending != "accuracy"):
-                label = f"{part}: {title}" if not shared else title[0].upper() + title[1:]
+                label = prefix + title
                 panels.append((ending, label, history[name], history.get(f"val_{name}"), best))
     if not panels:
         return None

@@ -64,7 +64,7 @@ def dice(metrics: Metrics, path: Path) -> Path | None:
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if sizes.min() * 0.8 <= t <= sizes.max() * 1.2]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("size of the lesion, % of the picture")
+    ax.set_xlabel("size of the lesion, % of the square")
     ax.set_ylabel("Dice")
     ax.set_ylim(-0.03, 1.03)
     ax.set_title("Dice by size (bars: mean of each third)")
@@ -111,7 +111,7 @@ def cases(found: Sequence[Case], path: Path) -> Path | None:
     if not kinds:
         return None
     across = max(sum(case.kind == kind for case in found) for kind in kinds)
-    figure, axes = new_figure(3.4 * across, 1.98 * len(kinds) + 0.45, len(kinds), 2 * across, squeeze=False)
+    figure, axes = new_figure(2.95 * across, 1.78 * len(kinds) + 0.45, len(kinds), 2 * across, squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for i, kind in enumerate(kinds):

@@ -69,7 +69,7 @@ def network(folder: Path, config: Mapping[str, Any], path: Path) -> Path | None:
             rows.append((title, found, "mask + 4 classes" if shared else ends, joins(folder / file)))
     if not rows:
         return None
-    figure, axes = new_figure(10.5, 2.9 * len(rows), len(rows), 1, squeeze=False)
+    figure, axes = new_figure(9.6, 3.0 * len(rows), len(rows), 1, squeeze=False)
     for ax, (title, found, ends, joined) in zip(axes.flat, rows, strict=True):
         _blocks(ax, found, size, ends, joined)
         ax.set_title(title)
@@ -86,8 +86,8 @@ def _blocks(ax: Any, found: list[Stage], size: int, ends: str, joined: bool) -> 
         width = 0.12 + 0.09 * np.log2(1 + channels)
         ax.add_patch(Rectangle((x, -height / 2), width, height, facecolor=color, edgecolor="white"))
         if count:
-            ax.text(x + width / 2, 0, f"{count}×", ha="center", va="center", color="white", fontsize=8, rotation=90)
-        ax.text(x + width / 2, -1.12, label, ha="center", va="top", fontsize=7.5)
+            ax.text(x + width / 2, 0, f"{count}×", ha="center", va="center", color="white", fontsize=9, rotation=90)
+        ax.text(x + width / 2, -1.12, label, ha="center", va="top", fontsize=8.5)
         places.append((x + width / 2, height / 2, side))
         x += width + 0.42
     arcs = False
@@ -101,13 +101,13 @@ def _blocks(ax: Any, found: list[Stage], size: int, ends: str, joined: bool) -> 
             )  # fmt: skip
             ax.add_patch(curve)
             arcs = True
-    ax.text(x, 0, ends, va="center", fontsize=9, fontweight="bold")
+    ax.text(x, 0, ends, va="center", fontsize=10, fontweight="bold")
     after = "softmax, temperature,\nGrad-CAM of every class" if "class" in ends else "sigmoid, threshold"
-    ax.text(x, -0.3, after, fontsize=7.5, va="top")
+    ax.text(x, -0.3, after, fontsize=8.5, va="top")
     legend = "n× = convolutions in a row, ch = channels" + (", arcs = skip connections" if arcs else "")
-    ax.text(0, -1.55, legend, fontsize=7.5, color="#555555", va="top")
-    ax.set_xlim(-0.3, x + 1.9)
-    ax.set_ylim(-1.8, 1.6 if arcs else 1.15)
+    ax.text(0, -1.68, legend, fontsize=8.5, color="#555555", va="top")
+    ax.set_xlim(-0.3, x + 2.1)
+    ax.set_ylim(-1.95, 1.6 if arcs else 1.15)
 
 
 @styled
@@ -120,17 +120,17 @@ def pipeline(config: Mapping[str, Any], path: Path) -> Path:
     warmth = float(config.get("temperature", 1))
     steps = [
         ("Any scan", "PNG, JPEG, TIFF,\nDICOM, NIfTI;\n8 or 16 bit", FAINT),
-        ("Head square", f"find the head, square box,\nbrightness 1–99.5 %,\n{size}×{size} pixels", "#CFE3F3"),
+        ("Head square", f"find the head,\nsquare box,\nbrightness set,\n{size}×{size} pixels", "#CFE3F3"),
         ("ONNX", middle, "#CFE3F3"),
         ("Calibrated answer", f'temperature {warmth:.2f};\n"not sure" band;\nforeign-image guard', "#CFE3F3"),
     ]
     outputs = [("Class probabilities", MODEL), ("Tumor mask", PREDICTION), ("Grad-CAM heatmap", WARN)]
-    figure, ax = new_figure(10.5, 2.5)
+    figure, ax = new_figure(9.4, 2.3)
     ax.set_axis_off()
     for i, (head, text, color) in enumerate(steps):
         _box(ax, 2.55 * i, -0.75, 2.1, 1.5, color)
-        ax.text(2.55 * i + 1.05, 0.48, head, ha="center", va="center", fontweight="bold", fontsize=10)
-        ax.text(2.55 * i + 1.05, -0.16, text, ha="center", va="center", fontsize=8)
+        ax.text(2.55 * i + 1.05, 0.48, head, ha="center", va="center", fontweight="bold", fontsize=10.5)
+        ax.text(2.55 * i + 1.05, -0.16, text, ha="center", va="center", fontsize=8.5)
         _arrow(ax, (2.55 * i + 2.12, 0), (2.55 * i + 2.53, 0))
     for i, (text, color) in enumerate(outputs):
         y = 0.62 - 0.62 * i

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,26 +36,35 @@ th { border-bottom: 2px solid #888; } td:not(:first-child), th:not(:first-child)
 td.sub { padding-left: 1.8rem; } .note { color: #555; font-size: .88rem; margin: .3rem 0; }
 .settings td { white-space: normal; } code { background: #F2F3F5; padding: 0 .2rem; word-break: break-all; }
 nav ul { columns: 2; } a { color: #005A8F; }
+.summary li { margin-bottom: .35rem; }
+@page { size: A4; margin: 17mm 16mm; }
 @media print {
-  body { max-width: none; margin: 0; font-size: 11pt; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
+  body { max-width: none; margin: 0; padding: 0; font-size: 10.5pt; line-height: 1.4; } nav { display: none; }
+  h2, h3 { break-after: avoid; } figure, tr, li { break-inside: avoid; } figure { margin: .7rem 0; }
+  figure img { max-height: 92mm; width: auto; } .table { overflow: visible; } table { font-size: 8.6pt; }
+  th, td { padding: .18rem .45rem; } th { white-space: normal; } a { color: inherit; text-decoration: none; } }
 """
 
 CAPTIONS = {
     "pipeline": "The way of one scan through the program.",
-    "network": "The network as exported, drawn from the ONNX file.",
+    "network": "The network as exported, drawn from the ONNX file: each block is a row of convolutions of one size, as "
+    "high as its feature maps and as wide as its channels (both logarithmic).",
     "training": "Training and validation per epoch. The epoch with the best validation loss is kept, not the last one.",
     "counts": "Images and independent groups per class. Many slices come from few patients: the groups decide how "
     "sure the scores are.",
     "preprocessing": "Above: slices as stored with the square around the head. Below: what the network sees; "
     "in blue the outlined tumor.",
-    "compared": "Accuracy on unseen patients and clusters; whiskers: 95 % interval over groups.",
-    "confusion": "Rows: truth, columns: answer.",
-    "roc": "ROC curves; dashed: any tumor against none.",
-    "reliability": "Confidence against accuracy.",
+    "compared": "Accuracy on unseen patients and clusters; whiskers: 95 % interval over groups. Diamonds: the same "
+    "method on the folders' own Training/Testing split.",
+    "confusion": "Confusion matrix. Rows: truth, columns: answer; percentages are of the row.",
+    "roc": "ROC curves of each class against the rest, with their areas; dashed: any tumor against none.",
+    "reliability": "Confidence against accuracy. On the dotted line a confidence of 80 % is right in 80 % of the "
+    "cases; above it the model is too modest, below it too sure.",
     "abstention": "Accuracy when only the most confident answers are given.",
     "dice": "Left: Dice of every outlined test slice. Right: against the size of the lesion.",
-    "explanation": "Where the heatmap of the predicted class lies.",
-    "cases": "Best, median and worst test slices by Dice, one per patient. Left: outlines; right: Grad-CAM.",
+    "explanation": "How much of the Grad-CAM heatmap of the predicted class lies on the outlined lesion.",
+    "cases": "Best, median and worst test slices by Dice, one per patient. Left: outlines; right: Grad-CAM with the "
+    "answer of the model.",
 }
 
 
@@ -67,12 +78,18 @@ def write_html(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[str
 
 
 def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
+    count = {"Table": itertools.count(1), "Figure": itertools.count(1)}
+
     def table(build: Callable[[Metrics], tables.Table | None]) -> str:
         found = build(metrics)
-        return tables.as_html(found) if found and found.rows else ""
+        if found is None or not found.rows:
+            return ""
+        return tables.as_html(dataclasses.replace(found, title=f"Table {next(count['Table'])}. {found.title}"))
 
     def figure(name: str) -> str:
-        return _figure(drawn[name], CAPTIONS[name]) if name in drawn else ""
+        if name not in drawn:
+            return ""
+        return _figure(drawn[name], f"Figure {next(count['Figure'])}. {CAPTIONS[name]}")
 
     title = wording.title(config, metrics)
     settings = ""
@@ -88,16 +105,16 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
         ("Problem", _paragraphs(wording.PROBLEM)),
         (
             "Data",
-            _paragraphs([" ".join(wording.data_findings(metrics, config))])
+            _paragraphs([" ".join([*wording.data_findings(metrics, config), *(metrics.get("notes") or [])])])
             + figure("counts")
             + _paragraphs([" ".join(wording.flattery(metrics))])
             + table(tables.splits)
-            + _list(wording.DATA_SOURCES),
+            + _list(wording.data_sources(metrics)),
         ),
         (
             "Method",
             figure("pipeline")
-            + _paragraphs(wording.METHOD)
+            + _paragraphs(wording.method(metrics, config))
             + figure("preprocessing")
             + figure("network")
             + f'<h3>Training</h3><table class="settings"><tbody>{settings}</tbody></table>'
@@ -136,23 +153,23 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
             + table(tables.explanation)
             + table(tables.sanity),
         ),
-        ("Limits", _list(wording.LIMITS)),
-        ("Outlook", _list(wording.OUTLOOK)),
+        ("Limits", _list(wording.limits(metrics))),
+        ("Outlook", _list(wording.outlook(metrics))),
         ("References", _list(wording.REFERENCES, ordered=True)),
     ]
     filled = [(head, text) for head, text in sections if text.strip()]
     links = "".join(f'<li><a href="#s{i}">{html.escape(head)}</a></li>' for i, (head, _) in enumerate(filled))
     body = "".join(
-        f'<section id="s{i}"><h2>{html.escape(head)}</h2>{text}</section>' for i, (head, text) in enumerate(filled)
+        f'<section id="s{i}"><h2>{i + 1}. {html.escape(head)}</h2>{text}</section>'
+        for i, (head, text) in enumerate(filled)
     )
-    notes = _list(metrics.get("notes") or [])
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
         f'<h1>{html.escape(title)}</h1><p class="meta">{html.escape(str(metrics.get("created", ""))[:10])}</p>'
         f'<p class="warning">{html.escape(wording.NOT_A_DEVICE)}</p>'
-        f'<p class="lead">{html.escape(" ".join(summary) or wording.headline(metrics))}</p>{notes}'
-        f"<nav><ul>{links}</ul></nav>{body}</body></html>\n"
+        f'<div class="summary">{_list(summary or [wording.headline(metrics)])}</div>'
+        f'<p class="note">{html.escape(wording.BRACKETS)}</p><nav><ul>{links}</ul></nav>{body}</body></html>\n'
     )
 
 

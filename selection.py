@@ -104,6 +104,16 @@ def pick_cases(dice: np.ndarray, groups: np.ndarray, each: int = 3) -> list[tupl
     return sorted(picked, key=lambda pair: (rank[pair[0]], -dice[pair[1]]))
 
 
+def known_sources(table: pd.DataFrame) -> list[str]:
+    """Public data sets that the rows come from, told by file names and the authors' folds: "figshare", "kaggle"."""
+    pairs, files = table["source"] == MASK_PAIRS, table["path"].astype(str)
+    found = {
+        "figshare": bool((pairs & (table["fold"] >= 0)).any()),
+        "kaggle": bool((~pairs & files.str.contains(r"(?:Tr|Te)-(?:gl|me|no|pi)[A-Za-z]*_\d+\.jpg$")).any()),
+    }
+    return [name for name, here in found.items() if here]
+
+
 def official_rows(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, test rows) of the folders' own Training/Testing split; empty where there is none."""
     official = table["official_split"].to_numpy()

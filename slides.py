@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,12 +180,12 @@ def _problem(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, 
 def _data(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     if "counts" not in drawn:
         return
-    slide = deck.slide("Data: thousands of slices, few patients", wording.DATA_SOURCES)
+    slide = deck.slide("Data: many slices, few patients", wording.data_sources(metrics))
     deck.picture(
-        slide, drawn["counts"], (MARGIN, TOP, WIDTH - 2 * MARGIN, 3.6), "Images and groups per class and split"
+        slide, drawn["counts"], (MARGIN, TOP, WIDTH - 2 * MARGIN, 3.3), "Images and groups per class and split"
     )
-    lines = [*wording.data_findings(metrics, config), *wording.DATA_SOURCES[:2]]
-    deck.bullets(slide, lines, (MARGIN, 5.0, WIDTH - 2 * MARGIN, 1.95), 16)
+    lines = [*wording.data_findings(metrics, config), *wording.data_sources(metrics)]
+    deck.bullets(slide, lines, (MARGIN, 4.7, WIDTH - 2 * MARGIN, 2.3), 16)
 
 
 def _preprocessing(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
@@ -225,7 +226,7 @@ def _training(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str,
     deck.picture(slide, drawn["training"], (MARGIN, TOP, WIDTH - 2 * MARGIN, 3.7), "Loss, accuracy and Dice per epoch")
     shown = ("Epochs", "Batch, learning rate", "Loss", "Time", "Seed")
     lines = [f"{key}: {value}" for key, value in settings if key in shown]
-    lines.append("Augmentation: flip, rotation, shift, zoom, brightness curve, noise; masks move along.")
+    lines.append("One copy of each slice an epoch; flipped, turned, shifted, zoomed and changed in tone at random.")
     deck.bullets(slide, lines, (MARGIN, 5.15, WIDTH - 2 * MARGIN, 1.8), 16)
 
 
@@ -265,11 +266,13 @@ def _masks(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
     lines = wording.mask_findings(metrics)
     slide = deck.slide("Result: where is the tumor?", lines)
     if "dice" in drawn:
-        deck.picture(slide, drawn["dice"], (MARGIN, TOP, 7.0, 2.9), "Distribution of Dice")
-        deck.bullets(slide, lines, (7.8, TOP, WIDTH - MARGIN - 7.8, 2.9), 16)
+        deck.picture(slide, drawn["dice"], (MARGIN, TOP, 7.9, 3.3), "Distribution of Dice")
+        deck.bullets(slide, lines, (8.7, TOP, WIDTH - MARGIN - 8.7, 3.3), 16)
     else:
         deck.bullets(slide, lines, (MARGIN, TOP, WIDTH - 2 * MARGIN, 2.9), 18)
-    deck.table(slide, found, (MARGIN, 4.35, WIDTH - 2 * MARGIN, 2.5), 12)
+    shown = ("Dice", "HD95", "Lesions missed", "Tumor drawn")
+    rows = [row for row in found.rows if row[0].startswith(shown)]
+    deck.table(slide, replace(found, rows=rows), (MARGIN, 4.85, WIDTH - 2 * MARGIN, 2.0), 14)
 
 
 def _looks(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
@@ -298,9 +301,9 @@ def _cases(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
 def _limits(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Limits and outlook")
     deck.text(slide, ["Limits"], (MARGIN, TOP, 7.4, 0.4), 20, bold=True)
-    deck.bullets(slide, wording.LIMITS, (MARGIN, TOP + 0.5, 7.4, 5.0), 17)
+    deck.bullets(slide, wording.limits(metrics), (MARGIN, TOP + 0.5, 7.4, 5.0), 17)
     deck.text(slide, ["Outlook"], (8.5, TOP, WIDTH - MARGIN - 8.5, 0.4), 20, bold=True)
-    deck.bullets(slide, wording.OUTLOOK, (8.5, TOP + 0.5, WIDTH - MARGIN - 8.5, 5.0), 17)
+    deck.bullets(slide, wording.outlook(metrics), (8.5, TOP + 0.5, WIDTH - MARGIN - 8.5, 5.0), 17)
 
 
 def _sources(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:

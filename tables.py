@@ -71,11 +71,15 @@ def percent(row: Mapping[str, Any] | None, digits: int = 1) -> str:
 
 def comparison(metrics: Mapping[str, Any]) -> Table | None:
     """The model beside the baselines on the same images."""
-    found = metrics.get("classification")
-    if not found:
+    found, bars = metrics.get("classification"), metrics.get("baselines")
+    if not found and not bars:
         return None
-    rows = [[f"This model ({architecture(metrics)})", score(found["accuracy"]), score(found["macro"]["f1"]), ""]]
-    for name, row in ((metrics.get("baselines") or {}).get("scores") or {}).items():
+    rows = []
+    if found:
+        rows.append(
+            [f"This model ({architecture(metrics)})", score(found["accuracy"]), score(found["macro"]["f1"]), ""]
+        )
+    for name, row in ((bars or {}).get("scores") or {}).items():
         rows.append(
             [
                 BASELINE_TITLES.get(name, name),
@@ -84,8 +88,8 @@ def comparison(metrics: Mapping[str, Any]) -> Table | None:
                 score(row.get("lead"), sign=True),
             ]
         )
-    note = f"{found['count']} images of {found['groups']} groups (patients, near-duplicate clusters)."
-    bars = metrics.get("baselines")
+    count, groups = (found or metrics["images"])["count"], (found or metrics["images"])["groups"]
+    note = f"{count} images of {groups} groups (patients, near-duplicate clusters)."
     if bars and not bars["train"]:
         note += " Baselines: cross-validated over the groups of these images."
     return Table("Classification beside the baselines", ["", "Accuracy", "Macro F1", "Model's lead"], rows, note)
@@ -100,7 +104,9 @@ def subsets(metrics: Mapping[str, Any]) -> Table | None:
     for name, row in found.items():
         nearest = row["baselines"].get("nearest_neighbour")
         rows.append([SUBSET_TITLES[name], str(row["count"]), score(row["accuracy"]), score(nearest)])
-    return Table("Test images without a twin in training", ["Test images", "Count", "This model", "1-NN"], rows)
+    whole = all(row["count"] == metrics["baselines"]["test"] for row in found.values())
+    note = "These are all test images: the split keeps copies and patients together." if whole else ""
+    return Table("Test images without a twin in training", ["Test images", "Count", "This model", "1-NN"], rows, note)
 
 
 def by_class(metrics: Mapping[str, Any]) -> Table | None:
@@ -179,8 +185,10 @@ def masks(metrics: Mapping[str, Any]) -> Table | None:
         free = [part["tumor_free"]["false_positive"] for part in (found, simple)]
         rows.append(["Tumor drawn on tumor-free slices", *(percent(row) for row in free)])
     taught = ((metrics.get("model") or {}).get("segmenter") or {}).get("trained_on", "")
-    column = f"{architecture(metrics, 'segmenter')} ({taught})" if taught else architecture(metrics, "segmenter")
-    note = f"{found['count']} outlined slices of {found['groups']} patients"
+    column = architecture(metrics, "segmenter") + (" (weak masks)" if taught == "weak masks" else "")
+    side = found.get("pixels", 0)
+    note = f"Measured in the model's square of {side}×{side} pixels: {found['count']} outlined slices"
+    note += f" of {found['groups']} patients"
     note += f", {found['tumor_free']['count']} tumor-free slices." if found["tumor_free"] else "."
     return Table("Masks", ["", column, "K-means"], rows, note)
 
@@ -193,7 +201,7 @@ def mask_parts(metrics: Mapping[str, Any]) -> Table | None:
     parts = [(class_title(name), row) for name, row in found["by_class"].items()]
     for row in found["by_size"]:
         limits = row["fraction"]
-        parts.append((f"{row['size']} ({100 * limits['from']:.1f}–{100 * limits['to']:.1f} % of the picture)", row))
+        parts.append((f"{row['size']} ({100 * limits['from']:.1f}–{100 * limits['to']:.1f} % of the square)", row))
     rows = [
         [name, str(row["count"]), score(row["dice"]["mean"]), score(row["dice"]["median"]), percent(row["missed"])]
         for name, row in parts
@@ -244,7 +252,10 @@ def splits(metrics: Mapping[str, Any]) -> Table | None:
     if model := found.get("model"):
         mine = (metrics.get("classification") or {}).get("accuracy")
         rows.append(_flattery(f"{model['name']}, trained on each split", model["accuracy"], mine))
-    part = found["baselines"]["subsets"]["unseen_groups"]
+    elif metrics.get("classification"):
+        mine = metrics["classification"]["accuracy"]
+        rows.append([f"This model ({architecture(metrics)})", "never trained on it", score(mine), "–"])
+    part = (found["baselines"]["subsets"] or {}).get("unseen_groups") or {"count": 0}
     note = (
         f"{part['count']} of the {found['baselines']['test']} official test images belong to a patient or cluster that "
         "is not in the official training folder."

@@ -12,6 +12,7 @@ from tables import BASELINE_TITLES, architecture, class_title, number, percent, 
 
 Metrics = Mapping[str, Any]
 
+BRACKETS = "In square brackets: the 95 % interval, from a bootstrap over patients and clusters of near-copies."
 NOT_A_DEVICE = "For research and teaching only. Not a medical device, not for diagnosis."
 
 PROBLEM = (
@@ -25,41 +26,20 @@ PROBLEM = (
     "anything about tumors.",
 )
 
-METHOD = (
-    "Preprocessing. The head is found, a square around it is cut out with its aspect kept, and its brightness is "
-    "mapped "
-    "to the same range. Training, evaluation and the app call the same function, so they cannot disagree.",
-    "Heatmaps. Grad-CAM (Selvaraju et al. 2017) of the logits with respect to the last convolutional features, "
-    "computed "
-    "inside the exported network.",
-    "Choices. The epoch, the temperature and all thresholds are chosen on validation images; the test images are "
-    "looked "
-    "at once.",
-    "Measuring. Whole patients and clusters are drawn with replacement, 1000 times, for the 95 % intervals. "
-    "Baselines see "
-    "the same training images and are scored on the same test images; the lead of the model over each is drawn "
-    "together "
-    "with it.",
-)
-
-LIMITS = (
-    "Single slices are judged, not patients: no history, no other sequences, no neighbouring slices.",
-    '"No tumor" pictures come from other sources than tumor pictures. Part of the score for tumor or not may be '
-    "recognition of the source; performance on another hospital's scanner is not known.",
-    "Only the tumor kinds in the training data are known. Metastases, abscesses, bleeding, or several lesions get "
-    "one "
-    'of the known classes or "not sure".',
-    "The masks outline what an annotator outlined on contrast-enhanced T1 slices; on other sequences they are "
-    "unreliable.",
-    "A heatmap shows where the classifier looked, not why, and not where the tumor ends.",
-    "The intervals count the patients that were drawn, not hospitals, scanners or annotators.",
-)
-
-OUTLOOK = (
-    "Test on a second hospital's data, tumor-free slices of tumor patients included.",
-    "Use neighbouring slices and all sequences of a study instead of one slice.",
-    "Two annotators for the test masks, to know how well people agree with each other.",
-)
+ARCHITECTURES = {
+    "guided": "a residual U-Net whose tumor mask decides where the classifier may look: the features are multiplied by "
+    "the mask before they are averaged and classified, so the class rests on tissue that the network itself outlines, "
+    "and an empty mask means no tumor.",
+    "gap_cnn": "four convolutions, each with ReLU and batch normalisation, max pooling between them, then global "
+    "average pooling, a dense layer with dropout, and softmax.",
+    "flatten_cnn": "two convolutions with max pooling, then flatten, a dense layer with dropout, and softmax.",
+    "resnet": "a small residual network with global average pooling.",
+    "vgg16": "VGG16 with its last three convolutions trained, flatten, a dense layer of 128 with dropout, and softmax.",
+    "efficientnet": "EfficientNet-B0 with global average pooling, dropout and softmax.",
+    "unet": "the U-Net of Ronneberger et al. (2015) with batch normalisation.",
+    "resunet": "a residual U-Net that outlines at half the input's size and enlarges the result.",
+    "kmeans": "K-means with two gray levels, erosion and dilation; nothing is learned.",
+}
 
 REFERENCES = (
     "Cheng J. et al. Brain tumor dataset. figshare 1512427 (2017), CC BY 4.0; Enhanced performance of brain tumor "
@@ -77,11 +57,105 @@ REFERENCES = (
     "Applied Sciences 11 (2021): Dice 0.72 to 0.73 on the figshare slices.",
 )
 
-DATA_SOURCES = (
-    "Tumor slices with outlines: Jun Cheng et al., figshare 1512427, CC BY 4.0.",
-    "Class folders: Kaggle masoudnickparvar/brain-tumor-mri-dataset, which combines figshare, SARTAJ and Br35H.",
-    "Volumes used for checks: TCIA Brain-Tumor-Progression, CC BY 3.0.",
-)
+SOURCES = {
+    "figshare": "Tumor slices with outlines: Jun Cheng et al., figshare 1512427, CC BY 4.0.",
+    "kaggle": "Class folders: Kaggle masoudnickparvar/brain-tumor-mri-dataset, which combines figshare, SARTAJ and "
+    "Br35H; licence as its page states.",
+}
+
+
+TAUGHT = {
+    "masks": "masks outlined by hand",
+    "weak masks": "masks guessed by K-means and Grad-CAM",
+    "bundled": "nothing in this run (the bundled segmenter)",
+}
+
+
+def data_sources(metrics: Metrics) -> list[str]:
+    """Where the pictures come from, as far as their names tell."""
+    known = metrics["images"].get("known_sources") or []
+    return [SOURCES[name] for name in known] or [
+        "The origin and licence of these folders are not known to the program; state them where you show these results."
+    ]
+
+
+def method(metrics: Metrics, config: Metrics) -> list[str]:
+    """Preprocessing, networks, training, measuring."""
+    parts = {part: config.get(part) or {} for part in ("classifier", "segmenter")}
+    names = {part: str(facts.get("architecture")) for part, facts in parts.items()}
+    networks = []
+    if names["classifier"] in ARCHITECTURES:
+        networks.append(f"The classifier, {names['classifier']}, is {ARCHITECTURES[names['classifier']]}")
+    if parts["segmenter"].get("shared"):
+        networks.append("The same network gives the mask.")
+    elif names["segmenter"] in ARCHITECTURES:
+        networks.append(f"The segmenter, {names['segmenter']}, is {ARCHITECTURES[names['segmenter']]}")
+    found = [
+        "Preprocessing. The head is found, a square around it is cut out with its aspect kept, and its brightness is "
+        "mapped to the same range. Training, evaluation and the app call the same function, so they cannot disagree.",
+        " ".join(["Network.", *networks]) if networks else "",
+        "Heatmaps. Grad-CAM (Selvaraju et al. 2017) of the logits with respect to the last convolutional features, "
+        "computed inside the exported network.",
+        "Training. Copies of one slice count as one: an epoch shows one of them, drawn anew. Each slice is flipped, "
+        "turned, shifted and zoomed at random and changed in brightness, contrast and sharpness; its mask moves along. "
+        "The epoch, the temperature and all thresholds are chosen on validation images; the test images are used once.",
+        f"Measuring. Whole patients and clusters are drawn with replacement, {metrics.get('resamples', 1000):,} times, "
+        "for the 95 % intervals. Baselines see the same training images and are scored on the same test images; the "
+        "lead of the model over each is drawn together with it.",
+    ]
+    return [text for text in found if text]
+
+
+def limits(metrics: Metrics) -> list[str]:
+    """What the numbers do not say."""
+    kaggle = "kaggle" in (metrics["images"].get("known_sources") or [])
+    found = [
+        "Single slices are judged, not patients: no history, no other sequences, no neighbouring slices.",
+        (
+            '"No tumor" pictures come from other sources than tumor pictures.'
+            if kaggle
+            else 'In public data sets "no tumor" pictures come from other sources than tumor pictures.'
+        )
+        + " Part of the score for tumor or not may be recognition of the source; performance on another hospital's "
+        "scanner is not known.",
+        "Only the tumor kinds in the training data are known. Metastases, abscesses, bleeding, or several lesions get "
+        'one of the known classes or "not sure".',
+    ]
+    if (metrics.get("segmentation") or {}).get("count"):
+        found.append(
+            "The masks outline what the annotators of the training slices outlined; on other MRI sequences than theirs "
+            "they are unreliable."
+        )
+    return [
+        *found,
+        "A heatmap shows where the classifier looked, not why, and not where the tumor ends.",
+        "The intervals count the patients that were drawn, not hospitals, scanners or annotators.",
+    ]
+
+
+def outlook(metrics: Metrics) -> list[str]:
+    """What to do next, the weakest class first."""
+    recalls = known_recalls(metrics)
+    found = []
+    if recalls:
+        worst = min(recalls, key=recalls.__getitem__)
+        groups = metrics["classification"]["per_class"][worst]["groups"]
+        found.append(
+            f"More patients with the class that is recognised worst, {class_title(worst)} ({groups} groups in the test "
+            "set)."
+        )
+    return [
+        *found,
+        "Test on a second hospital's data, tumor-free slices of tumor patients included.",
+        "Use neighbouring slices and all sequences of a study instead of one slice.",
+        "Two annotators for the test masks, to know how well people agree with each other.",
+    ]
+
+
+def known_recalls(metrics: Metrics) -> dict[str, float]:
+    """Recall of every class that has test images."""
+    rows = (metrics.get("classification") or {}).get("per_class") or {}
+    return {name: row["recall"]["value"] for name, row in rows.items() if row["recall"]["value"] is not None}
 
 
 def headline(metrics: Metrics) -> str:
@@ -134,7 +208,8 @@ def flattery(metrics: Metrics) -> list[str]:
         "scores "
         f"{percent(official)}" + (f", on unseen patients and clusters {percent(mine)}." if mine else ".")
     ]
-    unseen = found["baselines"]["subsets"]["unseen_groups"]["count"]
+    subsets = found["baselines"]["subsets"] or {}
+    unseen = (subsets.get("unseen_groups") or {}).get("count", 0)
     text.append(
         f"{unseen} of the {found['baselines']['test']} official test images show a patient or cluster that "
         "is not in "
@@ -145,6 +220,8 @@ def flattery(metrics: Metrics) -> list[str]:
         text.append(
             f"The model trained on that split scores {percent(model['accuracy'])} there, against {percent(here)} here."
         )
+    elif metrics.get("classification"):
+        text.append("This model itself was never trained on the official split, so it has no score there.")
     return text
 
 
@@ -156,7 +233,7 @@ def mask_findings(metrics: Metrics) -> list[str]:
     if found["count"]:
         text.append(
             f"On {found['count']} outlined slices of {found['groups']} patients the mean Dice is "
-            f"{score(found['dice']['mean'])} "
+            f"{score(found['dice']['mean'])} in the model's square of {found['pixels']}×{found['pixels']} pixels "
             f"(median {number(found['dice']['median']['value'])}); K-means with morphology reaches "
             f"{score(simple['dice']['mean'])}."
         )
@@ -230,9 +307,7 @@ def class_findings(metrics: Metrics) -> list[str]:
     found = metrics.get("classification")
     if not found:
         return []
-    known = {
-        name: row["recall"]["value"] for name, row in found["per_class"].items() if row["recall"]["value"] is not None
-    }
+    known = known_recalls(metrics)
     if len(known) < 2:
         return []
     best, worst = max(known, key=known.__getitem__), min(known, key=known.__getitem__)
@@ -258,13 +333,11 @@ def data_findings(metrics: Metrics, config: Metrics) -> list[str]:
     if data.get("images"):
         text.append(
             f"The training run read {data['images']:,} images in {data.get('groups', 0):,} groups of patients and "
-            "near-copies."
+            f"near-copies; {data.get('duplicates', 0):,} of them show a slice that is there already, and the largest "
+            f"group holds {data.get('largest_group', 0):,}."
         )
     text.append(f"Measured here: {images['count']:,} images of {images['groups']:,} groups.")
-    text.append(
-        "Copies, mirrored copies and slices of one patient are found first and then kept together, so that none of "
-        "them is on both sides."
-    )
+    text.append("Copies, mirrored copies and slices of one patient are kept on one side of the split.")
     return text
 
 
@@ -273,23 +346,37 @@ def training_settings(config: Metrics) -> list[tuple[str, str]]:
     training, data = config.get("training") or {}, config.get("data") or {}
     options, state = training.get("options") or {}, training.get("classifier") or {}
     classifier, segmenter = config.get("classifier") or {}, config.get("segmenter") or {}
-    epochs = max((len(values) for values in (state.get("history") or {}).values()), default=0)
     side, name = config["preprocessing"]["image_size"], config["preprocessing"]["name"]
+    taught = segmenter.get("trained_on", "nothing")
+    same = "the same network" if segmenter.get("shared") else str(segmenter.get("architecture"))
     lines = {
         "Classifier": f"{classifier.get('architecture')}, {classifier.get('parameters', 0):,} parameters",
-        "Segmenter": f"{segmenter.get('architecture')}, learned from: {segmenter.get('trained_on', 'nothing')}",
+        "Segmenter": f"{same}, learned from: {TAUGHT.get(taught, taught)}",
         "Input": f"{side} × {side} pixels, gray ({name})",
         "Epochs": str(training.get("epochs", "")),
     }
-    if epochs:
-        lines["Epochs"] = f"{epochs}; the weights of epoch {state.get('best_epoch', -1) + 1} are kept"
+    stages = {"masks alone": training.get("segmenter"), "masks and classes": state}
+    if not segmenter.get("shared"):
+        stages = {"classifier": state, "segmenter": training.get("segmenter")}
+    known = {name: stage for name, stage in stages.items() if stage and stage.get("history")}
+    texts = [
+        (f"{name}: " if len(known) > 1 else "")
+        + f"{max(len(values) for values in stage['history'].values())}, the weights of epoch "
+        f"{stage.get('best_epoch', -1) + 1} are kept"
+        for name, stage in known.items()
+    ]
+    if texts:
+        lines["Epochs"] = "; ".join(texts)
+    if "--init" in str(training.get("command", "")).split():
+        lines["Started from"] = "the weights of an earlier run (--init in the command)"
     if "batch_size" in options and "learning_rate" in options:
         lines["Batch, learning rate"] = f"{options['batch_size']}, {options['learning_rate']:g}"
     if "mask_loss" in options:
         smoothing = f" (smoothing {options['label_smoothing']:g})" if options.get("label_smoothing") else ""
         lines["Loss"] = f"cross-entropy{smoothing}; masks: {options['mask_loss']}"
-    if state.get("seconds"):
-        lines["Time"] = f"{float(state['seconds']) / 60:.0f} min on {training.get('hardware', 'unknown hardware')}"
+    if seconds := sum(float(stage.get("seconds") or 0) for stage in known.values()):
+        minutes = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+        lines["Time"] = f"{minutes} on {training.get('hardware', 'unknown hardware')}"
     lines |= {
         "Seed": str(training.get("seed", "")),
         "Command": str(training.get("command", "")),
