@@ -56,8 +56,9 @@ def serve(options: Options) -> Iterator[Row]:
     starts: dict[str, list[float]] = {"ours": [], "usual": []}
     memory: dict[str, float] = {}
     for _ in range(1 if options.quick else 3):
-        with first_answer(["bench_usual.py", "page", str(usual)], path) as (seconds, _, process):
+        with first_answer(["bench_usual.py", "page", str(usual)], path) as (seconds, ask, process):
             starts["usual"].append(seconds)
+            interleaved({"usual": ask}, 3)
             memory["usual"] = resident(process)
         with first_answer(["app.py", "--model", options.model, "--port"], path) as (seconds, ask, process):
             starts["ours"].append(seconds)
@@ -155,7 +156,7 @@ def connect(url: str) -> Client:
     """The port may be open a moment before the page can describe itself."""
     for wait in itertools.count():
         try:
-            return Client(url, verbose=False)
+            return Client(url, verbose=False, ssl_verify=False)  # no certificates are read for each plain request
         except Exception:
             if wait > 100:
                 raise

