@@ -28,7 +28,7 @@ import report
 from artifact import Artifact, ArtifactError, load_artifact, new_artifact, write_json
 from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_temperature, probabilities_of
 from data import Dataset
-from fit import FitState
+from fit import FitState, save_weights
 from held_out import write_split
 from inference import Outputs, run_model
 from predictor import BUNDLED
@@ -125,14 +125,14 @@ def export_models(
     """ONNX and Keras weights of both models into folder; config["segmenter"] is filled."""
     served = classifier.in_float32()
     export.export_classifier(served, folder / "classifier.onnx", mirrored=True)
-    served.save_weights(folder / "classifier.weights.h5")
+    save_weights(served, folder / "classifier.weights.h5")
     if segmenter is classifier:  # its weights are in classifier.weights.h5
         export.export_segmenter(served, folder / "segmenter.onnx", mirrored=True)
         config["segmenter"] = classifier.facts() | {"shared": True, "trained_on": classifier.taught_by}
     elif segmenter is not None:
         outliner = segmenter.in_float32()
         export.export_segmenter(outliner, folder / "segmenter.onnx", mirrored=True)
-        outliner.save_weights(folder / "segmenter.weights.h5")
+        save_weights(outliner, folder / "segmenter.weights.h5")
         config["segmenter"] = segmenter.facts() | {"trained_on": segmenter.taught_by}
     elif args.segmenter == "bundled":
         bundled = load_artifact(BUNDLED)

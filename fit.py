@@ -7,9 +7,13 @@ mounted Drive, resumes from a whole epoch.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,8 +146,28 @@ class Checkpoint(keras.callbacks.Callback):
 
     def save(self, path: Path) -> None:
         temporary = path.with_name(f"tmp-{path.name}")
-        self.model.save_weights(temporary, overwrite=True)
+        save_weights(self.model, temporary)
         os.replace(temporary, path)
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write weights and optimiser to `path`. Raises OSError, and then nothing is left there.
+
+    HDF5 crashes the interpreter when a disk is full or a mounted Drive goes away, so it writes to a local folder with
+    room enough, and only a plain copy can fail.
+    """
+    need = 16 * model.count_params() + 2**23  # float32, two moments of AdamW, and the structure
+    with tempfile.TemporaryDirectory(prefix="brain-mri-weights-") as folder:
+        if shutil.disk_usage(folder).free < need:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
+        local = Path(folder, path.name)
+        model.save_weights(local)
+        try:
+            shutil.copyfile(local, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
 
 
 def write_state(folder: Path, state: FitState) -> None:

@@ -194,8 +194,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return run(args, list(sys.argv[1:] if argv is None else argv))
-    except (data.DataError, ArtifactError, ScanError, finish.PushError, OSError, ValueError) as error:
+    except (data.DataError, ArtifactError, ScanError, finish.PushError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, a folder that is read-only or went away
+        where = error.filename2 or error.filename or args.out
+        kept = "; what was finished is kept, add --resume to go on" if list(args.out.glob("checkpoints/*/")) else ""
+        print(f"train.py: {error.strerror or error}: {where}{kept}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nStopped. Nothing was lost: add --resume to go on with {args.out}.", file=sys.stderr)
