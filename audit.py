@@ -39,6 +39,8 @@ class AuditResult:
     patients     patient, Training, Testing: pictures of patients that are on both sides
     shortcuts    see audit_shortcuts.shortcuts
     agreement    scope, links, ours, reference, both, precision, recall: our clusters against groups.csv, pair by pair
+    disputed     file_a, file_b, group_a, group_b, kind, correlation, mirrored: for every two near-duplicate clusters of
+                 groups.csv that we join, the pair that joins them best. To be looked at: disputed.png
     findings     sentences
     """
 
@@ -52,6 +54,7 @@ class AuditResult:
     patients: pd.DataFrame
     shortcuts: pd.DataFrame
     agreement: pd.DataFrame
+    disputed: pd.DataFrame
     findings: list[str] = field(default_factory=list)
 
     def text(self) -> str:
@@ -78,19 +81,22 @@ class AuditResult:
         probes = self.shortcuts.drop(columns=["probe"])
         out += block("SHORTCUTS: what predicts the class without the brain (cross-validated by group)", probes)
         out += block("AGAINST groups.csv, pairs of pictures put together", self.agreement)
+        if len(self.disputed):
+            out += ["", f"  {len(self.disputed)} pairs of its clusters are joined here; look at disputed.png."]
         out += block("SKIPPED", self.dataset.skipped, 10)
         return "\n".join([*out, "", "FINDINGS", *(f"  - {line}" for line in self.findings)])
 
     def write(self, folder: Path) -> list[Path]:
         """CSV files and figure.png; returns their paths."""
-        from audit_figure import draw
+        from audit_figure import draw, draw_pairs
 
         folder.mkdir(parents=True, exist_ok=True)
         histograms = pd.DataFrame(self.histograms, index=pd.RangeIndex(0, 256, 256 // BINS, name="from_value"))
         tables = {
             "pictures": self.dataset.table, "counts": self.counts, "sizes": self.sizes, "duplicates": self.links,
             "leaks": self.leaks, "conflicts": self.conflicts, "patients": self.patients, "shortcuts": self.shortcuts,
-            "agreement": self.agreement, "skipped": self.dataset.skipped, "histograms": histograms.reset_index(),
+            "agreement": self.agreement, "disputed": self.disputed, "skipped": self.dataset.skipped,
+            "histograms": histograms.reset_index(),
         }  # fmt: skip
         paths = []
         for name, table in tables.items():
@@ -99,6 +105,8 @@ class AuditResult:
             table.to_csv(temporary, index=False, errors="backslashreplace")
             os.replace(temporary, path)
             paths.append(path)
+        if len(self.disputed):
+            paths.append(draw_pairs(self.dataset, self.disputed, folder / "disputed.png"))
         return [*paths, draw(self, folder / "figure.png")]
 
 
@@ -128,6 +136,7 @@ def audit(dataset: Dataset, seed: int = 0) -> AuditResult:
         both.rename_axis(columns=None),
         shortcuts(dataset, known, seed),
         _agreement(dataset),
+        _disputed(dataset),
     )
     result.findings = _findings(result)
     return result
@@ -190,6 +199,22 @@ def _agreement(dataset: Dataset) -> pd.DataFrame:
             recall = float("nan") if kind == "patient" else found.recall  # slices of a patient need not look alike
             lines.append((kind, level, found.ours, found.reference, found.both, found.precision, recall))
     return pd.DataFrame(lines, columns=columns).sort_values("scope", kind="stable", ignore_index=True)
+
+
+def _disputed(dataset: Dataset) -> pd.DataFrame:
+    """One pair for every two near-duplicate clusters of groups.csv that our links join, the least alike first."""
+    given = dataset.given[dataset.given["kind"] != "patient"]
+    names = dict(zip(given["file"], given["group"], strict=True))
+    table, links = dataset.table, dataset.links
+    stated = [names.get(f) if s == CLASS_FOLDER else None for f, s in zip(table["file"], table["source"], strict=True)]
+    lines = []
+    for a, b, kind, value, mirrored in links.sort_values("correlation", ascending=False).to_numpy().tolist():
+        if stated[a] is not None and stated[b] is not None and stated[a] != stated[b]:
+            lines.append((table["file"].iloc[a], table["file"].iloc[b], stated[a], stated[b], kind, value, mirrored))
+    columns = ["file_a", "file_b", "group_a", "group_b", "kind", "correlation", "mirrored"]
+    pairs = pd.DataFrame(lines, columns=columns)
+    either = pd.Series([frozenset(line[2:4]) for line in lines], index=pairs.index, dtype=object)
+    return pairs[~either.duplicated()].iloc[::-1].reset_index(drop=True)
 
 
 def _findings(result: AuditResult) -> list[str]:

@@ -93,6 +93,27 @@ def test_agreement_with_groups_csv_is_measured(result: audit.AuditResult) -> Non
     found = lines["near-duplicate cluster", "exact and copy"]
     assert (found["precision"], found["recall"]) == (1.0, 1.0)
     assert (found["ours"], found["reference"], found["both"]) == (17, 17, 17)  # 15 pairs, 2 more with the wrong one
+    assert result.disputed["kind"].tolist() == ["aligned"]  # two drawn heads, alike enough to be joined to be sure
+
+
+def test_given_clusters_that_we_join_are_shown(bad: Path, tmp_path: Path) -> None:
+    """A table that tears a slice from its mirrored copy: the pair is listed and drawn, and precision falls."""
+    lines = pd.read_csv(bad / "groups.csv")
+    lines.loc[lines["file"] == "Testing/glioma/3.jpg", "group"] = "torn"
+    lines.to_csv(tmp_path / "torn.csv", index=False)
+    dataset = data.load_dataset(bad, groups=tmp_path / "torn.csv", size=SIZE, cache=tmp_path / "c", progress=False)
+    found = audit.audit(dataset)
+    torn = found.disputed[found.disputed["group_a"] == "torn"]
+    assert torn[["file_a", "group_b", "mirrored"]].to_numpy().tolist() == [["Testing/glioma/3.jpg", "c0-3", True]]
+    assert len(found.disputed) == 2 and found.disputed["correlation"].is_monotonic_increasing
+    scores = found.agreement[found.agreement["scope"] == "near-duplicate cluster"].set_index("links")
+    assert scores["precision"]["exact and copy"] == pytest.approx(16 / 17) and scores["recall"]["exact and copy"] == 1
+    assert "pairs of its clusters are joined here" in found.text()
+    found.write(tmp_path / "out")
+    sheet = cv2.imread(str(tmp_path / "out" / "disputed.png"), cv2.IMREAD_GRAYSCALE)
+    assert sheet is not None
+    left, right = sheet[14:126, 230:342].astype(float), sheet[14:126, 342:454].astype(float)  # the second tile
+    assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.98, "the mirror is turned round"
 
 
 def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
@@ -102,7 +123,7 @@ def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
     paths = result.write(tmp_path / "out")
     figure = cv2.imread(str(tmp_path / "out" / "figure.png"))
     assert figure is not None and figure.shape[0] > 1000 and figure.std() > 10
-    assert len(paths) == 12 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+    assert len(paths) == 14 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
     for name, table in (("leaks", result.leaks), ("duplicates", result.links), ("conflicts", result.conflicts)):
         assert len(pd.read_csv(tmp_path / "out" / f"{name}.csv")) == len(table)
 
