@@ -21,7 +21,7 @@ import yaml  # comes with huggingface_hub
 
 import hub
 from artifact import SERVING_FILES, sha256
-from hub_client import HubError, client, endpoint, explain_write, split_id, status_of, writer
+from hub_client import UNCHANGED, HubError, client, endpoint, explain_write, split_id, status_of, writer
 from hub_push import same_content
 
 ROOT = Path(__file__).resolve().parent
@@ -152,7 +152,7 @@ def deploy(
     space_id, revision = split_id(space_id if "/" in space_id else f"{account['name']}/{space_id}")
     if revision:
         raise HubError("A Space has no revisions to deploy to: give user/space.")
-    ask = client(secret)
+    ask, left = client(secret), UNCHANGED
     try:
         _create(ask, space_id, private, hardware)
         present = {key: value.value for key, value in ask.get_space_variables(space_id).items()}
@@ -182,7 +182,8 @@ def deploy(
 
             own = Path(scratch) / "own"
             own.mkdir()
-            (own / "README.md").write_text(space_card(fetch("README.md"), model=model, preload=preload, root=root))
+            card = space_card(fetch("README.md"), model=model, preload=preload, root=root)
+            (own / "README.md").write_text(card, encoding="utf-8")
             listing = {"model": model, "files": {path: sha256(file) for path, file in files.items()}}
             (own / MANIFEST).write_text(json.dumps(listing, indent=2) + "\n")
             files |= {"README.md": own / "README.md", MANIFEST: own / MANIFEST}
@@ -196,6 +197,7 @@ def deploy(
                 if not same_content(file, remote.get(path))
             ]
             changes += [huggingface_hub.CommitOperationDelete(p) for p in sorted((before & set(remote)) - set(files))]
+            left = "the Space may be half updated: deploy again, which completes it"
             if model and present.get(VARIABLE) != model:
                 ask.add_space_variable(space_id, VARIABLE, model, description="The model that this page serves")
             sha = str(info.sha)
@@ -205,7 +207,7 @@ def deploy(
                     space_id, changes, commit_message=title, repo_type="space", parent_commit=info.sha
                 ).oid
     except Exception as error:
-        raise explain_write(error, space_id, account=account["name"], kind="space") from error
+        raise explain_write(error, space_id, account=account["name"], kind="space", left=left) from error
     changed = bool(changes) or (model is not None and present.get(VARIABLE) != model)
     return Deployed(f"{endpoint()}/spaces/{space_id}", sha, tuple(sorted(files)), changed, tuple(notes))
 

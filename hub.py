@@ -169,8 +169,8 @@ def _fetch(
     except TimeoutError:
         size = sum(files[name].size or 0 for name in SERVING_FILES if name in files) / 1e6
         raise HubError(
-            f"The Hub is slow or stuck: {where} ({size:.1f} MB) was not here after {left:.0f} s; the download goes on "
-            "in the background."
+            f"The Hub is slow or stuck: {where} ({size:.1f} MB) was not here after {patience or timeout:.0f} s; the "
+            "download goes on in the background."
         ) from None
     except ArtifactError as error:
         raise HubError(str(error)) from None

@@ -20,6 +20,8 @@ from huggingface_hub import constants
 T = TypeVar("T")
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 _ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w][\w./+-]*))?")
+UNCHANGED = "nothing on the Hub was changed"
+UNSURE = "it may have arrived all the same: try again, nothing is written twice"
 PUSH_SILENCE = 60.0  # seconds without a byte after which an upload counts as stuck
 
 
@@ -132,8 +134,14 @@ def explain(
     return HubError(f"{repo} could not be fetched from the Hub ({type(error).__name__}: {first_line}).")
 
 
-def explain_write(error: BaseException, repo: str, *, account: str, kind: str = "model") -> HubError:
-    """One sentence about an exception that huggingface_hub raised while `repo` was written."""
+def explain_write(
+    error: BaseException, repo: str, *, account: str, kind: str = "model", left: str = UNCHANGED
+) -> HubError:
+    """One sentence about an exception that huggingface_hub raised while `repo` was written.
+
+    left: what the Hub holds now, for the end of the sentence. UNSURE: a commit was under way, and only a refusal (4xx)
+    shows that it did not arrive.
+    """
     if isinstance(error, HubError):
         return error
     status = status_of(error)
@@ -147,8 +155,10 @@ def explain_write(error: BaseException, repo: str, *, account: str, kind: str = 
     if isinstance(error, ValueError) and "metadata" in str(error):
         detail = " ".join(str(error).split())
         return HubError(f"The Hub refuses the header of README.md, so nothing was pushed ({detail}).")
+    if left == UNSURE and any((status_of(one) or 500) < 500 for one in _chain(error)):
+        left = UNCHANGED
     sentence = str(explain(error, repo, token=account, kind=kind))
-    return HubError(f"{sentence.rstrip('.')}; nothing on the Hub was changed.")
+    return HubError(f"{sentence.rstrip('.')}; {left}.")
 
 
 def writer(token: str | None) -> tuple[str, dict[str, Any]]:

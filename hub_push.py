@@ -17,7 +17,7 @@ from typing import Any
 import huggingface_hub
 
 from artifact import CONFIG, ArtifactError, load_artifact, read_json, sha256
-from hub_client import HubError, client, endpoint, explain_write, split_id, writer
+from hub_client import UNCHANGED, UNSURE, HubError, client, endpoint, explain_write, split_id, writer
 
 CARD = "README.md"
 SPARE_CARD = "MODEL_CARD.md"  # where our card goes when README.md was written by a person
@@ -49,7 +49,7 @@ def push(
     repo_id, revision = split_id(repo_id if "/" in repo_id else f"{account['name']}/{repo_id}")
     if revision:
         raise HubError("A push goes to the main branch: give user/name without @revision (and a tag by itself).")
-    ask = client(secret)
+    ask, left = client(secret), UNCHANGED
     try:
         ask.create_repo(repo_id, private=private, exist_ok=True)
         info = ask.model_info(repo_id, files_metadata=True, timeout=30)
@@ -83,12 +83,13 @@ def push(
             raise HubError(f"The tag {tag} of {repo_id} already marks another revision; choose another one.")
         revision = info.sha
         if changes:
-            title = f"Publish {config.get('name') or folder.name}"
+            title, left = f"Publish {config.get('name') or folder.name}", UNSURE
             revision = ask.create_commit(repo_id, changes, commit_message=title, parent_commit=info.sha).oid
+        left = f"the model is there, only its tag {name} is missing: push again"
         if name not in tags:
             ask.create_tag(repo_id, tag=name, revision=revision, exist_ok=True)
     except Exception as error:
-        raise explain_write(error, repo_id, account=account["name"]) from error
+        raise explain_write(error, repo_id, account=account["name"], left=left) from error
     return Pushed(f"{endpoint()}/{repo_id}", str(revision), name, bool(changes), note)
 
 

@@ -176,10 +176,22 @@ def test_a_killed_push_leaves_the_old_revision_whole(loopback: LoopbackHub, push
     assert done.changed and loopback.repo("me/model").history.count("Publish tiny") == 2
 
 
+def test_an_answer_that_is_lost_is_not_called_a_failed_push(
+    loopback: LoopbackHub, pushed: hub.Pushed, tmp_path: Path
+) -> None:
+    """The Hub breaks down with the commit in its hands: whether it arrived, only the next push can tell."""
+    second = write_model(tmp_path / "run2", 2)
+    loopback.fail("/commit/", status=500, times=20)
+    with pytest.raises(hub.HubError) as error:
+        hub.push(second, "me/model")
+    assert "HTTP 500" in sentence(error) and "may have arrived" in sentence(error)
+
+
 def test_a_push_between_commit_and_tag_is_completed_by_the_next(loopback: LoopbackHub, model: Path) -> None:
     fault = loopback.fail("/tag/", status=500)
-    with pytest.raises(hub.HubError):
+    with pytest.raises(hub.HubError) as error:
         hub.push(model, "me/model")
+    assert "only its tag run-2026-01-01-" in sentence(error) and "push again" in sentence(error)
     fault.times = 0
     done = hub.push(model, "me/model")
     assert not done.changed and loopback.repo("me/model").tags == {done.tag: done.revision}

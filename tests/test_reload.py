@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,6 +66,16 @@ def test_requests_during_a_reload_are_answered_by_one_revision_each(
     assert len(answers) == 2  # a revision always comes with its own temperature and probabilities
     assert {(revision, temperature) for revision, temperature, _ in answers} == {(first[0], 1.5), (newest, 2.5)}
     assert client.predict(api_name="/model")["revision"] == newest
+
+
+def test_the_page_says_that_the_cache_answers_and_which_revision(loopback: LoopbackHub, versions: list[Path]) -> None:
+    revision = loopback.publish(versions[0], "me/model")
+    live_model.LiveModel("me/model")  # the last start of the page, while the Hub answered
+    loopback.fail("GET /api/models", status=503)
+    started = time.monotonic()
+    shown = json.dumps(app.build_interface("me/model").get_config_file(), default=str)
+    assert time.monotonic() - started < 6
+    assert "HTTP 503" in shown and f"fetched earlier (revision {revision[:7]}) answers instead" in shown
 
 
 @pytest.mark.skipif(not Path(screenshots.CHROMIUM).exists(), reason="needs Chromium")
