@@ -131,7 +131,7 @@ def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequenc
         "## Limits",
         bullets(wording.limits(metrics)),
         "## References",
-        bullets(wording.REFERENCES),
+        bullets(wording.references(metrics)),
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -155,7 +155,7 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
         ),
         ("Limits", _list(wording.limits(metrics))),
         ("Outlook", _list(wording.outlook(metrics))),
-        ("References", _list(wording.REFERENCES, ordered=True)),
+        ("References", _list(wording.references(metrics), ordered=True)),
     ]
     filled = [(head, text) for head, text in sections if text.strip()]
     links = "".join(f'<li><a href="#s{i}">{html.escape(head)}</a></li>' for i, (head, _) in enumerate(filled))

@@ -105,10 +105,12 @@ def pick_cases(dice: np.ndarray, groups: np.ndarray, each: int = 3) -> list[tupl
 
 
 def known_sources(table: pd.DataFrame) -> list[str]:
-    """Public data sets that the rows come from, told by file names and the authors' folds: "figshare", "kaggle"."""
-    pairs, files = table["source"] == MASK_PAIRS, table["path"].astype(str)
+    """Data sets that the rows come from, told by patient ids and file names: "phantoms", or "figshare", "kaggle"."""
+    pairs, files, patients = table["source"] == MASK_PAIRS, table["path"].astype(str), table["patient"].astype(str)
+    if patients.str.startswith("phantom-").any():
+        return ["phantoms"]  # drawn ones imitate the names of the others
     found = {
-        "figshare": bool((pairs & (table["fold"] >= 0)).any()),
+        "figshare": bool((pairs & (table["fold"] >= 0) & patients.str.match(r"(?:MR)?\d{5,}[A-Z]?$")).any()),
         "kaggle": bool((~pairs & files.str.contains(r"(?:Tr|Te)-(?:gl|me|no|pi)[A-Za-z]*_\d+\.jpg$")).any()),
     }
     return [name for name, here in found.items() if here]

@@ -308,4 +308,4 @@ def _limits(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, P
 
 def _sources(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Sources")
-    deck.bullets(slide, wording.REFERENCES, (MARGIN, TOP, WIDTH - 2 * MARGIN, 5.5), 15)
+    deck.bullets(slide, wording.references(metrics), (MARGIN, TOP, WIDTH - 2 * MARGIN, 5.5), 15)

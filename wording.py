@@ -41,10 +41,7 @@ ARCHITECTURES = {
     "kmeans": "K-means with two gray levels, erosion and dilation; nothing is learned.",
 }
 
-REFERENCES = (
-    "Cheng J. et al. Brain tumor dataset. figshare 1512427 (2017), CC BY 4.0; Enhanced performance of brain tumor "
-    "classification via tumor region augmentation and partition. PLoS ONE 10 (2015).",
-    "Nickparvar M. Brain Tumor MRI Dataset. Kaggle (2021), from figshare, SARTAJ and Br35H.",
+METHODS = (
     "Ronneberger O., Fischer P., Brox T. U-Net: convolutional networks for biomedical image segmentation. MICCAI "
     "(2015).",
     "Selvaraju R. R. et al. Grad-CAM: visual explanations from deep networks via gradient-based localization. ICCV "
@@ -53,11 +50,18 @@ REFERENCES = (
     "Zhang J. et al. Top-down neural attention by excitation backprop (pointing game). IJCV 126 (2018).",
     "Guo C. et al. On calibration of modern neural networks. ICML (2017).",
     "Field C. A., Welsh A. H. Bootstrapping clustered data. J. R. Stat. Soc. B 69 (2007).",
-    "Badža M. M., Barjaktarović M. Č. Segmentation of brain tumors from MRI images using convolutional autoencoder. "
-    "Applied Sciences 11 (2021): Dice 0.72 to 0.73 on the figshare slices.",
 )
-
+DATA_SETS = {
+    "figshare": (
+        "Cheng J. et al. Brain tumor dataset. figshare 1512427 (2017), CC BY 4.0; Enhanced performance of brain tumor "
+        "classification via tumor region augmentation and partition. PLoS ONE 10 (2015).",
+        "Badža M. M., Barjaktarović M. Č. Segmentation of brain tumors from MRI images using convolutional "
+        "autoencoder. Applied Sciences 11 (2021): Dice 0.72 to 0.73 on the figshare slices.",
+    ),
+    "kaggle": ("Nickparvar M. Brain Tumor MRI Dataset. Kaggle (2021), from figshare, SARTAJ and Br35H.",),
+}
 SOURCES = {
+    "phantoms": "Drawn phantoms (phantom.py), no scans of people: the scores say that the program runs, nothing more.",
     "figshare": "Tumor slices with outlines: Jun Cheng et al., figshare 1512427, CC BY 4.0.",
     "kaggle": "Class folders: Kaggle masoudnickparvar/brain-tumor-mri-dataset, which combines figshare, SARTAJ and "
     "Br35H; licence as its page states.",
@@ -77,6 +81,12 @@ def data_sources(metrics: Metrics) -> list[str]:
     return [SOURCES[name] for name in known] or [
         "The origin and licence of these folders are not known to the program; state them where you show these results."
     ]
+
+
+def references(metrics: Metrics) -> list[str]:
+    """Papers on the data sets that were recognised, then on the methods."""
+    known = metrics["images"].get("known_sources") or []
+    return [*(text for name in known for text in DATA_SETS.get(name, ())), *METHODS]
 
 
 def method(metrics: Metrics, config: Metrics) -> list[str]:

@@ -31,7 +31,9 @@ import model_card
 import phantom
 import plot_style
 import report
+import report_html
 import scoreboard
+import selection
 import tables
 import wording
 from artifact import load_artifact
@@ -176,8 +178,45 @@ def test_report_states_scores_baselines_and_limits(written, made):
     found = made["evaluation"].metrics
     for row in (found["classification"]["accuracy"], found["segmentation"]["dice"]["mean"]):
         assert tables.score(row) in text
-    for phrase in ("1-nearest neighbour", "K-means", "Not a medical device", "CC BY 4.0", "References"):
+    for phrase in ("1-nearest neighbour", "K-means", "Not a medical device", "never trained on", "References"):
         assert phrase in text
+
+
+def test_data_sets_are_named_only_when_the_rows_show_them(made, tmp_path):
+    """Phantoms imitate the file names of the public sets; a report on them must not claim to be about people."""
+    table = made["dataset"].table
+    assert selection.known_sources(table) == ["phantoms"]
+    real = table.assign(patient=["MR017260" if "Tr-gl" in path else "" for path in table["path"]])
+    pairs = real["source"] == data.MASK_PAIRS
+    real.loc[pairs, "patient"] = "100360"
+    assert selection.known_sources(real) == ["figshare", "kaggle"]
+    assert selection.known_sources(real[~pairs]) == ["kaggle"]
+    other = real.assign(patient="", path="scan.png")
+    assert selection.known_sources(other) == []
+    for known, said, unsaid in (
+        ([], "not known to the program", "Cheng"),
+        (["kaggle"], "Nickparvar", "Cheng"),
+        (["figshare"], "Cheng", "Nickparvar"),
+    ):
+        metrics = copy.deepcopy(made["evaluation"].metrics)
+        metrics["images"]["known_sources"] = known
+        text = report_html.write_html(tmp_path / "r.html", made["config"], metrics, {}).read_text(encoding="utf-8")
+        assert said in text and unsaid not in text
+
+
+def test_both_stages_of_a_shared_network_are_told(made, tmp_path):
+    config = copy.deepcopy(made["config"])
+    config["segmenter"] |= {"shared": True, "trained_on": "masks", "architecture": "guided"}
+    config["classifier"]["architecture"] = "guided"
+    config["training"]["segmenter"] = {"history": {"loss": [1.0, 0.5]}, "best_epoch": 1, "seconds": 30.0}
+    settings = dict(wording.training_settings(config))
+    assert settings["Epochs"] == (
+        "masks alone: 2, the weights of epoch 2 are kept; masks and classes: 3, the weights of epoch 2 are kept"
+    )
+    assert settings["Time"].startswith("2 min on")
+    assert settings["Segmenter"] == "the same network, learned from: masks outlined by hand"
+    assert "decides where the classifier may look" in " ".join(wording.method(made["evaluation"].metrics, config))
+    assert figures.training_curves(config, tmp_path / "c.png") is not None
 
 
 # --- slides ----------------------------------------------------------------------------------------------------
@@ -229,7 +268,14 @@ def test_card_metadata_is_valid_and_equals_the_metrics(written, made):
         metrics["segmentation"]["dice"]["mean"]["value"], abs=1e-4
     )
     text = card.text
-    for phrase in ("Intended use", "Limits", "CC BY 4.0", "1-nearest neighbour", "Thresholds", "figures/compared.png"):
+    for phrase in (
+        "Intended use",
+        "Limits",
+        "Drawn phantoms",
+        "1-nearest neighbour",
+        "Thresholds",
+        "figures/compared.png",
+    ):
         assert phrase in text
     for name in re.findall(r"\]\((figures/[^)]+)\)", text):
         assert (written / name).is_file()
