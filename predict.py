@@ -13,6 +13,7 @@ Exit status: 0 every file was analysed, 1 some could not be, 2 none could be or 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import glob
 import io
@@ -207,8 +208,13 @@ def _pictures(analysis: Analysis, heatmaps: bool) -> Iterator[tuple[str, np.ndar
 def save_png(path: Path, picture: np.ndarray) -> None:
     """uint8 (H, W) gray or (H, W, 3) RGB; the file holds the whole picture or is not there."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(png(picture))
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(png(picture))
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):  # on a full disk half a picture would only take up room
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 # --- the run ---------------------------------------------------------------------------------------------------
