@@ -60,9 +60,10 @@ def training_curves(config: Metrics, path: Path) -> Path | None:
         if checked:
             ax.plot(epochs[: len(checked)], checked, color=MODEL, marker="o", markersize=3, label="validation")
         if checked and 0 <= best < len(checked):
-            ax.axvline(best + 1, color=WARN, linestyle=":", label=f"shipped: epoch {best + 1}")
+            ax.axvline(best + 1, color=WARN, linestyle=":", label="weights kept")
         ax.set_title(title[0].upper() + title[1:])
         ax.set_xlabel("epoch")
+        ax.set_xlim(0.5, max(len(fitted), 2) + 0.5)
         ax.xaxis.get_major_locator().set_params(integer=True)
         if ending != "loss":
             ax.set_ylim(0, 1)

@@ -13,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+import prose
 import tables
 import wording
 
@@ -106,7 +107,7 @@ def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequenc
         f"# {name}",
         f"Classifies one brain MRI slice ({', '.join(tables.class_title(c) for c in config['classes'])}), outlines the "
         "tumor and shows where the classifier looked (Grad-CAM). Served with ONNX Runtime; no code is loaded from this "
-        f"repository.\n\n**{wording.NOT_A_DEVICE}**",
+        f"repository.\n\n**{prose.NOT_A_DEVICE}**",
         "## Use",
         "```python\nfrom predictor import Predictor\nfrom scan import read_scan\n\n"
         f'model = Predictor.load("{hub_id}")\nanswer = model.analyze(read_scan("slice.png"))\n'
@@ -124,14 +125,14 @@ def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequenc
         "In brackets: 95 % interval of a bootstrap over groups (patients, clusters of near-copies).",
         *(f"![{caption}](figures/{file})\n\n*{caption}*" for file, caption in FIGURES if file in figures),
         "## Data and split",
-        bullets([*wording.data_findings(metrics, config), *wording.flattery(metrics), *wording.data_sources(metrics)]),
+        bullets([*wording.data_findings(metrics, config), *wording.flattery(metrics), *prose.data_sources(metrics)]),
         "## Training",
         "\n".join(["| | |", "|---|---|", *settings]),
         f"Thresholds, all chosen on validation: {', '.join(f'{k} {float(v):.4g}' for k, v in thresholds.items())}.",
         "## Limits",
-        bullets(wording.limits(metrics)),
+        bullets(prose.limits(metrics)),
         "## References",
-        bullets(wording.references(metrics)),
+        bullets(prose.references(metrics)),
     ]
     return "\n\n".join(part for part in parts if part)
 

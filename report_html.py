@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+import prose
 import tables
 import wording
 
@@ -102,19 +103,19 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
         *wording.explanation_findings(metrics)[:1],
     ]
     sections = [
-        ("Problem", _paragraphs(wording.PROBLEM)),
+        ("Problem", _paragraphs(prose.PROBLEM)),
         (
             "Data",
             _paragraphs([" ".join([*wording.data_findings(metrics, config), *(metrics.get("notes") or [])])])
             + figure("counts")
             + _paragraphs([" ".join(wording.flattery(metrics))])
             + table(tables.splits)
-            + _list(wording.data_sources(metrics)),
+            + _list(prose.data_sources(metrics)),
         ),
         (
             "Method",
             figure("pipeline")
-            + _paragraphs(wording.method(metrics, config))
+            + _paragraphs(prose.method(metrics, config))
             + figure("preprocessing")
             + figure("network")
             + f'<h3>Training</h3><table class="settings"><tbody>{settings}</tbody></table>'
@@ -153,9 +154,9 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
             + table(tables.explanation)
             + table(tables.sanity),
         ),
-        ("Limits", _list(wording.limits(metrics))),
+        ("Limits", _list(prose.limits(metrics))),
         ("Outlook", _list(wording.outlook(metrics))),
-        ("References", _list(wording.references(metrics), ordered=True)),
+        ("References", _list(prose.references(metrics), ordered=True)),
     ]
     filled = [(head, text) for head, text in sections if text.strip()]
     links = "".join(f'<li><a href="#s{i}">{html.escape(head)}</a></li>' for i, (head, _) in enumerate(filled))
@@ -167,9 +168,9 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
         f'<h1>{html.escape(title)}</h1><p class="meta">{html.escape(str(metrics.get("created", ""))[:10])}</p>'
-        f'<p class="warning">{html.escape(wording.NOT_A_DEVICE)}</p>'
+        f'<p class="warning">{html.escape(prose.NOT_A_DEVICE)}</p>'
         f'<div class="summary">{_list(summary or [wording.headline(metrics)])}</div>'
-        f'<p class="note">{html.escape(wording.BRACKETS)}</p><nav><ul>{links}</ul></nav>{body}</body></html>\n'
+        f'<p class="note">{html.escape(prose.BRACKETS)}</p><nav><ul>{links}</ul></nav>{body}</body></html>\n'
     )
 
 

@@ -18,6 +18,7 @@ from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.oxml.ns import qn
 from pptx.util import Emu, Inches, Pt
 
+import prose
 import tables
 import wording
 
@@ -144,7 +145,7 @@ def _write(
 
 def write_slides(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> Path:
     """Build the deck; slides whose numbers or pictures are missing are left out. Written beside, then renamed."""
-    deck = Deck(f"{wording.title(config, metrics)}   ·   {wording.NOT_A_DEVICE}")
+    deck = Deck(f"{wording.title(config, metrics)}   ·   {prose.NOT_A_DEVICE}")
     for build in (_title, _problem, _data, _preprocessing, _network, _training, _compared, _classes, _sure, _masks,
                   _looks, _cases, _limits, _sources):  # fmt: skip
         build(deck, config, metrics, drawn)
@@ -155,7 +156,7 @@ def write_slides(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[s
 
 
 def _title(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
-    slide = deck.slide("Brain tumor MRI: which tumor, where, and why?", wording.PROBLEM)
+    slide = deck.slide("Brain tumor MRI: which tumor, where, and why?", prose.PROBLEM)
     classes = ", ".join(tables.class_title(name) for name in config["classes"])
     deck.text(slide, [f"Classes: {classes}", wording.headline(metrics)], (MARGIN, 1.5, WIDTH - 2 * MARGIN, 1.2), 20)
     deck.picture(
@@ -166,7 +167,7 @@ def _title(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
 
 
 def _problem(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
-    slide = deck.slide("Problem: high scores that mean little", [*wording.PROBLEM, *wording.flattery(metrics)])
+    slide = deck.slide("Problem: high scores that mean little", [*prose.PROBLEM, *wording.flattery(metrics)])
     lines = [
         "One MRI slice in; class, confidence, outline of the tumor and the reason for the answer out.",
         "Usual data sets hold copies, mirrored copies and many slices of the same patient on both sides of the split.",
@@ -180,11 +181,11 @@ def _problem(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, 
 def _data(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     if "counts" not in drawn:
         return
-    slide = deck.slide("Data: many slices, few patients", wording.data_sources(metrics))
+    slide = deck.slide("Data: many slices, few patients", prose.data_sources(metrics))
     deck.picture(
         slide, drawn["counts"], (MARGIN, TOP, WIDTH - 2 * MARGIN, 3.3), "Images and groups per class and split"
     )
-    lines = [*wording.data_findings(metrics, config), *wording.data_sources(metrics)]
+    lines = [*wording.data_findings(metrics, config), *prose.data_sources(metrics)]
     deck.bullets(slide, lines, (MARGIN, 4.7, WIDTH - 2 * MARGIN, 2.3), 16)
 
 
@@ -301,11 +302,11 @@ def _cases(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
 def _limits(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Limits and outlook")
     deck.text(slide, ["Limits"], (MARGIN, TOP, 7.4, 0.4), 20, bold=True)
-    deck.bullets(slide, wording.limits(metrics), (MARGIN, TOP + 0.5, 7.4, 5.0), 17)
+    deck.bullets(slide, prose.limits(metrics), (MARGIN, TOP + 0.5, 7.4, 5.0), 17)
     deck.text(slide, ["Outlook"], (8.5, TOP, WIDTH - MARGIN - 8.5, 0.4), 20, bold=True)
     deck.bullets(slide, wording.outlook(metrics), (8.5, TOP + 0.5, WIDTH - MARGIN - 8.5, 5.0), 17)
 
 
 def _sources(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Sources")
-    deck.bullets(slide, wording.references(metrics), (MARGIN, TOP, WIDTH - 2 * MARGIN, 5.5), 15)
+    deck.bullets(slide, prose.references(metrics), (MARGIN, TOP, WIDTH - 2 * MARGIN, 5.5), 15)

@@ -30,6 +30,7 @@ import figures_runs
 import model_card
 import phantom
 import plot_style
+import prose
 import report
 import report_html
 import scoreboard
@@ -215,7 +216,7 @@ def test_both_stages_of_a_shared_network_are_told(made, tmp_path):
     )
     assert settings["Time"].startswith("2 min on")
     assert settings["Segmenter"] == "the same network, learned from: masks outlined by hand"
-    assert "decides where the classifier may look" in " ".join(wording.method(made["evaluation"].metrics, config))
+    assert "decides where the classifier may look" in " ".join(prose.method(made["evaluation"].metrics, config))
     assert figures.training_curves(config, tmp_path / "c.png") is not None
 
 
