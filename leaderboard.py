@@ -38,14 +38,15 @@ def run(args: argparse.Namespace) -> int:
     entries = architectures(args, out) if args.leaderboard else folds(args.folds, out)
     others = [read_entry(Path(folder), given=True) for folder in args.also or []]  # a wrong name: before any training
     out.mkdir(parents=True, exist_ok=True)
+    others = [*earlier(out, entries), *others] if args.leaderboard else []
     for i, entry in enumerate(entries):
         print(f"[{i + 1}/{len(entries)}] {entry.name} (log: {entry.folder}.log)", flush=True)
         train_one(entry, args)
         if entry.error:
             print(f"evaluate.py: {entry.name}: {entry.error}", file=sys.stderr)
-        write(out, title, entries)
-    if args.leaderboard:
-        shown, left_out = comparable([*entries, *earlier(out, entries), *others])
+        write(out, title, comparable([*entries, *others])[0] if args.leaderboard else entries)
+    if others:
+        shown, left_out = comparable([*entries, *others])
         for entry in left_out:
             print(f"Left out: {entry.folder} was measured on other pictures than the rest.", file=sys.stderr)
         write(out, title, shown)
