@@ -36,7 +36,7 @@ def python_of_the_space(folder: Path, tmp_path: Path) -> str:
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv" / "bin" / "python")
     wanted = [f"gradio=={deploy.GRADIO}", "spaces", "-r", str(folder / "requirements.txt")]  # as the platform does
-    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, timeout=600)
+    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, timeout=1200)
     absent = "import importlib.util as u; assert not (u.find_spec('tensorflow') or u.find_spec('keras'))"
     subprocess.run([python, "-c", absent], check=True)
     return python
