@@ -5,6 +5,7 @@ Every function returns plain text without markup.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -265,7 +266,7 @@ def training_settings(config: Metrics) -> list[tuple[str, str]]:
         lines["Time"] = f"{minutes} on {training.get('hardware', 'unknown hardware')}"
     lines |= {
         "Seed": str(training.get("seed", "")),
-        "Command": str(training.get("command", "")),
+        "Command": re.sub(r"(?<!\S)/\S*/(?=\S)", "", str(training.get("command", ""))),  # nobody's folders
         "Versions": ", ".join(f"{key} {value}" for key, value in (config.get("versions") or {}).items()),
         "Data fingerprint": str(data.get("fingerprint", ""))[:16],
     }
