@@ -7,25 +7,22 @@ import itertools
 import socket
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import psutil
 from gradio_client import Client, handle_file
 
-from bench_table import ROOT, Clock, Options, Row, interleaved, jpeg, pictures
-from onnx_model import cores
+from bench_table import PYTHON, ROOT, Clock, Options, Row, interleaved, jpeg, pictures, run
+from onnx_model import cores, ort
 from phantom import make_volume, write_nifti
 from predictor import Predictor
 from scan import preprocess, read_scan
 from volume import read_volume
 from volume_analysis import analyze_volume
 
-PYTHON = sys.executable
 NO_TENSORFLOW = """import sys, app
 app.build_interface(sys.argv[1])
 print(len({"tensorflow", "keras", "tf2onnx"} & {name.split(".")[0] for name in sys.modules}))"""
@@ -84,14 +81,6 @@ def bare(predictor: Predictor, path: Path) -> Callable[[], object]:
     files = [f for f in sorted(predictor.artifact.folder.glob("*.onnx"))]
     sessions = [ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]) for file in files]
     return lambda: [session.run(None, image) for session in sessions]
-
-
-def run(*command: object) -> str:
-    """Output of a Python command, run where the program lies. Raises RuntimeError with the end of what it said."""
-    done = subprocess.run([PYTHON, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{command[0]} failed: {done.stderr.strip()[-2000:]}")
-    return done.stdout
 
 
 @contextlib.contextmanager

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import psutil
 
 from onnx_model import cores
-from phantom import make_phantom
-from predict import SUFFIXES
-from predictor import BUNDLED
 from scan import CLASSES
 
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm"}
 ROOT = Path(__file__).resolve().parent
+PYTHON = sys.executable
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Options:
     """What the command line asks for, and a folder for the bench's own files."""
 
     folder: Path
-    model: str = str(BUNDLED)
+    model: str = str(ROOT / "weights")
     data: Path | None = None  # class folders; None: phantoms
     masks: Path | None = None
     quick: bool = False  # a few repeats of small jobs: does everything run?
@@ -113,6 +113,14 @@ def _own() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def run(*command: object) -> str:
+    """Output of a Python command, run where the program lies. Raises RuntimeError with the end of what it said."""
+    done = subprocess.run([PYTHON, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
 def pictures(options: Options, count: int) -> Path:
     """A folder of `count` picture files: those of --data, or 512x512 JPEG phantoms, again and again under new names."""
     folder = options.folder / f"pictures-{count}"
@@ -133,4 +141,8 @@ def pictures(options: Options, count: int) -> Path:
 
 def jpeg(label: str, seed: int, size: int = 512) -> bytes:
     """A phantom slice as a JPEG file."""
+    import cv2
+
+    from phantom import make_phantom  # only here: what is measured in bench_training.py should hold little else
+
     return cv2.imencode(".jpg", make_phantom(label, seed, size).image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()

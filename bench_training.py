@@ -24,9 +24,7 @@ import pandas as pd
 
 import data
 import folders
-from bench_serve import run
-from bench_table import Options, Row, interleaved
-from phantom import write_dataset
+from bench_table import Options, Row, interleaved, run
 
 SIZE, SLICES = 160, 7000
 
@@ -68,6 +66,8 @@ def dataset_of(options: Options) -> tuple[Path, Path | None]:
         return options.data, options.masks
     folder = options.folder / "phantoms"
     if not folder.is_dir():
+        from phantom import write_dataset
+
         write_dataset(folder, 8 if options.quick else 60)
     return folder, folder / "segmentation"
 

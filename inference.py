@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
+from onnx_model import ort
 from segmentation import kmeans_mask
 
 

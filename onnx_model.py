@@ -1,4 +1,8 @@
-"""One ONNX model on the processor: the session settings that give the same bits every time."""
+"""One ONNX model on the processor: the session settings that give the same bits every time.
+
+Every other module takes `ort` from here: since 1.29 the wheels of ONNX Runtime report their use to Microsoft, unless
+they are told not to before they are imported.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import onnxruntime as ort
 
 from artifact import ArtifactError
+
+__all__ = ["cores", "open_model", "ort"]
 
 
 def cores() -> int:

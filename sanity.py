@@ -14,11 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import numpy_helper
 from scipy.stats import rankdata
 
 from metrics_masks import enlarge
+from onnx_model import ort
 
 STAGES = (("output layer", 0.0), ("last half of the layers", 0.5), ("all layers", 1.0))
 SIDE = 64  # heatmaps are compared at 64 x 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -348,3 +349,18 @@ def test_an_outline_says_what_the_analysis_says(tmp_path: Path, phantom_image: C
         assert np.array_equal(o.mask, a.mask & (not a.not_brain_mri))
     noise = p.outline(scan_from_array(np.random.default_rng(1).integers(0, 256, (128, 128), dtype=np.uint8)))
     assert noise.not_brain_mri and not noise.mask.any()
+
+
+def test_onnx_runtime_reports_nothing(handmade_artifact: Path, tmp_path: Path) -> None:
+    """Its telemetry writes a session file to the temporary folder as soon as it is imported."""
+    folders = {name: tmp_path / name for name in ("predictor", "inference")}
+    for name, code in (
+        ("predictor", f"from predictor import Predictor; Predictor.load({str(handmade_artifact)!r})"),
+        ("inference", "import inference, sanity"),
+    ):
+        folders[name].mkdir()
+        settings = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | {
+            "TMPDIR": str(folders[name])
+        }
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=settings, check=True, timeout=120)
+    assert not any(path for folder in folders.values() for path in folder.iterdir())
