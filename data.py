@@ -39,6 +39,7 @@ class Dataset:
                split           "train" | "validation" | "test"
                group, cluster  never cut by a split; shows the same slice
                patient, fold   "" when unknown; the authors' fold, -1 when none
+               mask_path       the mask's file, "" without one of its own
                official_split  "Training" | "Testing" | "Validation" | ""
                width, height, mode, mean, std, sharpness, color, spacing ((row, column) mm or None)
                digest          of the decoded pixels
@@ -175,6 +176,7 @@ def _table(read: list[Source], pixels: Pixels, given: pd.DataFrame) -> pd.DataFr
             ],
             "official_split": [source.official for source in read],
             "fold": [source.fold for source in read],
+            "mask_path": [str(source.mask or "") for source in read],
         }
     )
     for name in ("width", "height", "mode", "mean", "std", "sharpness", "color", "digest"):

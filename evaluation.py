@@ -20,6 +20,7 @@ import pandas as pd
 
 import segmentation
 from artifact import Artifact, load_artifact
+from file_masks import file_masks
 from inference import Outputs, run_model
 from metrics import (
     calibration_metrics,
@@ -215,6 +216,12 @@ def evaluate_arrays(
     names, own = list(table["class"].iloc[chosen]), groups[chosen]
     metrics["segmentation"] = segmentation_metrics(masks, truth, names, own, **common)
     metrics["segmentation"]["pixels"] = int(truth.shape[1])
+    places, full, stored = file_masks(
+        table.iloc[chosen], outputs.mask_probability[chosen], thresholds["mask"], thresholds["min_fraction"]
+    )
+    if any(mask.any() for mask in stored):
+        found = segmentation_metrics(full, stored, [names[i] for i in places], own[places], **common)
+        metrics["segmentation"]["files"] = {key: found[key] for key in ("count", "dice", "iou", "hd95", "missed")}
     simple = segmentation_metrics([segmentation.kmeans_mask(i) for i in images], truth, names, own, **common)
     metrics["kmeans"] = {key: value for key, value in simple.items() if key != "per_image"}
     if not truth.any():

@@ -237,7 +237,12 @@ def _read_one(source: Source, size: int) -> _Row:
 
 
 def _mask_square(raw: np.ndarray, shape: tuple[int, ...], frame: Frame, size: int) -> np.ndarray:
-    """uint8 (size, size) 0/255 of a stored mask.
+    """uint8 (size, size) 0/255 of a stored mask."""
+    return np.where(apply_frame(stored_mask(raw, shape), frame, size) > 127, 255, 0).astype(np.uint8)
+
+
+def stored_mask(raw: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 (H, W) 0/255 of a stored mask at its picture's shape.
 
     In label masks (0, 1, 2, ...) everything from 1 counts, in gray ones everything from half of white.
     """
@@ -246,5 +251,4 @@ def _mask_square(raw: np.ndarray, shape: tuple[int, ...], frame: Frame, size: in
             raise _Failure(f"its mask has {raw.shape[1]}x{raw.shape[0]} pixels, the picture {shape[1]}x{shape[0]}")
         raw = cv2.resize(raw.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
     top = float(raw.max())
-    binary = (raw > (0 if top <= 16 else top / 2)).astype(np.uint8) * 255
-    return np.where(apply_frame(binary, frame, size) > 127, 255, 0).astype(np.uint8)
+    return (raw > (0 if top <= 16 else top / 2)).astype(np.uint8) * 255

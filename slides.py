@@ -271,7 +271,7 @@ def _masks(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
         deck.bullets(slide, lines, (8.7, TOP, WIDTH - MARGIN - 8.7, 3.3), 16)
     else:
         deck.bullets(slide, lines, (MARGIN, TOP, WIDTH - 2 * MARGIN, 2.9), 18)
-    shown = ("Dice", "HD95", "Lesions missed", "Tumor drawn")
+    shown = ("Dice", "HD95, ", "Lesions missed", "Tumor drawn")
     rows = [row for row in found.rows if row[0].startswith(shown)]
     deck.table(slide, replace(found, rows=rows), (MARGIN, 4.85, WIDTH - 2 * MARGIN, 2.0), 14)
 

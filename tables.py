@@ -180,6 +180,9 @@ def masks(metrics: Mapping[str, Any]) -> Table | None:
                 score(simple["hd95"]["median"], 1),
             ]
         )
+        if files := found.get("files"):
+            rows.append(["Dice on the files' own pixels, mean", score(files["dice"]["mean"]), ""])
+            rows.append(["HD95 on the files' own pixels, median", score(files["hd95"]["median"], 1), ""])
         rows.append(["Lesions missed (Dice < 0.1)", percent(found["missed"]), percent(simple["missed"])])
     if found["tumor_free"]:
         free = [part["tumor_free"]["false_positive"] for part in (found, simple)]

@@ -23,6 +23,7 @@ from sklearn.ensemble import RandomForestClassifier
 import baselines
 import data
 import evaluate
+import file_masks
 import forest
 import held_out
 import leaderboard
@@ -30,6 +31,7 @@ import phantom
 import plot_style
 import sanity
 import scoreboard
+import segmentation
 import selection
 from artifact import load_artifact, read_json, write_json
 from predictor import Predictor
@@ -75,6 +77,7 @@ def test_everything_is_measured_on_the_test_rows_only(evaluation, dataset):
         assert metrics[part] is not None, part
     assert metrics["segmentation"]["count"] == (test["has_mask"] & (test["source"] == data.MASK_PAIRS)).sum()
     assert metrics["segmentation"]["tumor_free"]["count"] == (test["class"] == "notumor").sum()
+    assert metrics["segmentation"]["files"]["count"] == metrics["segmentation"]["count"]
     assert set(metrics["baselines"]["scores"]) == set(baselines.DESCRIPTIONS)
 
 
@@ -86,6 +89,25 @@ def test_handmade_artifact_is_right_about_phantoms_it_was_made_for(evaluation, h
     # the test rows are too few for a binary score
     all_rows = evaluate.evaluate(handmade_artifact, dataset, split="all", baseline=False, sanity=False, resamples=50)
     assert all_rows.metrics["classification"]["binary"]["roc_auc"]["value"] > 0.7
+
+
+def test_masks_are_also_scored_on_the_pixels_of_the_files(dataset, tmp_path):
+    """The truth given back as the model's answer is nearly perfect on the files; shifted by a tenth it is not."""
+    rows = dataset.rows("test", source=data.MASK_PAIRS)
+    part = dataset.table.iloc[rows]
+    truth = (dataset.masks[rows] > 127).astype(np.float32)
+    places, predicted, stored = file_masks.file_masks(part, truth, 0.5, 0.0)
+    assert places.tolist() == list(range(len(rows)))
+    for mask, file, path, own in zip(predicted, stored, part["path"], part["mask_path"], strict=True):
+        assert mask.shape == file.shape == read_scan(path).image.shape == (128, 128)
+        assert (file == (read_scan(own).raw > 127)).all()
+    dices = [segmentation.dice(p, s) for p, s in zip(predicted, stored, strict=True)]
+    assert np.mean(dices) > 0.85
+    shifted = file_masks.file_masks(part, np.roll(truth, 6, axis=2), 0.5, 0.0)[1]
+    assert np.mean([segmentation.dice(p, s) for p, s in zip(shifted, stored, strict=True)]) < np.mean(dices) - 0.2
+    gone = part.assign(mask_path=["", str(tmp_path / "gone.png"), *part["mask_path"].iloc[2:]])
+    assert file_masks.file_masks(gone, truth, 0.5, 0.0)[0].tolist() == list(range(2, len(rows)))
+    assert file_masks.file_masks(part.drop(columns="mask_path"), truth, 0.5, 0.0)[1] == []
 
 
 def test_table_and_summary_hold_the_same_numbers(evaluation):
