@@ -6,12 +6,16 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 import space_process
 from loopback_hub import LoopbackHub
+
+import colab_badge
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
@@ -20,12 +24,14 @@ pytest.importorskip("ipykernel")
 pytest_plugins = ("loopback_hub",)  # the fixture `loopback`
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "colab_notebook.ipynb"
+BADGE = "https://colab.research.google.com/github/{}/blob/main/colab_notebook.ipynb"
 FIELD = re.compile(r"^(\w+) = (.*?)  #@param (.*)$", re.M)
 STUB = """
 import os, types
 
 class SecretNotFoundError(Exception): pass
 class NotebookAccessError(Exception): pass
+class TimeoutException(Exception): pass
 
 def _get(name):
     if "COLAB_SECRET_" + name not in os.environ:
@@ -36,7 +42,8 @@ def _mount(path):
     print("Mounted at", path)
 
 userdata = types.SimpleNamespace(
-    get=_get, SecretNotFoundError=SecretNotFoundError, NotebookAccessError=NotebookAccessError
+    get=_get, SecretNotFoundError=SecretNotFoundError, NotebookAccessError=NotebookAccessError,
+    TimeoutException=TimeoutException,
 )
 drive = types.SimpleNamespace(mount=_mount)
 """
@@ -118,6 +125,60 @@ def test_colab_keeps_its_own_tensorflow() -> None:
     assert any(line.startswith("onnx>") and "<1.20" in line for line in lines)
 
 
+def test_the_address_of_a_copy_is_written_everywhere_by_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(colab_badge, "ROOT", tmp_path)
+    shutil.copy2(NOTEBOOK, tmp_path)
+    (tmp_path / "README.md").write_text(f"[badge]({BADGE.format('someone/else')}) https://github.com/other/thing")
+    assert colab_badge.main([]) == 1 and "no clone" in capsys.readouterr().err
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "remote", "add", "origin", "git@github.com:ada/brain.mri.git"], check=True)
+    assert colab_badge.main([]) == 0 and "github.com/ada/brain.mri" in capsys.readouterr().out
+    readme = (tmp_path / "README.md").read_text()
+    assert readme == f"[badge]({BADGE.format('ada/brain.mri')}) https://github.com/other/thing"
+    before, after = (folder.joinpath(NOTEBOOK.name).read_text().splitlines() for folder in (ROOT, tmp_path))
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 2 and BADGE.format("ada/brain.mri") in changed[0]
+    assert json.loads(changed[1].rstrip(",")).startswith('repository = "https://github.com/ada/brain.mri"  #@param')
+    assert colab_badge.write("ada/brain.mri", tmp_path) == []
+    assert colab_badge.main(["ada"]) == 1 and "no GitHub name" in capsys.readouterr().err
+
+
+def test_a_wrong_address_is_said_before_anything_else_fails(colab: Path, tmp_path: Path) -> None:
+    (colab / "brain-mri-demo").mkdir()  # left by a clone of something else
+    notebook = filled({"repository": f"file://{tmp_path / 'nowhere'}"})
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="put the address of your copy"):
+        execute(notebook, colab, cells=2)
+
+
+def test_wrong_paths_and_half_unpacked_zips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(path: Path) -> dict[str, Any]:
+        notebook = filled({"use_synthetic_slices": False, "data_on_drive": str(path)})
+        source = next(cell.source for cell in notebook.cells if "#@title 3." in cell.source)
+        variables: dict[str, Any] = {"Path": Path, "shutil": shutil}
+        exec(source, variables)
+        return variables
+
+    drive = types.SimpleNamespace(mount=lambda where: None)
+    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
+    monkeypatch.setattr(sys.modules["google.colab"], "drive", drive, raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"There is no .*slices\.zip"):
+        run(tmp_path / "slices.zip")
+    (tmp_path / "made" / "glioma").mkdir(parents=True)
+    (tmp_path / "made" / "glioma" / "1.txt").write_text("1")
+    shutil.make_archive("slices", "zip", "made")
+    (tmp_path / "unpacking" / "now" / "half").mkdir(parents=True)  # the cell was interrupted
+    for _ in range(2):
+        folder = Path(run(tmp_path / "slices.zip")["data_folder"])
+        assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["glioma", "glioma/1.txt"]
+    assert run(tmp_path / "made")["data_folder"] == str(tmp_path / "made")
+
+
 @pytest.mark.skipif(not (ROOT / "app.py").is_file(), reason="there is no app.py yet")
 def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> None:
     notebook = filled(
@@ -153,6 +214,7 @@ def test_data_from_drive(colab: Path, tmp_path: Path) -> None:
             "data_on_drive": str(tmp_path / "drive" / "slices.zip"),
         }
     )
+    notebook.cells = [cell for cell in notebook.cells if "#@title 2." not in cell.source]  # spares TensorFlow's import
     upto = 1 + next(i for i, cell in enumerate(notebook.cells) if "#@title 4." in cell.source)
     printed = execute(notebook, colab, cells=upto)
     assert "Mounted at /content/drive" in printed and "Masks: none" in printed
