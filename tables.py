@@ -92,13 +92,15 @@ def comparison(metrics: Mapping[str, Any]) -> Table | None:
     note = f"{count} images of {groups} groups (patients, near-duplicate clusters)."
     if bars and not bars["train"]:
         note += " Baselines: cross-validated over the groups of these images."
+    if not found:
+        return Table("Baselines", ["", "Accuracy", "Macro F1"], [row[:3] for row in rows], note)
     return Table("Classification beside the baselines", ["", "Accuracy", "Macro F1", "Model's lead"], rows, note)
 
 
 def subsets(metrics: Mapping[str, Any]) -> Table | None:
     """Accuracy on the images without a twin in training."""
     found = (metrics.get("baselines") or {}).get("subsets")
-    if not found:
+    if not found or not metrics.get("classification"):
         return None
     rows = []
     for name, row in found.items():

@@ -414,6 +414,14 @@ def test_wrong_calls_end_with_one_sentence(arguments, said, handmade_artifact, f
     assert "Traceback" not in error
 
 
+def test_without_a_model_the_baselines_stand_on_both_splits(folders, tmp_path, capsys):
+    assert evaluate.main(["--data", str(folders), "--cache", str(tmp_path), "--resamples", "20"]) == 0
+    text = capsys.readouterr().out
+    for phrase in ("1-nearest neighbour", "How much the official split flatters", "Official Training/Testing"):
+        assert phrase in text
+    assert "model" not in text.lower()
+
+
 def test_importing_evaluate_needs_no_tensorflow_and_no_gradio():
     code = "import sys, evaluate, report, slides, model_card, figures_model; " \
         "print([m for m in ('tensorflow', 'keras', 'gradio', 'torch') if m in sys.modules])"  # fmt: skip
