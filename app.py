@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: no visitor is counted anywhere
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # of 10,000 kept requests, which nobody looks at
 os.environ.setdefault("MPLBACKEND", "agg")  # else gradio makes matplotlib, where there is one, look for a screen: 10 MB
 
 import gradio as gr
 
+import flat_memory
 import page_theme
 import zero_gpu
 from artifact import ArtifactError
@@ -142,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
+    flat_memory.few_heaps()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         auth = credentials(args.auth or os.environ.get("BRAIN_MRI_AUTH"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +51,11 @@ def test_growth_is_counted_after_the_warm_up() -> None:
     memory = [(10 * i, 100.0 if i < 4 else 200.0 + i) for i in range(1, 21)]
     first, last, percent = soak.growth(memory, 200)
     assert (first, last) == (205.0, 219.0) and np.isclose(percent, 100 * 14 / 205)
+
+
+def test_threads_share_their_heaps_where_the_library_can() -> None:
+    """In a process of its own: it holds for good."""
+    code = "import flat_memory, platform; print(flat_memory.few_heaps(), platform.libc_ver()[0])"
+    run = subprocess.run([sys.executable, "-c", code], cwd=soak.APP.parent, capture_output=True, text=True, timeout=60)
+    done, library = (run.stdout.strip() + " ").split(" ")[:2]
+    assert done == str(library == "glibc"), run.stderr
