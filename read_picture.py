@@ -18,7 +18,7 @@ from scan_types import MAX_PIXELS, ScanError
 
 # The decoders write a line to the console for every irregular tag; what matters becomes a ScanError or a warning.
 python_warnings.filterwarnings("ignore", module=r"PIL\.")
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+(getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)  # silent; OpenCV 4 and 5 differ in the name
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 DEFLATE = 1100  # a byte of a PNG cannot stand for more bytes than this
