@@ -222,7 +222,7 @@ def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
         entry = (
             class_of(row.get("class", "")) or "",
             patient_id(row.get("patient", "")),
-            int(fold) if fold.isdigit() else -1,
+            int(fold) if fold.isdecimal() else -1,
         )
         name = row["file"].replace("\\", "/")
         result[name] = result[os.path.splitext(name)[0]] = entry

@@ -66,7 +66,7 @@ def served(model: str | Path, folder: Path) -> Iterator[tuple[str, int, Path]]:
     with log.open("w") as file:
         process = subprocess.Popen(command, env=settings, stdout=file, stderr=file)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"app.py did not start: {log.read_text()[-2000:]}")
