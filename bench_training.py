@@ -68,7 +68,7 @@ def dataset_of(options: Options) -> tuple[Path, Path | None]:
     if not folder.is_dir():
         from phantom import write_dataset
 
-        write_dataset(folder, 8 if options.quick else 60)
+        write_dataset(folder, 8 if options.quick else 100)
     return folder, folder / "segmentation"
 
 
@@ -128,7 +128,7 @@ def epoch(folder: Path, masks: Path | None, quick: bool) -> dict[str, float]:
     from fit import FitOptions, choose_precision, compile_model
     from model_def import build
 
-    options, steps = FitOptions(batch_size=4 if quick else 32), 2 if quick else 12
+    options, steps = FitOptions(batch_size=4 if quick else 32), 2 if quick else 8
     choose_precision()
     part, _, _ = prepared(folder, masks, 4 * steps * options.batch_size)
     model = build("guided", SIZE)
@@ -139,7 +139,7 @@ def epoch(folder: Path, masks: Path | None, quick: bool) -> dict[str, float]:
         "real": lambda: model.fit(real, verbose=0),
         "memory": lambda: model.fit(memory, verbose=0),
     }
-    return {name: value / steps for name, value in interleaved(works, 1 if quick else 5).items()}
+    return {name: value / steps for name, value in interleaved(works, 1 if quick else 3).items()}
 
 
 def memory(folder: Path, masks: Path | None, quick: bool) -> dict[str, float]:
