@@ -95,7 +95,8 @@ def kill_often(arguments: list[str], out: Path, log: Path, kills: int, seconds: 
     """Start and kill until `kills` kills have hit; seconds: how long an undisturbed run takes."""
     outcome, before = Outcome(), dict[str, int]()
     while len(outcome.moments) < kills:
-        moment = rng.uniform(FIRST, seconds)
+        # the first kills come early, while the models are fitted, the last ones anywhere up to the very end
+        moment = rng.uniform(FIRST, max(2.0, seconds * (len(outcome.moments) + 1) / kills))
         process = start([*arguments, "--resume"], log)
         process.join(moment)
         if process.exitcode is None:
