@@ -17,7 +17,8 @@ config.json
     preprocessing    {"name": "head-square-v1", "image_size": int}
     classifier       {"architecture": str, "arguments": {...}, "parameters": int}
     segmenter        the same, and "trained_on": "masks" | "weak masks" | "bundled"
-    temperature      float > 0; probabilities = softmax(logits / temperature)
+    temperature      float > 0; probabilities = softmax(logits / temperature), without
+    stacking         {"weights", "bias"} of a logistic regression on logits and mask (see answers.py); may be absent
     thresholds       {"mask": float, "min_fraction": float, "abstain": float, "tumor": float}
     guard            what guard.py fitted: statistics of training slices and a threshold (see guard.fit_guard)
     training         seed, epochs, command, seconds, hardware, history
@@ -36,7 +37,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,19 @@ def _usable(config: dict[str, Any]) -> dict[str, bool]:
         "files": isinstance(files, dict)
         and all(isinstance(stated, dict) and {"sha256", "bytes"} <= set(stated) for stated in files.values()),
         "guard": isinstance(config.get("guard"), dict | None),
+        "stacking": "stacking" not in config or _stacks(config["stacking"], len(classes) if names else 0, number),
     }
+
+
+def _stacks(stacking: Any, count: int, number: Callable[[Any], bool]) -> bool:
+    """Whether there are count rows of count + 1 weights, and count biases."""
+    if not isinstance(stacking, dict) or not {"weights", "bias"} <= set(stacking):
+        return False
+    weights, bias = stacking["weights"], stacking["bias"]
+    rows = [bias, *weights] if isinstance(weights, list) and len(weights) == count else []
+    return [len(row) if isinstance(row, list) and all(map(number, row)) else -1 for row in rows] == [
+        count, *[count + 1] * count
+    ]  # fmt: skip
 
 
 def serving_files(config: dict[str, Any]) -> tuple[str, ...]:

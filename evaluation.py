@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 import segmentation
+from answers import calibrated_by, class_probabilities, mask_evidence
 from artifact import Artifact, load_artifact
 from file_masks import file_masks
 from inference import Outputs, run_model
@@ -155,14 +156,14 @@ def evaluate_arrays(
 ) -> Evaluation:
     """As `evaluate`, from model outputs (in the order of rows) that the caller has already.
 
-    config needs classes and temperature; thresholds, name, classifier and segmenter are used when there.
+    config needs classes and temperature; stacking, thresholds, name, classifier and segmenter are used when there.
     What cannot be measured (no masks, one class only, no training rows) is None in the metrics, and "notes" says why.
     """
     classes = list(config["classes"])
     table: pd.DataFrame = dataset.table.iloc[rows]
     thresholds = {"mask": 0.5, "min_fraction": 0.0, "abstain": 0.0, "tumor": 0.5, **config.get("thresholds", {})}
     notes: list[str] = []
-    probabilities = probabilities_of(outputs.logits, config["temperature"])
+    probabilities = class_probabilities(config, outputs.logits, mask_evidence(outputs.mask_probability))
     predicted = probabilities.argmax(axis=1)
     common: dict[str, Any] = {"seed": seed, "resamples": resamples}
     metrics: dict[str, Any] = {
@@ -193,7 +194,11 @@ def evaluate_arrays(
             **common,
         )
         before = calibration_metrics(probabilities_of(outputs.logits[chosen]), labels[chosen])
-        metrics["calibration_before"] = {**before, "temperature": float(config["temperature"])}
+        metrics["calibration_before"] = {
+            **before,
+            "temperature": float(config["temperature"]),
+            "method": calibrated_by(config),
+        }
         if baseline:
             metrics["baselines"] = split_baselines(
                 dataset, rows[chosen], classes=classes, predicted=predicted[chosen], **common

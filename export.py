@@ -101,7 +101,7 @@ def _rename(graph, old: str, new: str) -> None:
 
 
 def _check(model: keras.Model, names: tuple[str, ...], path: Path) -> float:
-    import onnxruntime as ort
+    from onnx_model import ort
 
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).integers(0, 256, (2, *model.input.shape[1:])).astype(np.float32)

@@ -125,13 +125,13 @@ def roc(metrics: Metrics, path: Path) -> Path | None:
 
 @styled
 def reliability(metrics: Metrics, path: Path) -> Path | None:
-    """Is a confidence of 80 % right in 80 % of the cases? Before and after the temperature."""
+    """Is a confidence of 80 % right in 80 % of the cases? Before and after calibration."""
     found, before = metrics.get("classification"), metrics.get("calibration_before")
     if not found or not before:
         return None
     panels = [
         (before, "Before: softmax as trained"),
-        (found["calibration"], f"After: temperature {before['temperature']:.2f}"),
+        (found["calibration"], "After calibration on validation"),
     ]
     figure, axes = new_figure(7.4, 3.9, 1, 2, sharey=True)
     for ax, (part, title) in zip(axes, panels, strict=True):

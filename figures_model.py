@@ -117,12 +117,16 @@ def pipeline(config: Mapping[str, Any], path: Path) -> Path:
     names = [(config.get(part) or {}).get("architecture", part) for part in ("classifier", "segmenter")]
     shared = bool((config.get("segmenter") or {}).get("shared"))
     middle = f"{names[0]}\none network for both" if shared else f"classifier {names[0]}\nsegmenter {names[1]}"
-    warmth = float(config.get("temperature", 1))
+    way = (
+        "network and mask together"
+        if config.get("stacking")
+        else f"temperature {float(config.get('temperature', 1)):.2f}"
+    )
     steps = [
         ("Any scan", "PNG, JPEG, TIFF,\nDICOM, NIfTI;\n8 or 16 bit", FAINT),
         ("Head square", f"find the head,\nsquare box,\nbrightness set,\n{size}×{size} pixels", "#CFE3F3"),
         ("ONNX", middle, "#CFE3F3"),
-        ("Calibrated answer", f'temperature {warmth:.2f};\n"not sure" band;\nforeign-image guard', "#CFE3F3"),
+        ("Calibrated answer", f'{way};\n"not sure" band;\nforeign-image guard', "#CFE3F3"),
     ]
     outputs = [("Class probabilities", MODEL), ("Tumor mask", PREDICTION), ("Grad-CAM heatmap", WARN)]
     figure, ax = new_figure(9.4, 2.3)

@@ -25,8 +25,9 @@ import export
 import guard
 import model_def
 import report
+from answers import class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, new_artifact, write_json
-from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_temperature, probabilities_of
+from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_stacking, fit_temperature
 from data import Dataset
 from fit import FitState, save_weights
 from held_out import write_split
@@ -143,16 +144,21 @@ def export_models(
 
 
 def calibrate(folder: Path, config: dict[str, Any], dataset: Dataset) -> None:
-    """Temperature and all thresholds, from the validation rows."""
+    """Temperature, stacking and all thresholds, from the validation rows."""
     table = dataset.table
     rows = np.flatnonzero((table["split"] == "validation").to_numpy())
     outputs = run_model(folder, dataset.images[rows])
     labels = table["class"].iloc[rows].map({name: i for i, name in enumerate(CLASSES)}).fillna(-1).to_numpy(int)
     known = np.flatnonzero(labels >= 0)
     temperature = fit_temperature(outputs.logits[known], labels[known])
-    probabilities = probabilities_of(outputs.logits[known], temperature)
-    absent = CLASSES.index(NO_TUMOR)
     config["temperature"] = float(temperature)
+    evidence = mask_evidence(outputs.mask_probability)
+    if config["segmenter"]["architecture"] != "kmeans":  # which outlines something on every slice
+        groups = table["group"].to_numpy(str)[rows]
+        if stacking := fit_stacking(outputs.logits[known], evidence[known], labels[known], groups[known]):
+            config["stacking"] = stacking
+    probabilities = class_probabilities(config, outputs.logits[known], evidence[known])
+    absent = CLASSES.index(NO_TUMOR)
     config["thresholds"] = {
         **choose_mask_thresholds(outputs, dataset, rows),
         # a gated net gives all slices without a lesion nearly the same confidence; do not cut through that plateau
@@ -213,15 +219,16 @@ def hardware() -> str:
 
 
 def versions() -> dict[str, str]:
-    import onnxruntime
     import tensorflow as tf
+
+    from onnx_model import ort
 
     return {
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": ort.__version__,
     }
 
 

@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 import prose
 import tables
 import wording
+from answers import calibrated_by
 
 LICENSE = "mit"
 TASKS = {
@@ -26,7 +27,7 @@ FIGURES = (
     ("compared.png", "The model beside its baselines"),
     ("confusion.png", "Confusion matrix"),
     ("cases.png", "Best, median and worst test slices; blue: truth, orange: model"),
-    ("reliability.png", "Reliability before and after the temperature"),
+    ("reliability.png", "Reliability before and after calibration"),
 )
 
 
@@ -114,8 +115,8 @@ def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequenc
         "answer.probabilities, answer.label, answer.mask, answer.heatmap, answer.warnings\n```\n\n"
         f"or `python app.py --model {hub_id}`. `classifier.onnx`: `image` float32 (N, S, S, 1) 0..255, S = "
         f"{config['preprocessing']['image_size']}, preprocessed as `{config['preprocessing']['name']}` → `logits`, "
-        "`heatmaps`, `features`; probabilities are softmax(logits / "
-        f"{float(config.get('temperature', 1)):.3f}). `segmenter.onnx`: the same input → `mask`.",
+        f"`heatmaps`, `features`; probabilities come from {calibrated_by(config)} (`config.json`). "
+        "`segmenter.onnx`: the same input → `mask`.",
         "## Intended use, and what it is not for",
         "Teaching, student projects, and comparing methods on a split that does not leak. Not for patients: neither "
         "diagnosis nor screening, triage or planning. Not for CT, other organs, children or post-operative scans.",

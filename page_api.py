@@ -123,7 +123,8 @@ def endpoints(models: Models) -> None:
         return {
             "model_id": main.model_id, "revision": main.revision, "created": config.get("created"), "classes": classes,
             "preprocessing": config["preprocessing"], "thresholds": config["thresholds"],
-            "temperature": main.temperature, "metrics": config.get("metrics"), "notice": main.notice,
+            "temperature": main.temperature, "calibration": main.calibration,
+            "metrics": config.get("metrics"), "notice": main.notice,
             "models": models.names,
         }  # fmt: skip
 

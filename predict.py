@@ -267,6 +267,7 @@ class Tables:
             "revision": model.revision,
             "classes": model.classes,
             "temperature": model.temperature,
+            "calibration": model.calibration,
         }
         self._json.write(json.dumps(about, ensure_ascii=False)[:-1] + ', "scans": [')
 

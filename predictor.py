@@ -26,12 +26,13 @@ import numpy as np
 import guard
 import segmentation
 from analysis import Analysis, Heatmaps, title, warnings_of
+from answers import calibrated_by, class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, serving_files
 from onnx_model import cores, open_model
 from preprocessing import preprocess_with_head
 from scan import NO_TUMOR, PREPROCESSING, Frame, Scan, restore
 
-__all__ = ["BUNDLED", "Analysis", "Outline", "Predictor", "cores", "softmax", "title"]
+__all__ = ["BUNDLED", "Analysis", "Outline", "Predictor", "cores", "title"]
 
 BUNDLED = Path(__file__).resolve().parent / "weights"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
@@ -66,13 +67,6 @@ class Outline:
     mask: np.ndarray  # bool (H, W); empty where there is no brain
 
 
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """float64 (..., C) that sums to 1 along the last axis, for logits of any float type."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    shifted = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
 class Predictor:
     """Both models of one artifact, ready to answer."""
 
@@ -99,6 +93,7 @@ class Predictor:
         self.abstain_below = float(thresholds.get("abstain", 0.0))
         self.tumor_threshold = float(thresholds.get("tumor", 0.5))
         self.temperature = float(self.config["temperature"])
+        self.calibration = calibrated_by(self.config)
         self._check()
         self._guard = self._prepare_guard()
         threads = threads or cores()
@@ -214,13 +209,14 @@ class Predictor:
     def outline(self, scan: Scan) -> Outline:
         """Class probabilities and mask only, as `analyze` gives them, with both models in the calling thread.
 
-        A picture that is no brain MRI is not segmented.
+        A picture that is no brain MRI gets no mask.
         """
         prepared = self._prepare(scan)
         seen = self._classify(prepared)
-        if seen.score > 1.0:
-            return Outline(self._probabilities(seen), True, np.zeros(scan.image.shape, bool))
-        return Outline(self._probabilities(seen), False, self._mask(prepared, self._segment(prepared))[1])
+        small = self._segment(prepared)
+        foreign = seen.score > 1.0
+        mask = np.zeros(scan.image.shape, bool) if foreign else self._mask(prepared, small)[1]
+        return Outline(self._probabilities(seen, small), foreign, mask)
 
     def _prepare(self, scan: Scan) -> _Prepared:
         square, frame, head = preprocess_with_head(scan.image, self.image_size)
@@ -241,8 +237,9 @@ class Predictor:
             return self._segmenter({"image": prepared.image})[0][0, ..., 0]
         return segmentation.kmeans_mask(prepared.square).astype(np.float32)
 
-    def _probabilities(self, seen: _Seen) -> dict[str, float]:
-        return dict(zip(self.classes, softmax(seen.logits, self.temperature).tolist(), strict=True))
+    def _probabilities(self, seen: _Seen, small: np.ndarray) -> dict[str, float]:
+        values = class_probabilities(self.config, seen.logits[None], mask_evidence(small[None]))[0]
+        return dict(zip(self.classes, values.tolist(), strict=True))
 
     def _mask(self, prepared: _Prepared, small: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """(probability, mask, share of a speck), the arrays (H, W)."""
@@ -253,7 +250,7 @@ class Predictor:
 
     def _assemble(self, prepared: _Prepared, seen: _Seen, small: np.ndarray, started: float) -> Analysis:
         scan, head = prepared.scan, prepared.head
-        values = self._probabilities(seen)
+        values = self._probabilities(seen, small)
         label = max(values, key=lambda name: values[name])
         foreign = seen.score > 1.0
         probability, mask, share = self._mask(prepared, small)
@@ -307,6 +304,6 @@ def fingerprint(artifact: Artifact) -> str:
     digest = hashlib.sha256()
     for name in serving_files(artifact.config)[1:]:
         digest.update(artifact.config["files"][name]["sha256"].encode())
-    for key in ("classes", "temperature", "thresholds", "guard"):
+    for key in ("classes", "temperature", "stacking", "thresholds", "guard"):
         digest.update(repr(artifact.config.get(key)).encode())
     return digest.hexdigest()[:12]

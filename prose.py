@@ -99,7 +99,7 @@ def method(metrics: Metrics, config: Metrics) -> list[str]:
         "computed inside the exported network.",
         "Training. Copies of one slice count as one: an epoch shows one of them, drawn anew. Each slice is flipped, "
         "turned, shifted and zoomed at random and changed in brightness, contrast and sharpness; its mask moves along. "
-        "The epoch, the temperature and all thresholds are chosen on validation images; the test images are used once.",
+        "The epoch, the calibration and all thresholds are chosen on validation images; the test images are used once.",
         f"Measuring. Whole patients and clusters are drawn with replacement, {metrics.get('resamples', 1000):,} times, "
         "for the 95 % intervals. Baselines see the same training images and are scored on the same test images; the "
         "lead of the model over each is drawn together with it.",

@@ -59,6 +59,7 @@ def report_data(view: View, settings: Settings, predictor: Predictor) -> dict[st
             "abstain_below": view.abstain_below,
             "tumor_threshold": predictor.tumor_threshold,
             "temperature": predictor.temperature,
+            "calibration": predictor.calibration,
             "heatmap_class": settings.heat_class or a.label,
             "window_centre": settings.centre,
             "window_width": settings.width,

@@ -255,7 +255,7 @@ def _sure(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pat
     if "reliability" not in drawn:
         return
     slide = deck.slide('How sure is it? Calibration and "not sure"', wording.calibration_findings(metrics))
-    deck.picture(slide, drawn["reliability"], (MARGIN, TOP, 7.3, 3.8), "Reliability before and after the temperature")
+    deck.picture(slide, drawn["reliability"], (MARGIN, TOP, 7.3, 3.8), "Reliability before and after calibration")
     deck.picture(slide, drawn.get("abstention"), (8.1, TOP, WIDTH - MARGIN - 8.1, 3.8), "Accuracy against coverage")
     deck.bullets(slide, wording.calibration_findings(metrics), (MARGIN, 5.25, WIDTH - 2 * MARGIN, 1.75), 16)
 

@@ -151,8 +151,11 @@ def decisions(metrics: Mapping[str, Any]) -> Table | None:
         ]
     before, after = metrics.get("calibration_before"), found["calibration"]
     if before:
-        rows.append([f"ECE before temperature {before['temperature']:.2f}", score(before["ece"])])
-    rows += [["ECE", score(after["ece"])], ["Brier score (0 best, 2 worst)", score(after["brier"])]]
+        rows.append(["ECE as trained", score(before["ece"])])
+    rows += [
+        ["ECE after calibration on validation", score(after["ece"])],
+        ["Brier score (0 best, 2 worst)", score(after["brier"])],
+    ]
     band = found["abstention"]
     rows += [
         [f"Answered (confidence ≥ {band['threshold']:.2f})", percent(band["coverage"])],

@@ -167,10 +167,10 @@ def calibration_findings(metrics: Metrics) -> list[str]:
     if not found or not before:
         return []
     after, band = found["calibration"], found["abstention"]
+    method = before.get("method", f"dividing the logits by the temperature {before['temperature']:.2f}")
     text = [
         f"Expected calibration error {number(before['ece']['value'])} as trained, {number(after['ece']['value'])} "
-        "after dividing the "
-        f"logits by the temperature {before['temperature']:.2f} found on validation; Brier score "
+        f"after {method}, fitted on validation; Brier score "
         f"{number(after['brier']['value'])}."
     ]
     if band["threshold"] > 0 and band["accuracy_answered"]["value"] is not None:

@@ -19,8 +19,9 @@ from conftest import SIZE, write_handmade
 import guard
 import predictor as predictor_module
 from analysis import Heatmaps
+from answers import softmax
 from artifact import ArtifactError, load_artifact
-from predictor import Predictor, softmax
+from predictor import Predictor
 from scan import CLASSES, ScanError, preprocess, read_scan, scan_from_array
 
 ROOT = Path(__file__).resolve().parent.parent

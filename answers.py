@@ -1,0 +1,45 @@
+"""From what the two networks say to class probabilities. Pure NumPy: serving and evaluation share these lines.
+
+An artifact states a temperature: probabilities = softmax(logits / temperature). It may also state "stacking", a
+multinomial logistic regression, fitted on validation slices, on the logits and the evidence of the mask: then the CNN
+and the U-Net answer together, and "no tumor" is the surer the less the U-Net finds (Wolpert 1992, stacked
+generalisation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+FAINTEST = 1e-4  # mask probabilities nearer to 0 or 1 are taken for this near
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """float64 (..., C) that sums to 1 along the last axis, for logits of any float type."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    shifted = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def mask_evidence(masks: np.ndarray) -> np.ndarray:
+    """float64 (N,): half the log odds of the highest tumor probability in each of (N, S, S)."""
+    peak = np.clip(np.asarray(masks, np.float64).reshape(len(masks), -1).max(axis=1), FAINTEST, 1 - FAINTEST)
+    return np.log(peak / (1 - peak)) / 2
+
+
+def class_probabilities(config: Mapping[str, Any], logits: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """float64 (N, C), calibrated. logits (N, C); evidence (N,), see mask_evidence."""
+    stacking = config.get("stacking")
+    if not stacking:
+        return softmax(logits, float(config["temperature"]))
+    seen = np.column_stack([np.asarray(logits, np.float64), evidence])
+    return softmax(seen @ np.asarray(stacking["weights"]).T + np.asarray(stacking["bias"]))
+
+
+def calibrated_by(config: Mapping[str, Any]) -> str:
+    """How an artifact's probabilities come about, in words."""
+    if config.get("stacking"):
+        return "a logistic regression on the logits and the highest tumor probability of the mask"
+    return f"dividing the logits by the temperature {float(config.get('temperature', 1)):.2f}"

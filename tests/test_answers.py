@@ -1,0 +1,94 @@
+"""Class probabilities from logits and mask: the arithmetic, when it is fitted, and that serving uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_handmade
+from scipy.special import softmax
+
+import answers
+from artifact import ArtifactError, load_artifact
+from calibration import fit_stacking
+from inference import run_model
+from predictor import Predictor
+from scan import CLASSES, preprocess, scan_from_array
+
+
+def slices(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(logits, evidence, labels, groups) of a CNN that takes every second tumor for none, and a U-Net that sees it."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, count)
+    missed = (labels != 2) & (rng.random(count) < 0.5)
+    logits = rng.normal(0, 0.5, (count, 4)) + 2.0 * np.eye(4)[labels]
+    logits[missed, 2] += 3.0
+    evidence = np.where(labels == 2, -4.0, 2.0) + rng.normal(0, 0.7, count)
+    return logits, evidence, labels, rng.integers(0, 40, count)
+
+
+def test_evidence_is_half_the_log_odds_of_the_highest_probability() -> None:
+    masks = np.zeros((3, 4, 4), np.float32)
+    masks[1, 2, 2], masks[2] = 0.9, 1.0
+    faintest = np.log(answers.FAINTEST / (1 - answers.FAINTEST)) / 2
+    np.testing.assert_allclose(answers.mask_evidence(masks), [faintest, np.log(9) / 2, -faintest], rtol=1e-6)
+
+
+def test_without_stacking_the_temperature_is_all() -> None:
+    logits = np.random.default_rng(0).normal(size=(5, 4))
+    found = answers.class_probabilities({"temperature": 2.0}, logits, np.full(5, 9.0))
+    np.testing.assert_allclose(found, softmax(logits / 2, axis=1))
+
+
+def test_stacking_lets_the_mask_correct_the_cnn() -> None:
+    logits, evidence, labels, groups = slices(600, 0)
+    stacking = fit_stacking(logits, evidence, labels, groups)
+    assert stacking is not None
+    logits, evidence, labels, _ = slices(600, 1)
+    config = {"temperature": 1.0, "stacking": stacking}
+    found = answers.class_probabilities(config, logits, evidence)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    alone = answers.class_probabilities({"temperature": 1.0}, logits, evidence)
+    assert (found.argmax(1) == labels).mean() > (alone.argmax(1) == labels).mean() + 0.1
+
+
+def test_no_stacking_where_it_is_no_better_or_cannot_be_judged() -> None:
+    rng = np.random.default_rng(0)
+    logits, _, labels, groups = slices(200, 0)
+    logits = 8 * np.eye(4)[labels]  # nothing left to gain: only the temperature matters
+    assert fit_stacking(logits, rng.normal(size=200), labels, groups) is None
+    assert fit_stacking(*slices(200, 0)[:3], np.zeros(200, int)) is None
+    assert fit_stacking(logits, np.zeros(200), np.where(labels == 3, -1, labels), groups) is None
+
+
+def test_the_app_and_the_evaluation_answer_alike(tmp_path: Path, phantom_image) -> None:
+    rng = np.random.default_rng(3)
+    stacking = {"weights": rng.normal(size=(4, 5)).tolist(), "bias": rng.normal(size=4).tolist()}
+    folder = write_handmade(tmp_path / "model", stacking=stacking)
+    model = Predictor.load(folder)
+    scan = scan_from_array(phantom_image("meningioma"))
+    square, _ = preprocess(scan.image, model.image_size)
+    outputs = run_model(folder, square[None])
+    wanted = answers.class_probabilities(model.config, outputs.logits, answers.mask_evidence(outputs.mask_probability))[
+        0
+    ]
+    found = model.analyze(scan)
+    np.testing.assert_allclose([found.probabilities[name] for name in CLASSES], wanted, atol=1e-6)
+    assert model.outline(scan).probabilities == found.probabilities
+    assert "mask" in model.calibration
+
+
+@pytest.mark.parametrize(
+    "stacking",
+    [
+        {"weights": [[1.0] * 5] * 3, "bias": [0.0] * 4},
+        {"weights": [[1.0] * 4] * 4, "bias": [0.0] * 4},
+        {"weights": [["a"] * 5] * 4, "bias": [0.0] * 4},
+        {"weights": [[1.0] * 5] * 4},
+        [1, 2],
+    ],
+)
+def test_a_malformed_stacking_is_refused(tmp_path: Path, stacking: object) -> None:
+    with pytest.raises(ArtifactError, match="stacking"):
+        load_artifact(write_handmade(tmp_path / "model", stacking=stacking))
