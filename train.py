@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -242,7 +242,8 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         segmenter = train_model(args, "segmenter", training, validation, taught_by)
 
     command_line = " ".join(["train.py", *command])
-    finish.write_artifact(args, dataset, classifier, segmenter, {"command": command_line, "precision": precision})
+    facts = {"command": command_line, "precision": precision, "options": asdict(options_of(args))}
+    finish.write_artifact(args, dataset, classifier, segmenter, facts)
     print(f"\nWritten: {args.out}\nOpen it: python app.py --model {args.out}")
     if args.push:
         finish.push(args.out, args.push, private=args.private)
