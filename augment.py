@@ -99,14 +99,14 @@ def batches(
     units: int (N,), equal for copies of one slice: a training epoch shows one of them, drawn anew each time.
     training=True shuffles anew every epoch and augments; otherwise the order is kept and pixels are untouched.
     """
-    # Eager constants captured by the map function: no copy per epoch, no generator, nothing read from disk again
-    all_images, all_masks = tf.constant(images[..., None]), tf.constant(masks[..., None])
     size = images.shape[1]
     all_labels = tf.one_hot(labels, class_count)
     all_weights = {name: tf.constant(weights[name], tf.float32) for name in outputs}
 
     def gather(rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        x, mask = tf.gather(all_images, rows), tf.gather(all_masks, rows)
+        # The rows of the arrays themselves: as constants of the graph they would be in memory once more
+        found = tf.numpy_function(lambda chosen: (images[chosen], masks[chosen]), [rows], [tf.uint8, tf.uint8])
+        x, mask = (tf.ensure_shape(part, [None, size, size])[..., None] for part in found)
         if training:
             x, mask = augment(x, mask, strength)
             x, mask = tf.ensure_shape(x, [None, size, size, 1]), tf.ensure_shape(mask, [None, size, size, 1])

@@ -215,6 +215,7 @@ def fit(
             epochs=options.epochs,
             initial_epoch=state.epoch,
             callbacks=[keras.callbacks.TerminateOnNaN(), Checkpoint(folder, state, options.patience)],
+            shuffle=False,  # the tf.data set does that
             verbose=options.verbose,
         )
     state.finished = True
