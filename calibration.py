@@ -11,7 +11,6 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold
 
 from bootstrap import Bootstrap
@@ -46,17 +45,22 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_stacking(
-    logits: np.ndarray, evidence: np.ndarray, labels: np.ndarray, groups: np.ndarray
+    logits: np.ndarray,
+    evidence: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> dict[str, list] | None:
     """{"weights" (C, C + 1), "bias" (C,)}: see answers.py. None where it does not beat the temperature.
 
-    logits (N, C), evidence (N,), labels (N,) int, groups (N,) of validation images. Both ways are compared on images
-    of other groups than they were fitted on (five folds), by their log likelihood. None also when a class is missing
-    or there are too few groups.
+    logits (N, C), evidence (N,), labels (N,) int, groups (N,), weights (N,) of validation images. Both ways are
+    compared on images of other groups than they were fitted on (five folds), by their log likelihood. None also when a
+    class is missing or there are too few groups.
     """
     known = np.asarray(labels) >= 0
     seen, labels = np.column_stack([logits, evidence])[known].astype(float), np.asarray(labels)[known].astype(int)
     groups, count = np.asarray(groups)[known], np.asarray(logits).shape[1]
+    weight = np.ones(len(seen)) if weights is None else np.asarray(weights, float)[known]
     groups_of_class = [len(set(groups[labels == c])) for c in range(count)]
     if min(groups_of_class) < FOLDS:
         return None
@@ -65,16 +69,19 @@ def fit_stacking(
     for fitted, checked in StratifiedGroupKFold(FOLDS).split(seen, labels, groups):
         if len(set(labels[fitted])) < count:
             return None
-        ours -= log_loss(labels[checked], model.fit(seen[fitted], labels[fitted]).predict_proba(seen[checked]),
-                         labels=range(count), normalize=False)  # fmt: skip
-        temperature = fit_temperature(seen[fitted, :-1], labels[fitted])
-        theirs -= log_loss(labels[checked], probabilities_of(seen[checked, :-1], temperature),
-                           labels=range(count), normalize=False)  # fmt: skip
+        chosen = model.fit(seen[fitted], labels[fitted], weight[fitted]).predict_proba(seen[checked])
+        plain = probabilities_of(seen[checked, :-1], fit_temperature(seen[fitted, :-1], labels[fitted]))
+        ours += _log_likelihood(chosen, labels[checked], weight[checked])
+        theirs += _log_likelihood(plain, labels[checked], weight[checked])
     if ours <= theirs:
         return None
-    model.fit(seen, labels)
-    weights, bias = model.coef_, model.intercept_
-    return {"weights": weights.round(6).tolist(), "bias": bias.round(6).tolist()}
+    model.fit(seen, labels, weight)
+    return {"weights": model.coef_.round(6).tolist(), "bias": model.intercept_.round(6).tolist()}
+
+
+def _log_likelihood(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    own = probabilities[np.arange(len(labels)), labels]
+    return float((weights * np.log(np.clip(own, 1e-12, 1))).sum())
 
 
 def choose_abstain_threshold(

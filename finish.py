@@ -28,6 +28,7 @@ import report
 from answers import class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, new_artifact, write_json
 from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_stacking, fit_temperature
+from counterfactual import counterfactuals
 from data import Dataset
 from fit import FitState, save_weights
 from held_out import write_split
@@ -36,6 +37,7 @@ from predictor import BUNDLED
 from scan import CLASSES, NO_TUMOR, PREPROCESSING, Scan, ScanError, read_scan
 from segmentation import postprocess
 
+ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor, when the stacking is fitted
 GUARD_SLICES = 1500  # read again in full for the guard's statistics
 
 
@@ -105,7 +107,7 @@ def write_artifact(
         print("\nExporting to ONNX.")
         export_models(args, folder, config, classifier, segmenter)
         print("Calibrating on validation, measuring on test.")
-        calibrate(folder, config, dataset)
+        calibrate(folder, config, dataset, args.seed if args.erased > 0 else None)
         config["guard"] = fit_guard(folder, dataset, args.seed)
         write_split(folder, dataset)
         result = evaluation.evaluate(Artifact(folder, config), dataset, seed=args.seed)
@@ -143,8 +145,12 @@ def export_models(
         config["segmenter"] = {"architecture": "kmeans", "arguments": {}, "parameters": 0, "trained_on": "nothing"}
 
 
-def calibrate(folder: Path, config: dict[str, Any], dataset: Dataset) -> None:
-    """Temperature, stacking and all thresholds, from the validation rows."""
+def calibrate(folder: Path, config: dict[str, Any], dataset: Dataset, seed: int | None = None) -> None:
+    """Temperature, stacking and all thresholds, from the validation rows.
+
+    seed: the stacking also learns from these rows with their lesions erased. Without them every slice without a tumor
+    is from another source than those with one, and the faintest doubt of the U-Net would count as a tumor.
+    """
     table = dataset.table
     rows = np.flatnonzero((table["split"] == "validation").to_numpy())
     outputs = run_model(folder, dataset.images[rows])
@@ -155,7 +161,14 @@ def calibrate(folder: Path, config: dict[str, Any], dataset: Dataset) -> None:
     evidence = mask_evidence(outputs.mask_probability)
     if config["segmenter"]["architecture"] != "kmeans":  # which outlines something on every slice
         groups = table["group"].to_numpy(str)[rows]
-        if stacking := fit_stacking(outputs.logits[known], evidence[known], labels[known], groups[known]):
+        real: tuple[np.ndarray, ...]
+        real = outputs.logits[known], evidence[known], labels[known], groups[known], np.ones(len(known))
+        if seed is not None:
+            erased = erased_answers(folder, dataset, rows, seed)
+            weight = ERASED_WEIGHT * np.count_nonzero(real[2] == CLASSES.index(NO_TUMOR)) / max(1, len(erased[0]))
+            erased = *erased, np.full(len(erased[0]), weight)
+            real = tuple(np.concatenate(both) for both in zip(real, erased, strict=True))
+        if stacking := fit_stacking(*real):
             config["stacking"] = stacking
     probabilities = class_probabilities(config, outputs.logits[known], evidence[known])
     absent = CLASSES.index(NO_TUMOR)
@@ -165,6 +178,23 @@ def calibrate(folder: Path, config: dict[str, Any], dataset: Dataset) -> None:
         "abstain": max(0.0, choose_abstain_threshold(probabilities, labels[known], min_coverage=0.85) - 0.02),
         "tumor": float(choose_tumor_threshold(1 - probabilities[:, absent], labels[known] != absent)),
     }
+
+
+def erased_answers(folder: Path, dataset: Dataset, rows: np.ndarray, seed: int) -> tuple[Any, ...]:
+    """(logits, evidence, labels, groups) of one lesion-erased copy of every outlined slice among rows."""
+    table = dataset.table.iloc[rows]
+    tumor = (table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)
+    rows, table = rows[tumor], table[tumor]
+    units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
+    pictures, source, _ = counterfactuals(
+        dataset.images[rows], dataset.masks[rows], np.ones(len(rows), bool), units, erased=1.0, retouched=0.0, seed=seed
+    )
+    groups = table["group"].to_numpy(str)[source]
+    if not len(pictures):
+        return np.zeros((0, len(CLASSES))), np.zeros(0), np.zeros(0, int), groups
+    outputs = run_model(folder, pictures)
+    absent = np.full(len(pictures), CLASSES.index(NO_TUMOR))
+    return outputs.logits, mask_evidence(outputs.mask_probability), absent, groups
 
 
 def choose_mask_thresholds(outputs: Outputs, dataset: Dataset, rows: np.ndarray) -> dict[str, float]:
