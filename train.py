@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
         "--patience", type=int, default=defaults.patience, help="epochs without a better validation loss; 0: never stop"
     )
     add("--augment", type=float, default=defaults.strength, help="strength of the augmentation, 0: none")
-    add("--erased", type=float, default=0.3, help="share of tumor slices that also come lesion-erased, as 'no tumor'")
+    add("--erased", type=float, default=0.2, help="share of tumor slices that also come lesion-erased, as 'no tumor'")
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
     add("--seed", type=int, default=defaults.seed)
@@ -136,12 +136,12 @@ def train_model(
         start_from(args.init, name, model)
     print(f"\n{kind.capitalize()} {name}: {model.count_params():,} parameters.")
     options = options_of(args)
-    if kind == "classifier" and training.outlines_tumors and args.erased > 0:
-        print(training.add_counterfactuals(args.erased, args.seed))
     outlined = None
     if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
         outlined = outline_first(model, training, validation, options, args)
         options = replace(options, learning_rate=options.learning_rate / 2)  # from here on it is fine-tuning
+    if kind == "classifier" and training.outlines_tumors and args.erased > 0:
+        print(training.add_counterfactuals(args.erased, args.seed))
     feeds = training.feed(model, options, True), validation.feed(model, options, False)
     state = fit(model, *feeds, options, args.out / "checkpoints" / kind, resume=args.resume)
     return finish.Trained(name, arguments, model, state, taught_by, outlined)
