@@ -139,7 +139,8 @@ def identity(predictor: Predictor) -> str:
     """Name, revision, date, size; the main scores."""
     config = predictor.config
     parts = [config.get("classifier") or {}, config.get("segmenter") or {}]
-    size = sum(int(part.get("parameters") or 0) for part in parts)
+    own = parts[:1] if parts[1].get("shared") else parts  # one network that does both is counted once
+    size = sum(int(part.get("parameters") or 0) for part in own)
     summary = config.get("metrics") or {}
     accuracy, dice = summary.get("accuracy"), summary.get("dice")
     dice = {"value": dice} if isinstance(dice, (int, float)) else dice
@@ -150,7 +151,7 @@ def identity(predictor: Predictor) -> str:
             str(config.get("created", "unknown"))[:10],
             f"{(config.get('training') or {}).get('epochs', '?')} epochs",
         ),
-        ("Networks", f"{parts[0].get('architecture')} + {parts[1].get('architecture')}", f"{size:,} parameters"),
+        ("Networks", " + ".join(str(part.get("architecture")) for part in own), f"{size:,} parameters"),
         ("Accuracy", tables.percent(accuracy), "four classes, patients it never saw"),
         ("Mask overlap (Dice)", tables.score(dice, 2), "mean over test slices with a tumor"),
     ]
