@@ -159,17 +159,10 @@ def calibrate(folder: Path, config: dict[str, Any], dataset: Dataset, seed: int 
     temperature = fit_temperature(outputs.logits[known], labels[known])
     config["temperature"] = float(temperature)
     evidence = mask_evidence(outputs.mask_probability)
-    if config["segmenter"]["architecture"] != "kmeans":  # which outlines something on every slice
-        groups = table["group"].to_numpy(str)[rows]
-        real: tuple[np.ndarray, ...]
-        real = outputs.logits[known], evidence[known], labels[known], groups[known], np.ones(len(known))
-        if seed is not None:
-            erased = erased_answers(folder, dataset, rows, seed)
-            weight = ERASED_WEIGHT * np.count_nonzero(real[2] == CLASSES.index(NO_TUMOR)) / max(1, len(erased[0]))
-            erased = *erased, np.full(len(erased[0]), weight)
-            real = tuple(np.concatenate(both) for both in zip(real, erased, strict=True))
-        if stacking := fit_stacking(*real):
-            config["stacking"] = stacking
+    outlines = config["segmenter"]["architecture"] != "kmeans"  # which outlines something on every slice
+    answers = rows[known], outputs.logits[known], evidence[known], labels[known]
+    if outlines and (stacking := stack(folder, dataset, *answers, seed)):
+        config["stacking"] = stacking
     probabilities = class_probabilities(config, outputs.logits[known], evidence[known])
     absent = CLASSES.index(NO_TUMOR)
     config["thresholds"] = {
@@ -180,21 +173,32 @@ def calibrate(folder: Path, config: dict[str, Any], dataset: Dataset, seed: int 
     }
 
 
-def erased_answers(folder: Path, dataset: Dataset, rows: np.ndarray, seed: int) -> tuple[Any, ...]:
-    """(logits, evidence, labels, groups) of one lesion-erased copy of every outlined slice among rows."""
-    table = dataset.table.iloc[rows]
-    tumor = (table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)
-    rows, table = rows[tumor], table[tumor]
-    units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
-    pictures, source, _ = counterfactuals(
-        dataset.images[rows], dataset.masks[rows], np.ones(len(rows), bool), units, erased=1.0, retouched=0.0, seed=seed
-    )
-    groups = table["group"].to_numpy(str)[source]
-    if not len(pictures):
-        return np.zeros((0, len(CLASSES))), np.zeros(0), np.zeros(0, int), groups
-    outputs = run_model(folder, pictures)
-    absent = np.full(len(pictures), CLASSES.index(NO_TUMOR))
-    return outputs.logits, mask_evidence(outputs.mask_probability), absent, groups
+def stack(
+    folder: Path,
+    dataset: Dataset,
+    rows: np.ndarray,
+    logits: np.ndarray,
+    evidence: np.ndarray,
+    labels: np.ndarray,
+    seed: int | None,
+) -> dict[str, list] | None:
+    """The logistic regression of answers.py on labelled rows and, with a seed, on lesion-erased copies of them."""
+    table, absent = dataset.table.iloc[rows], CLASSES.index(NO_TUMOR)
+    parts = [(logits, evidence, labels, table["group"].to_numpy(str), np.ones(len(rows)))]
+    tumor = rows[(table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)]
+    if seed is not None and len(tumor):
+        units = np.unique(dataset.table["cluster"].iloc[tumor].to_numpy(str), return_inverse=True)[1]
+        pictures, source, _ = counterfactuals(
+            dataset.images[tumor], dataset.masks[tumor], np.ones(len(tumor), bool), units,
+            erased=1.0, retouched=0.0, seed=seed,
+        )  # fmt: skip
+        if len(pictures):
+            erased = run_model(folder, pictures)
+            groups = dataset.table["group"].iloc[tumor[source]].to_numpy(str)
+            weight = ERASED_WEIGHT * np.count_nonzero(labels == absent) / len(pictures)
+            answers = erased.logits, mask_evidence(erased.mask_probability), np.full(len(pictures), absent), groups
+            parts.append((*answers, np.full(len(pictures), weight)))
+    return fit_stacking(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def choose_mask_thresholds(outputs: Outputs, dataset: Dataset, rows: np.ndarray) -> dict[str, float]:
