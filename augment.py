@@ -1,7 +1,7 @@
 """tf.data batches with on-the-fly augmentation, image and mask together.
 
-One fused affine warp for a whole batch (flip, rotation, shift, zoom, shear) instead of a chain of Keras layers, which
-halved U-Net throughput on two cores; then intensity changes that make the sources of the data set hard to tell
+One fused warp of each slice (warp.py) instead of a chain of Keras layers, which halved U-Net throughput on two cores;
+lesions of other slices (transplant.py); then intensity changes that make the sources of the data set hard to tell
 apart: gamma, contrast, tone curve, bias field, blur or sharpening, noise.
 """
 
@@ -13,43 +13,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from scan import CLASSES, NO_TUMOR
+from transplant import transplant
+from warp import warp
+
 Tensor = Any
-
-
-def affine_transforms(count: Tensor, size: int, rotation: float, zoom: float, shift: float, shear: float) -> Tensor:
-    """Random output-to-input transforms (count, 8) for ImageProjectiveTransformV3, about the image centre.
-
-    rotation in degrees, zoom as a log-scale half range, shift as a share of the side; half of them mirrored.
-    """
-
-    def uniform(limit: float) -> Tensor:
-        return tf.random.uniform([count], -limit, limit)
-
-    angle = uniform(math.radians(rotation))
-    scale_x, scale_y = tf.exp(uniform(zoom)), tf.exp(uniform(zoom / 2))
-    scale_y = scale_x * scale_y  # mostly the same zoom for both axes, and a little anisotropy
-    mirror = tf.where(tf.random.uniform([count]) < 0.5, -1.0, 1.0)
-    cos, sin, skew = tf.cos(angle), tf.sin(angle), uniform(shear)
-    a, b = mirror * scale_x * cos, -scale_x * sin + skew
-    d, e = mirror * scale_y * sin, scale_y * cos
-    centre = (size - 1) / 2
-    dx, dy = uniform(shift) * size, uniform(shift) * size
-    c = centre - a * centre - b * centre + dx
-    f = centre - d * centre - e * centre + dy
-    zero = tf.zeros_like(a)
-    return tf.stack([a, b, c, d, e, f, zero, zero], axis=1)
-
-
-def warp(batch: Tensor, transforms: Tensor) -> Tensor:
-    """Bilinear warp of float32 (N, S, S, K); what comes from outside is 0."""
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=batch,
-        transforms=transforms,
-        output_shape=tf.shape(batch)[1:3],
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=0.0,
-    )
 
 
 def change_intensity(x: Tensor, strength: float) -> Tensor:
@@ -69,13 +37,14 @@ def change_intensity(x: Tensor, strength: float) -> Tensor:
     return tf.clip_by_value(x, 0.0, 1.0)
 
 
-def augment(images: Tensor, masks: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
-    """uint8 (N, S, S, 1) images and masks -> float32 images 0..255 and masks 0..1, changed together."""
-    size = images.shape[1]
-    both = tf.concat([tf.cast(images, tf.float32), tf.cast(masks, tf.float32)], axis=-1) / 255.0
-    transforms = affine_transforms(tf.shape(images)[0], size, 18 * strength, 0.18 * strength, 0.07, 0.1 * strength)
-    both = warp(both, transforms)
-    return change_intensity(both[..., :1], strength) * 255.0, both[..., 1:]
+def compatible(labels: Tensor, known: Tensor) -> Tensor:
+    """bool (N, N): may slice i get the lesion of slice j? Where i has none, or one of the same kind.
+
+    labels: one-hot (N, C); known: float (N,), 0 where the mask is unknown.
+    """
+    healthy = labels[:, CLASSES.index(NO_TUMOR)] > 0.5
+    same = tf.matmul(labels, labels, transpose_b=True) > 0.5
+    return (healthy[:, None] | same) & (known > 0)[:, None] & (known > 0)[None, :]
 
 
 def batches(
@@ -90,6 +59,7 @@ def batches(
     seed: int = 0,
     training: bool = False,
     strength: float = 1.0,
+    transplants: float = 0.0,
     class_count: int = 4,
 ) -> tf.data.Dataset:
     """Batches (image, {output: target}, {output: weight}) for `keras.Model.fit`.
@@ -97,27 +67,35 @@ def batches(
     images, masks: uint8 (N, S, S). labels: int (N,), -1 where unknown. outputs: any of "logits", "mask".
     weights: float32 (N,) per output; 0 switches a row off for that output (unknown class, unknown mask).
     units: int (N,), equal for copies of one slice: a training epoch shows one of them, drawn anew each time.
+    transplants: share of the slices that get another one's lesion; only for models that outline, and known masks.
     training=True shuffles anew every epoch and augments; otherwise the order is kept and pixels are untouched.
     """
     size = images.shape[1]
     all_labels = tf.one_hot(labels, class_count)
     all_weights = {name: tf.constant(weights[name], tf.float32) for name in outputs}
 
+    def read(rows: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        chosen = images[rows], masks[rows]
+        return warp(*chosen, strength, int(draw)) if training else chosen
+
     def gather(rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         # The rows of the arrays themselves: as constants of the graph they would be in memory once more
-        found = tf.numpy_function(lambda chosen: (images[chosen], masks[chosen]), [rows], [tf.uint8, tf.uint8])
-        x, mask = (tf.ensure_shape(part, [None, size, size])[..., None] for part in found)
+        draw = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int64) if training else tf.constant(0, tf.int64)
+        found = tf.numpy_function(read, [rows, draw], [tf.uint8, tf.uint8])
+        x, mask = (tf.cast(tf.ensure_shape(part, [None, size, size])[..., None], tf.float32) for part in found)
+        mask /= 255.0
+        weight = {name: tf.gather(all_weights[name], rows) for name in outputs}
+        label = tf.gather(all_labels, rows)
         if training:
-            x, mask = augment(x, mask, strength)
-            x, mask = tf.ensure_shape(x, [None, size, size, 1]), tf.ensure_shape(mask, [None, size, size, 1])
-        else:
-            x, mask = tf.cast(x, tf.float32), tf.cast(mask, tf.float32) / 255.0
-        targets = {"logits": tf.gather(all_labels, rows), "mask": mask}
-        return (
-            x,
-            {name: targets[name] for name in outputs},
-            {name: tf.gather(all_weights[name], rows) for name in outputs},
-        )
+            x /= 255.0
+            if transplants and "mask" in outputs:
+                x, mask, donor, given = transplant(x, mask, compatible(label, weight["mask"]), transplants)
+                label = tf.where(given[:, None], tf.gather(label, donor), label)
+                if "logits" in outputs:
+                    weight["logits"] = tf.where(given, tf.gather(weight["logits"], donor), weight["logits"])
+            x = 255.0 * tf.ensure_shape(change_intensity(x, strength), [None, size, size, 1])
+        truths = {"logits": label, "mask": mask}
+        return x, {name: truths[name] for name in outputs}, weight
 
     if not training:
         rows = tf.data.Dataset.range(len(images)).batch(batch_size)

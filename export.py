@@ -2,6 +2,8 @@
 
 classifier.onnx   image float32 (N, S, S, 1) 0..255 -> logits (N, C), heatmaps (N, h, w, C), features (N, F)
 segmenter.onnx    image                             -> mask (N, S, S, 1), tumor probability 0..1
+
+A classifier with a mask branch that is served has the mask among its outputs, too: one pass then answers everything.
 """
 
 from __future__ import annotations
@@ -33,13 +35,17 @@ def in_float32(build, model: keras.Model) -> keras.Model:
     return twin
 
 
-def export_classifier(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:
+def export_classifier(model: keras.Model, path: Path, *, mirrored: bool = False, outlines: bool = False) -> float:
     """model: a float32 classifier of model_def.py. Returns the largest difference to Keras. Raises ExportError.
 
-    mirrored: average everything with the answer for the left-right mirrored slice.
+    mirrored: average everything with the answer for the left-right mirrored slice. outlines: with the mask, too.
     """
-    model = with_heatmaps(model)
-    return _export(_mirrored(model) if mirrored else model, ("logits", "heatmaps", "features"), path)
+    answers = with_heatmaps(model)
+    names: tuple[str, ...] = ("logits", "heatmaps", "features")
+    if outlines:
+        mask = keras.ops.sigmoid(model.output["mask"])
+        answers, names = keras.Model(model.input, {**answers.output, "mask": mask}), (*names, "mask")
+    return _export(_mirrored(answers) if mirrored else answers, names, path)
 
 
 def export_segmenter(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:

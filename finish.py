@@ -127,7 +127,7 @@ def export_models(
 ) -> None:
     """ONNX and Keras weights of both models into folder; config["segmenter"] is filled."""
     served = classifier.in_float32()
-    export.export_classifier(served, folder / "classifier.onnx", mirrored=True)
+    export.export_classifier(served, folder / "classifier.onnx", mirrored=True, outlines=segmenter is classifier)
     save_weights(served, folder / "classifier.weights.h5")
     if segmenter is classifier:  # its weights are in classifier.weights.h5
         export.export_segmenter(served, folder / "segmenter.onnx", mirrored=True)

@@ -34,12 +34,13 @@ class FitOptions:
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 2e-3
-    weight_decay: float = 0.02
+    weight_decay: float = 0.1
     label_smoothing: float = 0.05
     mask_loss: str = "bce_dice"
     mask_weight: float = 1.0
     patience: int = 10
     strength: float = 0.8  # of the augmentation
+    transplants: float = 0.3  # share of slices that get another slice's lesion, where masks are known
     seed: int = 0
     verbose: int | str = "auto"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from onnx_model import ort
+from onnx_model import OnnxModel, cores
 from segmentation import kmeans_mask
 
 
@@ -27,22 +27,24 @@ class Outputs:
 def run_model(folder: str | Path, images: np.ndarray, *, batch: int = 32) -> Outputs:
     """Both ONNX models of a folder on preprocessed images uint8 (N, S, S), as the app runs them.
 
-    A folder without segmenter.onnx outlines with K-means (train.py --segmenter kmeans): probability 0 or 1.
+    A classifier that also gives the mask needs no segmenter; without either, K-means outlines (train.py --segmenter
+    kmeans): probability 0 or 1.
     """
     folder = Path(folder)
-    classifier = ort.InferenceSession(str(folder / "classifier.onnx"), providers=["CPUExecutionProvider"])
+    classifier = OnnxModel(folder / "classifier.onnx", cores(), ("logits", "heatmaps", "features"), ("mask",))
     outliner = folder / "segmenter.onnx"
-    segmenter = ort.InferenceSession(str(outliner), providers=["CPUExecutionProvider"]) if outliner.is_file() else None
+    own = "mask" in classifier.names
+    segmenter = OnnxModel(outliner, cores(), ("mask",)) if outliner.is_file() and not own else None
     parts: list[list[np.ndarray]] = []
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
         image = part[..., None].astype(np.float32)
-        found = classifier.run(["logits", "heatmaps", "features"], {"image": image})
-        if segmenter is None:
-            mask = np.stack([kmeans_mask(picture) for picture in part]).astype(np.float32)
-        else:
-            mask = segmenter.run(["mask"], {"image": image})[0][..., 0]
-        parts.append([*found, mask])
+        found = classifier(image)
+        if segmenter is not None:
+            found |= segmenter(image)
+        elif not own:
+            found["mask"] = np.stack([kmeans_mask(picture) for picture in part]).astype(np.float32)[..., None]
+        parts.append([found["logits"], found["heatmaps"], found["features"], found["mask"][..., 0]])
     if not parts:
         raise ValueError("There are no images to evaluate.")
     return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))

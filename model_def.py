@@ -184,12 +184,13 @@ def guided(size: int, width: int = 24, dropout: float = 0.3, gate_gradient: bool
 
 @keras.saving.register_keras_serializable("brain_mri")
 class LesionGate(layers.Layer):
-    """(features (N, h, w, F), mask logits (N, S, S, 1)) -> (N, h, w, F + 3), non-zero only where the mask is.
+    """(features (N, h, w, F), mask logits (N, S, S, 1)) -> (N, h, w, F + 4), non-zero only where the mask is.
 
     The features are divided by the mean of the mask plus `floor`, so that a global average afterwards is the mean over
-    the lesion, whatever its size, and fades to zero when there is none. The three further maps say how sure the mask
-    is: averaged, they are its share of the picture, its highest probability, and the root of that, which still tells
-    a faint lesion from none. Without them every slice without a mask got the same confidence.
+    the lesion, whatever its size, and fades to zero when there is none. The four further maps say how sure the mask
+    is: averaged, they are its share of the picture, its highest probability, the root of that, which still tells a
+    faint lesion from none, and the absence of a lesion. Without the first three every slice without a mask got the
+    same confidence; without the last only the bias of the head, which learns slowly, could say "no tumor" for sure.
     """
 
     def __init__(self, floor: float = 0.003, gradient: bool = False, **kwargs: Any):
@@ -205,11 +206,12 @@ class LesionGate(layers.Layer):
         peak = EVIDENCE * ops.reshape(peak, (-1, *gate.shape[1:]))
         root = ops.sqrt(gate + 1e-6)
         focus = gate / (ops.stop_gradient(ops.mean(gate, axis=(1, 2), keepdims=True)) + self.floor)
-        return ops.concatenate([ops.cast(seen, "float32") * focus, EVIDENCE * gate, peak * gate, peak * root], axis=-1)
+        evidence = [EVIDENCE * gate, peak * gate, peak * root, peak * (1 - gate)]
+        return ops.concatenate([ops.cast(seen, "float32") * focus, *evidence], axis=-1)
 
     def compute_output_spec(self, inputs: list[Tensor]) -> Tensor:
         shape = inputs[0].shape
-        return keras.KerasTensor((*shape[:-1], shape[-1] + 3), dtype="float32")
+        return keras.KerasTensor((*shape[:-1], shape[-1] + 4), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "floor": self.floor, "gradient": self.gradient}

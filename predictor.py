@@ -28,7 +28,7 @@ import segmentation
 from analysis import Analysis, Heatmaps, title, warnings_of
 from answers import calibrated_by, class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, serving_files
-from onnx_model import cores, open_model
+from onnx_model import OnnxModel, cores
 from preprocessing import preprocess_with_head
 from scan import NO_TUMOR, PREPROCESSING, Frame, Scan, restore
 
@@ -56,6 +56,7 @@ class _Seen:
     logits: np.ndarray  # float32 (C,)
     heatmaps: np.ndarray  # float32 (h, w, C)
     score: float  # of the guard: above 1 it is no brain MRI; nan without a guard
+    mask: np.ndarray | None  # float32 (S, S) tumor probability, from a classifier with a mask branch
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +98,15 @@ class Predictor:
         self._check()
         self._guard = self._prepare_guard()
         threads = threads or cores()
-        # Both models side by side on half of the cores each take less time than one after the other on all of them.
-        self._beside = ThreadPoolExecutor(threads, "segmenter") if threads > 1 else None
-        each = max(1, threads // 2)
-        self._classifier = open_model(artifact.folder / "classifier.onnx", each, ("logits", "heatmaps", "features"))
-        self._segmenter = None  # K-means outlines
-        if "segmenter.onnx" in serving_files(self.config):
-            self._segmenter = open_model(artifact.folder / "segmenter.onnx", each, ("mask",))
+        one = bool(self.config["segmenter"].get("shared"))  # the classifier gives the mask, too
+        # Two models side by side on half of the cores each take less time than one after the other on all of them.
+        self._beside = ThreadPoolExecutor(threads, "segmenter") if threads > 1 and not one else None
+        each = threads if one else max(1, threads // 2)
+        needed = "logits", "heatmaps", "features"
+        self._classifier = OnnxModel(artifact.folder / "classifier.onnx", each, needed, ("mask",))
+        self._segmenter = None  # the classifier's own mask branch outlines, or K-means
+        if "mask" not in self._classifier.names and "segmenter.onnx" in serving_files(self.config):
+            self._segmenter = OnnxModel(artifact.folder / "segmenter.onnx", each, ("mask",))
         self._warm_up()
 
     @classmethod
@@ -204,7 +207,8 @@ class Predictor:
         """`analyze` within the calling thread."""
         started = time.perf_counter()
         prepared = self._prepare(scan)
-        return self._assemble(prepared, self._classify(prepared), self._segment(prepared), started)
+        seen = self._classify(prepared)
+        return self._assemble(prepared, seen, self._segment(prepared, seen), started)
 
     def outline(self, scan: Scan) -> Outline:
         """Class probabilities and mask only, as `analyze` gives them, with both models in the calling thread.
@@ -213,7 +217,7 @@ class Predictor:
         """
         prepared = self._prepare(scan)
         seen = self._classify(prepared)
-        small = self._segment(prepared)
+        small = self._segment(prepared, seen)
         foreign = seen.score > 1.0
         mask = np.zeros(scan.image.shape, bool) if foreign else self._mask(prepared, small)[1]
         return Outline(self._probabilities(seen, small), foreign, mask)
@@ -223,18 +227,21 @@ class Predictor:
         return _Prepared(scan, square, frame, head, square[None, ..., None].astype(np.float32))
 
     def _classify(self, prepared: _Prepared) -> _Seen:
-        logits, heatmaps, features = self._classifier({"image": prepared.image})
+        found = self._classifier(prepared.image)
         score = math.nan
         if self._guard:
             scan = prepared.scan
             described = guard.descriptors(scan.image, scan.color, prepared.head, prepared.square)
-            score = guard.guard_score(self._guard, described, features[0])
-        return _Seen(logits[0], heatmaps[0], score)
+            score = guard.guard_score(self._guard, described, found["features"][0])
+        mask = found["mask"][0, ..., 0] if "mask" in found else None
+        return _Seen(found["logits"][0], found["heatmaps"][0], score, mask)
 
-    def _segment(self, prepared: _Prepared) -> np.ndarray:
+    def _segment(self, prepared: _Prepared, seen: _Seen | None = None) -> np.ndarray:
         """float32 (S, S): tumor probability in the model's square."""
+        if seen is not None and seen.mask is not None:
+            return seen.mask
         if self._segmenter:
-            return self._segmenter({"image": prepared.image})[0][0, ..., 0]
+            return self._segmenter(prepared.image)["mask"][0, ..., 0]
         return segmentation.kmeans_mask(prepared.square).astype(np.float32)
 
     def _probabilities(self, seen: _Seen, small: np.ndarray) -> dict[str, float]:

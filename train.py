@@ -65,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
         "--patience", type=int, default=defaults.patience, help="epochs without a better validation loss; 0: never stop"
     )
     add("--augment", type=float, default=defaults.strength, help="strength of the augmentation, 0: none")
+    add("--transplants", type=float, default=defaults.transplants,
+        help="share of slices that are shown with the lesion of another one, where masks are known")  # fmt: skip
     add("--erased", type=float, default=0.2, help="share of tumor slices that also come lesion-erased, as 'no tumor'")
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
@@ -87,6 +89,7 @@ def options_of(args: argparse.Namespace) -> FitOptions:
         mask_loss=args.mask_loss,
         patience=args.patience,
         strength=args.augment,
+        transplants=args.transplants,
         seed=args.seed,
         verbose="auto" if args.verbose is None else args.verbose,
     )
@@ -139,7 +142,7 @@ def train_model(
     outlined = None
     if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
         outlined = outline_first(model, training, validation, options, args)
-        options = replace(options, learning_rate=options.learning_rate / 2)  # from here on it is fine-tuning
+        options = replace(options, learning_rate=options.learning_rate / 4)  # from here on it is fine-tuning
     if kind == "classifier" and training.outlines_tumors and args.erased > 0:
         print(training.add_counterfactuals(args.erased, args.seed))
     feeds = training.feed(model, options, True), validation.feed(model, options, False)

@@ -96,4 +96,5 @@ class TrainingSet:
             seed=options.seed,
             training=training,
             strength=options.strength,
+            transplants=options.transplants,
         )

@@ -7,9 +7,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from augment import augment, batches, change_intensity
+from augment import batches, change_intensity
 from counterfactual import counterfactuals, erase
 from phantom import make_phantom
+from scan import CLASSES
+from transplant import choose_donors, transplant
+from warp import random_map, warp
 
 
 def phantoms(labels, size=96):
@@ -18,15 +21,83 @@ def phantoms(labels, size=96):
 
 
 def test_image_and_mask_move_together():
-    tf.random.set_seed(0)
-    squares = np.zeros((16, 64, 64, 1), np.uint8)
+    squares = np.zeros((16, 64, 64), np.uint8)
     for i in range(16):
         squares[i, 20 + i : 40, 10:30] = 255
-    images, masks = augment(squares, squares, strength=1.0)
-    moved = masks.numpy() > 0.5
-    assert (moved[..., 0] != (squares[..., 0] > 127)).any((1, 2)).all()  # something happened to each
-    for image, mask in zip(images.numpy(), moved, strict=True):
-        assert image[mask].mean() > 2 * image[~mask].mean() + 20  # and to both alike
+    images, masks = warp(squares, squares, 1.0, seed=0)
+    np.testing.assert_array_equal(images, masks)
+    assert ((masks > 127) != (squares > 127)).any((1, 2)).all()  # something happened to each
+    for left, right in zip(warp(squares, squares, 1.0, seed=0), (images, masks), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert (warp(squares, squares, 1.0, seed=1)[0] != images).any((1, 2)).all()
+
+
+def test_warps_bend_but_do_not_fold():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        places = random_map(64, 1.0, rng).astype(float)
+        across, down = np.gradient(places, axis=1), np.gradient(places, axis=0)
+        area = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
+        assert (np.sign(area) == np.sign(area.mean())).mean() > 0.995
+        assert np.abs(places.mean((0, 1)) - 31.5).max() < 12  # still in view
+        straight = np.linspace(places[32, 0], places[32, -1], 64)
+        assert np.abs(places[32] - straight).max() > 0.3  # elastic
+
+
+def heads_with_lesions():
+    """(images, masks) float32 in 0..1 of phantoms: two gliomas, a meningioma and a healthy one, alike in plane."""
+    drawn = [make_phantom(label, seed, 96) for label, seed in (("glioma", 1), ("glioma", 2), ("meningioma", 3))]
+    drawn.append(make_phantom("notumor", 4, 96))
+    both = (np.stack([getattr(p, name) for p in drawn])[..., None] / 255.0 for name in ("image", "mask"))
+    return tuple(part.astype(np.float32) for part in both)
+
+
+def test_a_transplant_brings_image_and_mask_of_the_donor():
+    tf.random.set_seed(0)
+    images, masks = heads_with_lesions()
+    hosts = np.zeros((4, 4), bool)
+    hosts[3, :3] = True  # only the healthy one receives
+    new, outlined, donor, given = (part.numpy() for part in transplant(images, masks, hosts, share=1.0))
+    assert given.tolist() == [False, False, False, True] and donor[3] in (0, 1, 2)
+    np.testing.assert_array_equal(new[:3], images[:3])
+    np.testing.assert_array_equal(outlined[:3], masks[:3])
+    lesion = masks[donor[3]] > 0.5
+    np.testing.assert_array_equal(outlined[3] > 0.5, lesion)
+    assert np.abs(new[3] - images[3])[lesion].mean() > 0.02
+    far = ~tf.nn.max_pool2d(masks[donor[3]][None], 25, 1, "SAME").numpy()[0].astype(bool)
+    np.testing.assert_array_equal(new[3][far], images[3][far])
+
+
+def test_no_transplant_without_a_host_a_likeness_or_a_share():
+    images, masks = heads_with_lesions()
+    for hosts, share in ((np.zeros((4, 4), bool), 1.0), (np.ones((4, 4), bool), 0.0)):
+        new, outlined, _, given = (part.numpy() for part in transplant(images, masks, hosts, share))
+        assert not given.any()
+        np.testing.assert_array_equal(new, images)
+        np.testing.assert_array_equal(outlined, masks)
+    upside_down = images.copy()
+    upside_down[3] = 1 - images[3]
+    _, found = choose_donors(tf.constant(upside_down), np.ones((4, 4), bool), masks.any((1, 2, 3)))
+    assert found.numpy().tolist()[3] is False and found.numpy()[:3].all()
+
+
+def test_transplants_change_the_label_and_spare_what_is_not_known():
+    images, masks = heads_with_lesions()
+    images, masks = ((255 * part[..., 0]).astype(np.uint8) for part in (images, masks))
+    labels = np.array([CLASSES.index(name) for name in ("glioma", "glioma", "meningioma", "notumor")])
+    rows = np.array([0, 1, 2, 3] * 8)
+    for known in (1.0, 0.0):
+        weights = {"logits": np.where(labels == CLASSES.index("notumor"), 0.5, 1.0)[rows].astype(np.float32)}
+        weights["mask"] = np.where(labels[rows] == CLASSES.index("notumor"), known, 1.0).astype(np.float32)
+        feed = batches(images[rows], masks[rows], labels[rows], weights, ("logits", "mask"), batch_size=32,
+                       training=True, strength=0.5, transplants=1.0)  # fmt: skip
+        ((_, y, w),) = list(feed)
+        counts = np.bincount(y["logits"].numpy().argmax(1), minlength=4)
+        outlined = (y["mask"].numpy() > 0.5).any((1, 2, 3))
+        absent = y["logits"].numpy().argmax(1) == CLASSES.index("notumor")
+        assert (outlined == ~absent).all() and counts[1] + counts[0] >= 24 and counts[3] == 0
+        assert absent.sum() == 8 if known == 0 else absent.sum() < 8
+        np.testing.assert_array_equal(w["logits"].numpy(), np.where(absent, 0.5, 1.0))
 
 
 def test_intensity_changes_keep_the_range_and_shape():

@@ -93,6 +93,21 @@ def test_segmenter_export_averages_the_mirrored_slice(images, tmp_path):
     np.testing.assert_allclose(flipped[:, :, ::-1], mask, atol=1e-5)
 
 
+def test_a_served_mask_branch_gives_the_mask_in_the_same_pass(images, tmp_path):
+    from onnx_model import OnnxModel
+
+    model = model_def.build_classifier("guided", SIZE, width=6)
+    export_classifier(model, tmp_path / "both.onnx", mirrored=True, outlines=True)
+    export_classifier(model, tmp_path / "c.onnx", mirrored=True)
+    export_segmenter(model, tmp_path / "s.onnx", mirrored=True)
+    names = ("logits", "heatmaps", "features")
+    both, alone = (OnnxModel(tmp_path / f"{name}.onnx", 1, names, ("mask",)) for name in ("both", "c"))
+    assert both.names == [*names, "mask"] and alone.names == list(names)
+    parts = alone(images) | OnnxModel(tmp_path / "s.onnx", 1, ("mask",))(images)
+    for name, value in both(images).items():
+        np.testing.assert_allclose(value, parts[name], atol=1e-5)
+
+
 @pytest.mark.parametrize("name", model_def.SEGMENTERS)
 def test_segmenters_keep_the_size(name):
     model = model_def.build_segmenter(name, SIZE)
@@ -125,9 +140,11 @@ def test_gate_pools_the_lesion_only():
     mask[0, 2:4, 2:4] = 20.0
     pooled = np.asarray(model_def.LesionGate(floor=0.0)([seen, mask])).mean((1, 2))
     np.testing.assert_allclose(pooled[:, :2], [[3.0, 5.0]], rtol=1e-3)
-    np.testing.assert_allclose(pooled[0, 2:] / model_def.EVIDENCE, [1 / 16, 1, 1], rtol=1e-3)  # share, peak, root
-    empty = model_def.LesionGate()([seen, np.full_like(mask, -20.0)])
-    assert np.abs(np.asarray(empty)).max() < 5e-3
+    evidence = [1 / 16, 1, 1, 0]  # share, peak, root, absence
+    np.testing.assert_allclose(pooled[0, 2:] / model_def.EVIDENCE, evidence, rtol=1e-3, atol=1e-6)
+    empty = np.asarray(model_def.LesionGate()([seen, np.full_like(mask, -20.0)])).mean((1, 2))
+    assert np.abs(empty[:, :-1]).max() < 5e-3
+    np.testing.assert_allclose(empty[:, -1], model_def.EVIDENCE, rtol=1e-3)
 
 
 def test_gate_tells_a_faint_lesion_from_none():
@@ -135,7 +152,7 @@ def test_gate_tells_a_faint_lesion_from_none():
     mask = np.full((2, 32, 32, 1), -9.0, np.float32)
     mask[1, 8:16, 8:16] = -1.0  # nowhere above one half
     evidence = np.asarray(model_def.LesionGate()([seen, mask])).mean((1, 2))[:, 1:]
-    assert (evidence[1] > 5 * evidence[0]).all()
+    assert (evidence[1, :3] > 5 * evidence[0, :3]).all()
 
 
 def test_bce_dice_against_numpy():

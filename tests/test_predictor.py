@@ -13,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from conftest import SIZE, write_handmade
 
@@ -20,7 +21,7 @@ import guard
 import predictor as predictor_module
 from analysis import Heatmaps
 from answers import softmax
-from artifact import ArtifactError, load_artifact
+from artifact import ArtifactError, load_artifact, new_artifact
 from predictor import Predictor
 from scan import CLASSES, ScanError, preprocess, read_scan, scan_from_array
 
@@ -251,6 +252,25 @@ def test_a_segmenter_with_other_outputs_is_refused(tmp_path: Path) -> None:
     (folder / "segmenter.onnx").write_bytes((folder / "classifier.onnx").read_bytes())
     with pytest.raises(ArtifactError, match="mask"):
         Predictor(load_artifact(folder, verify=False))
+
+
+def test_a_classifier_that_outlines_answers_as_two_models_do(tmp_path: Path, handmade_artifact: Path) -> None:
+    both = onnx.load(str(handmade_artifact / "classifier.onnx"))
+    other = onnx.load(str(handmade_artifact / "segmenter.onnx"))
+    other = onnx.compose.add_prefix(other, "s_", rename_inputs=False, rename_outputs=False).graph
+    for part in ("node", "initializer", "output"):
+        getattr(both.graph, part).extend(getattr(other, part))
+    folder = tmp_path / "both"
+    config = load_artifact(handmade_artifact).config
+    with new_artifact(folder, config | {"segmenter": config["segmenter"] | {"shared": True}}) as staging:
+        onnx.save(both, str(staging / "classifier.onnx"))
+        (staging / "segmenter.onnx").write_bytes(b"never opened")
+    one, two = Predictor.load(folder), Predictor.load(handmade_artifact)
+    scan = scan_from_array(head(150, (60, 60, 15)), name="x")
+    a, b = one.analyze(scan), two.analyze(scan)
+    assert a.probabilities == b.probabilities and a.mask.any()
+    np.testing.assert_array_equal(a.mask_probability, b.mask_probability)
+    np.testing.assert_array_equal(a.mask, one.outline(scan).mask)
 
 
 def fake_hub(monkeypatch: pytest.MonkeyPatch, pull: Callable) -> type[Exception]:
