@@ -1,8 +1,8 @@
 """The artifact: one folder that `train.py` writes, the Hub stores and the app reads.
 
     config.json               everything needed to serve, and where it came from
-    classifier.onnx           image -> logits, heatmaps, features
-    segmenter.onnx            image -> mask
+    classifier.onnx           image -> logits, heatmaps, features, and mask where it has a branch for it
+    segmenter.onnx            image -> mask; not opened where the classifier gives it
     classifier.weights.h5     to fine-tune or resume in Keras; the app never opens it
     segmenter.weights.h5
     metrics.json  figures/  README.md

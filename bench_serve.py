@@ -16,6 +16,7 @@ import psutil
 from gradio_client import Client, handle_file
 
 from bench_table import PYTHON, ROOT, Clock, Options, Row, interleaved, jpeg, pictures, run
+from child_process import ended, free_port
 from onnx_model import cores, ort
 from phantom import make_volume, write_nifti
 from predictor import Predictor
@@ -101,27 +102,9 @@ def answering(usual: Path) -> Iterator[Callable[[Path], float]]:
 
 
 @contextlib.contextmanager
-def ended(process: subprocess.Popen) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe:
-                pipe.close()
-
-
-@contextlib.contextmanager
 def first_answer(command: Sequence[str], path: Path) -> Iterator[tuple[float, Callable[[], object], psutil.Process]]:
     """Start a page; (seconds until it has answered once, a function that asks again, its process)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     quiet = {"cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = time.perf_counter()
     process = subprocess.Popen([PYTHON, *command, str(port)], **quiet)  # type: ignore[call-overload]

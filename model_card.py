@@ -95,6 +95,7 @@ def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequenc
     """The card's text, Markdown."""
     name = str(config.get("name") or "brain-mri")
     hub_id = name if "/" in name else "<user>/<name>"
+    shared = bool((config.get("segmenter") or {}).get("shared"))
     thresholds = config.get("thresholds") or {}
     findings = [
         *wording.verdict(metrics), *wording.class_findings(metrics), *wording.calibration_findings(metrics),
@@ -115,8 +116,8 @@ def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequenc
         "answer.probabilities, answer.label, answer.mask, answer.heatmap, answer.warnings\n```\n\n"
         f"or `python app.py --model {hub_id}`. `classifier.onnx`: `image` float32 (N, S, S, 1) 0..255, S = "
         f"{config['preprocessing']['image_size']}, preprocessed as `{config['preprocessing']['name']}` → `logits`, "
-        f"`heatmaps`, `features`; probabilities come from {calibrated_by(config)} (`config.json`). "
-        "`segmenter.onnx`: the same input → `mask`.",
+        f"`heatmaps`, `features`{', `mask`' if shared else ''}; probabilities come from {calibrated_by(config)} "
+        f"(`config.json`). `segmenter.onnx`: the same input → `mask`{' alone' if shared else ''}.",
         "## Intended use, and what it is not for",
         "Teaching, student projects, and comparing methods on a split that does not leak. Not for patients: neither "
         "diagnosis nor screening, triage or planning. Not for CT, other organs, children or post-operative scans.",

@@ -17,7 +17,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from typing import Any
 
 import httpx
 
+from child_process import ended, free_port
 from predictor import BUNDLED, Predictor
 from soak_cases import SHARES, Request, requests_for
 
@@ -57,15 +57,13 @@ class Tally:
 @contextlib.contextmanager
 def served(model: str | Path, folder: Path) -> Iterator[tuple[str, int, Path]]:
     """(address, process id, log) of app.py with its temporary files below `folder`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url, log = f"http://127.0.0.1:{port}", folder / "server.log"
     settings = os.environ | {"GRADIO_TEMP_DIR": str(folder / "gradio"), "GRADIO_ANALYTICS_ENABLED": "False"}
     command = [sys.executable, str(APP), "--model", str(model), "--port", str(port)]
     with log.open("w") as file:
         process = subprocess.Popen(command, env=settings, stdout=file, stderr=file)
-    try:
+    with ended(process):
         deadline = time.monotonic() + 300
         while True:
             if process.poll() is not None or time.monotonic() > deadline:
@@ -74,13 +72,6 @@ def served(model: str | Path, folder: Path) -> Iterator[tuple[str, int, Path]]:
                 break
             time.sleep(0.2)
         yield url, process.pid, log
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def resident(pid: int) -> float:

@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from loopback_hub import LoopbackHub
+
+from child_process import ended, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_TRAINING = "raise ImportError('this is not installed on a Space')\n"
@@ -45,9 +46,7 @@ def lay_out(loopback: LoopbackHub, folder: Path, repo_id: str = "me/space") -> P
 @contextlib.contextmanager
 def running(folder: Path, python: str = sys.executable, **environment: str) -> Iterator[str]:
     """app.py as the platform starts it; yields the address of the page. TensorFlow and Keras cannot be imported."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     absent = folder.parent / "absent"
     absent.mkdir(exist_ok=True)
@@ -59,7 +58,7 @@ def running(folder: Path, python: str = sys.executable, **environment: str) -> I
     log = folder.parent / "log.txt"
     with log.open("w") as file:
         process = subprocess.Popen([python, "app.py"], cwd=folder, env=settings, stdout=file, stderr=file)
-    try:
+    with ended(process):
         deadline = time.monotonic() + 90
         while True:
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
@@ -67,9 +66,6 @@ def running(folder: Path, python: str = sys.executable, **environment: str) -> I
                 break
             time.sleep(0.2)
         yield url
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def analyze(url: str, picture: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import pytest
 
 import guard
 from guard_descriptors import NAMES
-from guard_negatives import KINDS, synthetic_negatives, vary
+from guard_negatives import synthetic_negatives, vary
+from guard_pictures import KINDS
 from scan import CLASSES, Scan, read_scan, scan_from_array
 
 Phantom = Callable[..., np.ndarray]

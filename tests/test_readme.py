@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from urllib.request import urlopen
 import cv2
 import pytest
 
+from child_process import ended, free_port
 from phantom import make_phantom
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,12 +34,10 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def port(bundled):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
+    number = free_port()
     command = [sys.executable, str(ROOT / "app.py"), "--port", str(number)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
+    with ended(process):
         for _ in range(240):
             try:
                 urlopen(f"http://127.0.0.1:{number}/", timeout=5).close()
@@ -48,9 +46,6 @@ def port(bundled):
                 assert process.poll() is None, process.communicate()[0]
                 time.sleep(0.5)
         yield number
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def run(command: list[str], folder: Path) -> str:
