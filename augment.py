@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from scan import CLASSES, NO_TUMOR
-from transplant import transplant
+from transplant import cover_lesions, give_lesions
 from warp import warp
 
 Tensor = Any
@@ -40,11 +40,11 @@ def change_intensity(x: Tensor, strength: float) -> Tensor:
 def compatible(labels: Tensor, known: Tensor) -> Tensor:
     """bool (N, N): may slice i get the lesion of slice j? Where i has none, or one of the same kind.
 
-    labels: one-hot (N, C); known: float (N,), 0 where the mask is unknown.
+    labels: one-hot (N, C); known: bool (N,), is the mask known?
     """
     healthy = labels[:, CLASSES.index(NO_TUMOR)] > 0.5
     same = tf.matmul(labels, labels, transpose_b=True) > 0.5
-    return (healthy[:, None] | same) & (known > 0)[:, None] & (known > 0)[None, :]
+    return (healthy[:, None] | same) & known[:, None] & known[None, :]
 
 
 def batches(
@@ -60,6 +60,7 @@ def batches(
     training: bool = False,
     strength: float = 1.0,
     transplants: float = 0.0,
+    covered: float = 0.0,
     class_count: int = 4,
 ) -> tf.data.Dataset:
     """Batches (image, {output: target}, {output: weight}) for `keras.Model.fit`.
@@ -67,12 +68,17 @@ def batches(
     images, masks: uint8 (N, S, S). labels: int (N,), -1 where unknown. outputs: any of "logits", "mask".
     weights: float32 (N,) per output; 0 switches a row off for that output (unknown class, unknown mask).
     units: int (N,), equal for copies of one slice: a training epoch shows one of them, drawn anew each time.
-    transplants: share of the slices that get another one's lesion; only for models that outline, and known masks.
+    transplants, covered: shares of the slices that get another one's lesion, and whose lesion is covered with another
+    one's tissue, which makes them "no tumor"; only where weights["mask"] says that the mask is known.
     training=True shuffles anew every epoch and augments; otherwise the order is kept and pixels are untouched.
     """
     size = images.shape[1]
     all_labels = tf.one_hot(labels, class_count)
     all_weights = {name: tf.constant(weights[name], tf.float32) for name in outputs}
+    absent = CLASSES.index(NO_TUMOR)
+    healthy = weights["logits"][labels == absent] if "logits" in outputs else np.zeros(0)
+    healthy_weight = float(healthy.mean()) if healthy.size else 1.0
+    all_known = tf.constant(weights["mask"] > 0) if "mask" in weights else None
 
     def read(rows: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         chosen = images[rows], masks[rows]
@@ -88,11 +94,16 @@ def batches(
         label = tf.gather(all_labels, rows)
         if training:
             x /= 255.0
-            if transplants and "mask" in outputs:
-                x, mask, donor, given = transplant(x, mask, compatible(label, weight["mask"]), transplants)
+            if (transplants or covered) and all_known is not None:
+                luck, known = tf.random.uniform(tf.shape(rows)), tf.gather(all_known, rows)
+                x, mask, gone = cover_lesions(x, mask, known, luck > 1 - covered)
+                label = tf.where(gone[:, None], tf.one_hot(absent, class_count), label)
+                hosts = compatible(label, known) & ~gone[:, None]
+                x, mask, donor, given = give_lesions(x, mask, hosts, luck < transplants)
                 label = tf.where(given[:, None], tf.gather(label, donor), label)
                 if "logits" in outputs:
-                    weight["logits"] = tf.where(given, tf.gather(weight["logits"], donor), weight["logits"])
+                    own = tf.where(gone, healthy_weight, weight["logits"])
+                    weight["logits"] = tf.where(given, tf.gather(own, donor), own)
             x = 255.0 * tf.ensure_shape(change_intensity(x, strength), [None, size, size, 1])
         truths = {"logits": label, "mask": mask}
         return x, {name: truths[name] for name in outputs}, weight

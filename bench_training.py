@@ -26,7 +26,7 @@ import data
 import folders
 from bench_table import Options, Row, interleaved, run
 
-SIZE, SLICES = 160, 7000
+SIZE, SLICES = 128, 7000  # the default size of train.py
 
 
 def training(options: Options) -> Iterator[Row]:
@@ -118,8 +118,6 @@ def prepared(folder: Path, masks: Path | None, count: int) -> tuple[Any, Any, di
         dataset = enlarged(dataset, count)
     reached = {"data": peak()}
     parts = TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation")
-    if parts[0].outlines_tumors:
-        parts[0].add_counterfactuals(0.3, 0)
     return *parts, reached | {"set": peak()}
 
 
@@ -128,7 +126,7 @@ def epoch(folder: Path, masks: Path | None, quick: bool) -> dict[str, float]:
     from fit import FitOptions, choose_precision, compile_model
     from model_def import build
 
-    options, steps = FitOptions(batch_size=4 if quick else 32), 2 if quick else 8
+    options, steps = FitOptions(batch_size=4 if quick else 32, erased=0.4), 2 if quick else 8
     choose_precision()
     part, _, _ = prepared(folder, masks, 4 * steps * options.batch_size)
     model = build("guided", SIZE)

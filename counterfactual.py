@@ -1,9 +1,8 @@
 """Lesion-erased slices: the same head, the same scanner, no tumor.
 
 In the public sets "no tumor" comes from other sources than the tumors, so a classifier can be right by recognising
-the source. An erased copy of a tumor slice, labelled "no tumor", takes that away: only the lesion differs. So that
-the trace of the retouching does not become the new shortcut, healthy places of other slices are retouched in the
-same way with their label unchanged.
+the source. Erased copies of validation slices show the calibration what it says without a lesion. They are made in
+another way than the covered lesions of the training (transplant.py): with tissue of the same slice.
 """
 
 from __future__ import annotations
@@ -56,56 +55,19 @@ def erase(image: np.ndarray, mask: np.ndarray, avoid: np.ndarray | None = None) 
     return np.round(alpha * filled + (1 - alpha) * image).astype(np.uint8)
 
 
-def retouch(image: np.ndarray, shape: np.ndarray, keep: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Erase a lesion-shaped place of a picture that is not its lesion, so that retouching means nothing.
+def erased_copies(
+    images: np.ndarray, masks: np.ndarray, units: np.ndarray, *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lesion-erased copies of tumor slices, one of each unit of copies, where they can be made.
 
-    shape: a lesion mask of another slice, moved to a random place of the head that does not touch `keep`.
+    images, masks: uint8 (N, S, S). units: int (N,), equal for copies of one slice; which of them is taken is random.
+    Returns (pictures uint8 (M, S, S), source row int (M,)).
     """
-    size = image.shape[0]
-    for _ in range(6):
-        dy, dx = rng.integers(-size // 3, size // 3, 2)
-        move = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
-        place = cv2.warpAffine(shape, move, (size, size), flags=cv2.INTER_NEAREST)
-        inside = place > 127
-        if inside.sum() > 20 and (image[inside] > 12).mean() > 0.9 and not (inside & (keep > 0)).any():
-            return erase(image, place, avoid=keep)
-    return None
-
-
-def counterfactuals(
-    images: np.ndarray,
-    masks: np.ndarray,
-    has_tumor: np.ndarray,
-    units: np.ndarray,
-    *,
-    erased: float = 0.3,
-    retouched: float = 0.15,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Erased copies of a share of the tumor slices, then retouched copies of a share of all; one per unit of copies.
-
-    images, masks: uint8 (N, S, S), every mask known. has_tumor: bool (N,). units: int (N,), equal for copies.
-    Returns (pictures uint8 (M, S, S), source row int (M,), erased bool (M,)); an erased copy is "no tumor" with an
-    empty mask, a retouched one keeps label and mask of its source row.
-    """
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(images))
-    one_each = order[np.unique(units[order], return_index=True)[1]]
-    tumors = one_each[has_tumor[one_each] & (masks[one_each] > 127).any((1, 2))]
-    jobs: list[tuple[int, np.random.Generator | None]]
-    jobs = [(row, None) for row in rng.permutation(tumors)[: round(erased * len(tumors))]]
-    if len(tumors):
-        others = rng.permutation(one_each)[: round(retouched * len(one_each))]
-        jobs += [(row, np.random.default_rng([seed, row])) for row in others]
-
-    def work(job: tuple[int, np.random.Generator | None]) -> np.ndarray | None:
-        row, own = job
-        if own is None:
-            return erase(images[row], masks[row])
-        return retouch(images[row], masks[own.choice(tumors)], masks[row], own)
-
+    order = np.random.default_rng(seed).permutation(len(images))
+    rows = order[np.unique(units[order], return_index=True)[1]]
+    rows = rows[(masks[rows] > 127).any((1, 2))]
     with ThreadPoolExecutor() as pool:
-        found = [(job, picture) for job, picture in zip(jobs, pool.map(work, jobs), strict=True) if picture is not None]
+        tried = list(pool.map(lambda row: erase(images[row], masks[row]), rows))
+    found = [(row, picture) for row, picture in zip(rows, tried, strict=True) if picture is not None]
     pictures = np.stack([picture for _, picture in found]) if found else np.zeros((0, *images.shape[1:]), np.uint8)
-    rows = np.asarray([row for (row, _), _ in found], int)
-    return pictures, rows, np.asarray([own is None for (_, own), _ in found], bool)
+    return pictures, np.asarray([row for row, _ in found], int)

@@ -30,6 +30,7 @@ from metrics import (
     probabilities_of,
     segmentation_metrics,
 )
+from metrics_guard import guard_metrics
 from sanity import sanity_check
 from scan import head_mask
 from selection import (
@@ -81,7 +82,7 @@ def evaluate(
     """Measure a model on rows of a data.Dataset (default: those whose split is `split`; "all" for every row).
 
     model: an Artifact, a Predictor or an artifact folder. baseline: also score the baselines, which see the rows whose
-    split is "train". sanity: also compare heatmaps with those of a model with random weights.
+    split is "train". sanity: also compare heatmaps with those of a model with random weights, and try the guard.
     Raises ArtifactError for an unusable model, ValueError when no row is left.
     """
     artifact: Artifact = getattr(model, "artifact", model)
@@ -103,13 +104,17 @@ def evaluate(
         resamples=resamples,
     )
     result.metrics["split"] = split
-    result.metrics["official_split"] = result.metrics["sanity"] = None
+    result.metrics["official_split"] = result.metrics["sanity"] = result.metrics["guard"] = None
     if baseline:
         result.metrics["official_split"] = official_baselines(
             dataset, classes=artifact.classes, seed=seed, resamples=resamples
         )
     if sanity:
         result.metrics["sanity"] = _sanity(artifact, dataset, rows, seed)
+        own = table.iloc[rows]
+        result.metrics["guard"] = guard_metrics(
+            artifact, own["path"].tolist(), own["group"].to_numpy(object), seed=seed, resamples=resamples
+        )
     return result
 
 

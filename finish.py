@@ -28,7 +28,7 @@ import report
 from answers import class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, new_artifact, write_json
 from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_stacking, fit_temperature
-from counterfactual import counterfactuals
+from counterfactual import erased_copies
 from data import Dataset
 from fit import FitState, save_weights
 from held_out import write_split
@@ -188,10 +188,7 @@ def stack(
     tumor = rows[(table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)]
     if seed is not None and len(tumor):
         units = np.unique(dataset.table["cluster"].iloc[tumor].to_numpy(str), return_inverse=True)[1]
-        pictures, source, _ = counterfactuals(
-            dataset.images[tumor], dataset.masks[tumor], np.ones(len(tumor), bool), units,
-            erased=1.0, retouched=0.0, seed=seed,
-        )  # fmt: skip
+        pictures, source = erased_copies(dataset.images[tumor], dataset.masks[tumor], units, seed=seed)
         if len(pictures):
             erased = run_model(folder, pictures)
             groups = dataset.table["group"].iloc[tumor[source]].to_numpy(str)

@@ -41,6 +41,7 @@ class FitOptions:
     patience: int = 10
     strength: float = 0.8  # of the augmentation
     transplants: float = 0.3  # share of slices that get another slice's lesion, where masks are known
+    erased: float = 0.0  # share of tumor slices whose lesion is covered with another slice's tissue
     seed: int = 0
     verbose: int | str = "auto"
 

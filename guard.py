@@ -13,7 +13,7 @@ means "no brain MRI". Fitting needs NumPy only; the result is a dict of plain li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,13 @@ def fit_on_scans(
     slices = [(scan.image, scan.color) for scan in train]
     kept = [(scan.image, scan.color) for scan in validation] or slices  # tiny data sets may have no validation part
     count = min(NEGATIVES, max(NEGATIVES // 4, len(slices)))
+    foreign = synthetic_negatives(count, seed)
     return fit_guard(
         described(slices),
         described(kept),
         variants=described((vary(image, rng), color) for image, color in slices[::2]),
-        negatives=described((item.image, item.color) for item in synthetic_negatives(count, seed)),
+        negatives=described((item.image, item.color) for item in foreign),
+        kinds=[item.kind for item in foreign],
         rate=rate,
     )
 
@@ -68,6 +70,7 @@ def fit_guard(
     *,
     variants: Described | None = None,
     negatives: Described | None = None,
+    kinds: Sequence[str] | None = None,
     seed: int = 0,
     rate: float = 0.005,
 ) -> dict[str, Any]:
@@ -75,7 +78,8 @@ def fit_guard(
 
     rate: the largest share of validation slices that may be flagged. variants: training slices made to look as if
     they came from elsewhere. negatives: pictures that are no brain MRI; by default synthetic ones, described without
-    features, which the discriminative judge then does without as well.
+    features, which the discriminative judge then does without as well. kinds: of each negative; then "unseen_kinds"
+    says which share of each kind is flagged when the fit has not seen that kind.
     """
     if negatives is None:
         negatives = synthetic(NEGATIVES, seed), None
@@ -103,18 +107,40 @@ def fit_guard(
     both = negatives[1] is not None and train[1] is not None
     model["judged"] = x.shape[1] if both else described.shape[1]
     foreign = _standard(model, negatives[0], negatives[1] if both else None)
-    model["weights"] = _logistic(_quadratic(x[:, : model["judged"]]), _quadratic(foreign[:, : model["judged"]]))
-    distances, logits = _judge(model, _standard(model, *validation))
+    held_out = _standard(model, *validation)
+    _fit_judges(model, x, foreign, held_out, rate)
+    missed = float((_odds(model, foreign) <= model["logit"]).mean())
+    model |= {"rate": rate, "flagged_validation": float(_flagged(model, held_out).mean()), "missed_negatives": missed}
+    if kinds is not None:
+        unseen = {}
+        for kind in dict.fromkeys(kinds):
+            own = np.asarray(kinds) == kind
+            other = dict(model)
+            _fit_judges(other, x, foreign[~own], held_out, rate)
+            unseen[kind] = float(_flagged(other, foreign[own]).mean())
+        model["unseen_kinds"] = unseen
+    model |= {"slices": slices, "variants": len(described) - slices, "negatives": len(foreign)}
+    return {key: _plain(value) for key, value in model.items()}
+
+
+def _fit_judges(
+    model: dict[str, Any], real: np.ndarray, foreign: np.ndarray, held_out: np.ndarray, rate: float
+) -> None:
+    """Weights of the regression, and both cuts; all arrays are standardised."""
+    judged = model["judged"]
+    model["weights"] = _logistic(_quadratic(real[:, :judged]), _quadratic(foreign[:, :judged]))
+    distances, logits = _judge(model, held_out)
     # Few validation slices say little about the tail of all slices, so the cuts then keep more distance.
     doubt = float(1 / np.sqrt(len(distances)))
     model["distance"] = _upper(distances, rate / 2) * (1 + doubt)
     # Above 0 the regression itself finds "foreign" the likelier answer; below it, no picture is flagged by it.
     model["logit"] = max(0.0, _upper(logits, rate / 2) + 10 * doubt)
-    flagged = float(((distances > model["distance"]) | (logits > model["logit"])).mean())
-    missed = float((_odds(model, foreign) <= model["logit"]).mean())
-    model |= {"rate": rate, "flagged_validation": flagged, "missed_negatives": missed}
-    model |= {"slices": slices, "variants": len(described) - slices, "negatives": len(foreign)}
-    return {key: _plain(value) for key, value in model.items()}
+
+
+def _flagged(model: dict[str, Any], x: np.ndarray) -> np.ndarray:
+    """bool (N,): does either judge find it foreign?"""
+    distances, logits = _judge(model, x)
+    return (distances > model["distance"]) | (logits > model["logit"])
 
 
 def guard_score(guard: dict[str, Any], described: np.ndarray, features: np.ndarray | None = None) -> float:

@@ -230,6 +230,24 @@ def explanation(metrics: Mapping[str, Any]) -> Table | None:
     return Table("Does the heatmap point at the lesion?", columns, rows)
 
 
+def guard(metrics: Mapping[str, Any]) -> Table | None:
+    """Real slices and other pictures before the not-a-brain-MRI guard."""
+    found = metrics.get("guard")
+    if not found:
+        return None
+    drawn, unseen = found["drawn"], found["unseen_kinds"]
+    rows = [["Real slices, of the rows measured here", str(found["count"]), percent(found["flagged"])]]
+    rows.append(["Drawn photographs, X-rays, text, noise …", str(drawn["count"]), percent({"value": drawn["flagged"]})])
+    if unseen:
+        share = sum(unseen.values()) / len(unseen)
+        rows.append(
+            ["  of kinds that the fit has not seen, mean of", f"{len(unseen)} kinds", percent({"value": share})]
+        )
+        weakest = min(unseen, key=lambda kind: unseen[kind])
+        rows.append([f"  the weakest of these kinds: {weakest}", "", percent({"value": unseen[weakest]})])
+    return Table("Flagged as no brain MRI", ["Pictures", "Count", "Flagged"], rows)
+
+
 def sanity(metrics: Mapping[str, Any]) -> Table | None:
     found = metrics.get("sanity")
     if not found:
@@ -280,7 +298,7 @@ def _flattery(title: str, official: Mapping[str, Any], own: Mapping[str, Any] | 
 
 def sections(metrics: Mapping[str, Any]) -> list[Table]:
     """Every table that these metrics can fill, in reading order."""
-    builders = (comparison, subsets, splits, by_class, decisions, masks, mask_parts, explanation, sanity)
+    builders = (comparison, subsets, splits, by_class, decisions, masks, mask_parts, explanation, sanity, guard)
     return [table for build in builders if (table := build(metrics)) is not None and table.rows]
 
 

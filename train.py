@@ -67,7 +67,8 @@ def parser() -> argparse.ArgumentParser:
     add("--augment", type=float, default=defaults.strength, help="strength of the augmentation, 0: none")
     add("--transplants", type=float, default=defaults.transplants,
         help="share of slices that are shown with the lesion of another one, where masks are known")  # fmt: skip
-    add("--erased", type=float, default=0.2, help="share of tumor slices that also come lesion-erased, as 'no tumor'")
+    add("--erased", type=float, default=0.4,
+        help="share of tumor slices whose lesion is covered where that can be done, as 'no tumor'")  # fmt: skip
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
     add("--seed", type=int, default=defaults.seed)
@@ -129,7 +130,7 @@ def check_resume(out: Path, args: argparse.Namespace, fingerprint: str) -> None:
 def train_model(
     args: argparse.Namespace, kind: str, training: TrainingSet, validation: TrainingSet, taught_by: str
 ) -> finish.Trained:
-    """Build and fit the classifier or the segmenter that args name; the classifier also sees erased slices."""
+    """Build and fit the classifier or the segmenter that args name; the classifier also sees covered lesions."""
     name = getattr(args, kind)
     arguments = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
     if name == "guided" and not training.outlines_tumors:
@@ -143,8 +144,8 @@ def train_model(
     if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
         outlined = outline_first(model, training, validation, options, args)
         options = replace(options, learning_rate=options.learning_rate / 4)  # from here on it is fine-tuning
-    if kind == "classifier" and training.outlines_tumors and args.erased > 0:
-        print(training.add_counterfactuals(args.erased, args.seed))
+    if kind == "classifier" and training.outlines_tumors:
+        options = replace(options, erased=args.erased)
     feeds = training.feed(model, options, True), validation.feed(model, options, False)
     state = fit(model, *feeds, options, args.out / "checkpoints" / kind, resume=args.resume)
     return finish.Trained(name, arguments, model, state, taught_by, outlined)

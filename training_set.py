@@ -1,4 +1,4 @@
-"""What the models are fed: the rows of a split as arrays, with lesion-erased copies, as augmented batches."""
+"""What the models are fed: the rows of a split as arrays and as augmented batches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import tensorflow as tf
 
 import data
 from augment import batches
-from counterfactual import counterfactuals
 from fit import FitOptions
-from scan import CLASSES, NO_TUMOR
+from scan import CLASSES
 
 
 def labels_of(dataset: data.Dataset) -> np.ndarray:
@@ -48,29 +47,6 @@ class TrainingSet:
         masked_first = np.argsort(~self.has_mask, kind="stable")
         return self.where(np.sort(masked_first[np.unique(self.units[masked_first], return_index=True)[1]]))
 
-    def add_counterfactuals(self, erased_share: float, seed: int) -> str:
-        """Append erased and retouched copies of the slices whose mask is known."""
-        known = np.flatnonzero(self.has_mask)
-        tumor = self.labels[known] != CLASSES.index(NO_TUMOR)
-        pictures, rows, erased = counterfactuals(
-            self.images[known],
-            self.masks[known],
-            tumor,
-            self.units[known],
-            erased=erased_share,
-            retouched=erased_share / 2,
-            seed=seed,
-        )
-        source = known[rows]
-        masks = np.where(erased[:, None, None], 0, self.masks[source]).astype(np.uint8)
-        labels = np.where(erased, CLASSES.index(NO_TUMOR), self.labels[source])
-        self.units = np.concatenate([self.units, self.units.max() + 1 + np.arange(len(source))])
-        self.images = np.concatenate([self.images, pictures])
-        self.masks = np.concatenate([self.masks, masks])
-        self.labels = np.concatenate([self.labels, labels])
-        self.has_mask = np.concatenate([self.has_mask, np.ones(len(source), bool)])
-        return f"{int(erased.sum())} lesion-erased and {int((~erased).sum())} retouched copies added for training."
-
     def class_weights(self) -> np.ndarray:
         """float32 (N,): each class weighs the same in an epoch, an unknown class (-1) nothing; about 1 in the mean."""
         known = self.labels >= 0
@@ -97,4 +73,5 @@ class TrainingSet:
             training=training,
             strength=options.strength,
             transplants=options.transplants,
+            covered=options.erased,
         )

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from augment import batches, change_intensity
-from counterfactual import counterfactuals, erase
+from counterfactual import erase, erased_copies
 from phantom import make_phantom
 from scan import CLASSES
-from transplant import choose_donors, transplant
+from transplant import choose_donors, cover_lesions, give_lesions
 from warp import random_map, warp
 
 
@@ -52,12 +52,15 @@ def heads_with_lesions():
     return tuple(part.astype(np.float32) for part in both)
 
 
-def test_a_transplant_brings_image_and_mask_of_the_donor():
+ALL = np.ones(4, bool)
+
+
+def test_a_given_lesion_brings_image_and_mask_of_the_donor():
     tf.random.set_seed(0)
     images, masks = heads_with_lesions()
     hosts = np.zeros((4, 4), bool)
     hosts[3, :3] = True  # only the healthy one receives
-    new, outlined, donor, given = (part.numpy() for part in transplant(images, masks, hosts, share=1.0))
+    new, outlined, donor, given = (part.numpy() for part in give_lesions(images, masks, hosts, ALL))
     assert given.tolist() == [False, False, False, True] and donor[3] in (0, 1, 2)
     np.testing.assert_array_equal(new[:3], images[:3])
     np.testing.assert_array_equal(outlined[:3], masks[:3])
@@ -68,17 +71,43 @@ def test_a_transplant_brings_image_and_mask_of_the_donor():
     np.testing.assert_array_equal(new[3][far], images[3][far])
 
 
-def test_no_transplant_without_a_host_a_likeness_or_a_share():
+def test_a_covered_lesion_is_gone_and_nothing_else_changes():
+    tf.random.set_seed(0)
     images, masks = heads_with_lesions()
-    for hosts, share in ((np.zeros((4, 4), bool), 1.0), (np.ones((4, 4), bool), 0.0)):
-        new, outlined, _, given = (part.numpy() for part in transplant(images, masks, hosts, share))
+    new, outlined, gone = (part.numpy() for part in cover_lesions(images, masks, ALL, ALL))
+    assert gone[:3].any() and not gone[3]  # the healthy one has nothing to cover
+    for row in range(4):
+        if not gone[row]:
+            np.testing.assert_array_equal(new[row], images[row])
+            np.testing.assert_array_equal(outlined[row], masks[row])
+            continue
+        assert not outlined[row].any()
+        lesion = masks[row] > 0.5
+        assert np.abs(new[row] - images[row])[lesion].mean() > 0.02
+        far = ~tf.nn.max_pool2d(masks[row][None], 25, 1, "SAME").numpy()[0].astype(bool)
+        np.testing.assert_array_equal(new[row][far], images[row][far])
+    unknown = cover_lesions(images, masks, ~ALL, ALL)[2].numpy()
+    unwanted = cover_lesions(images, masks, ALL, ~ALL)[2].numpy()
+    assert not unknown.any() and not unwanted.any()
+
+
+def test_no_lesion_is_covered_with_another_lesion():
+    images, masks = heads_with_lesions()
+    images, masks = np.repeat(images[:1], 4, axis=0), np.repeat(masks[:1], 4, axis=0)
+    assert not cover_lesions(images, masks, ALL, ALL)[2].numpy().any()
+
+
+def test_nothing_is_given_without_a_host_a_likeness_or_a_wish():
+    images, masks = heads_with_lesions()
+    for hosts, wanted in ((np.zeros((4, 4), bool), ALL), (np.ones((4, 4), bool), ~ALL)):
+        new, outlined, _, given = (part.numpy() for part in give_lesions(images, masks, hosts, wanted))
         assert not given.any()
         np.testing.assert_array_equal(new, images)
         np.testing.assert_array_equal(outlined, masks)
-    upside_down = images.copy()
-    upside_down[3] = 1 - images[3]
-    _, found = choose_donors(tf.constant(upside_down), np.ones((4, 4), bool), masks.any((1, 2, 3)))
-    assert found.numpy().tolist()[3] is False and found.numpy()[:3].all()
+    inverted = images.copy()
+    inverted[3] = 1 - images[3]
+    _, found = choose_donors(tf.constant(inverted), np.ones((4, 4), bool))
+    assert found.numpy().tolist() == [True, True, True, False]
 
 
 def test_transplants_change_the_label_and_spare_what_is_not_known():
@@ -98,6 +127,21 @@ def test_transplants_change_the_label_and_spare_what_is_not_known():
         assert (outlined == ~absent).all() and counts[1] + counts[0] >= 24 and counts[3] == 0
         assert absent.sum() == 8 if known == 0 else absent.sum() < 8
         np.testing.assert_array_equal(w["logits"].numpy(), np.where(absent, 0.5, 1.0))
+
+
+def test_covered_slices_are_labelled_and_weighed_as_healthy_ones():
+    images, masks = heads_with_lesions()
+    images, masks = ((255 * part[..., 0]).astype(np.uint8) for part in (images, masks))
+    labels = np.array([CLASSES.index(name) for name in ("glioma", "glioma", "meningioma", "notumor")])
+    rows = np.array([0, 1, 2, 3] * 8)
+    weights = {"logits": np.where(labels == CLASSES.index("notumor"), 0.5, 1.0)[rows].astype(np.float32)}
+    weights["mask"] = np.ones(32, np.float32)
+    feed = batches(images[rows], masks[rows], labels[rows], weights, ("logits",), batch_size=32,
+                   training=True, strength=0.5, covered=1.0)  # fmt: skip
+    ((_, y, w),) = list(feed)
+    absent = y["logits"].numpy().argmax(1) == CLASSES.index("notumor")
+    assert absent.sum() > 10  # 8 were so before
+    np.testing.assert_array_equal(w["logits"].numpy(), np.where(absent, 0.5, 1.0))
 
 
 def test_intensity_changes_keep_the_range_and_shape():
@@ -149,21 +193,16 @@ def test_erasing_changes_the_lesion_and_nothing_else():
         assert np.abs(result[mask > 0].astype(int) - image[mask > 0]).mean() > 5
 
 
-def test_counterfactuals_take_one_of_each_unit_and_name_their_source():
+def test_erased_copies_are_one_of_each_unit_and_name_their_source():
     images, masks = phantoms(["meningioma", "meningioma", "notumor", "pituitary"])
-    tumor = masks.any((1, 2))
-    pictures, rows, erased = counterfactuals(
-        images, masks, tumor, np.array([0, 0, 1, 2]), erased=1.0, retouched=1.0, seed=1
-    )
-    assert erased.sum() == 2 and len(set(rows[erased]) & {0, 1}) == 1 and 3 in rows[erased]
-    assert not tumor[2] and 2 not in rows[erased]
+    pictures, rows = erased_copies(images, masks, np.array([0, 0, 1, 2]), seed=1)
+    assert len(rows) == 2 and len(set(rows) & {0, 1}) == 1 and 3 in rows and 2 not in rows
     assert pictures.dtype == np.uint8 and pictures.shape[1:] == images.shape[1:]
-    for picture, row in zip(pictures[~erased], rows[~erased], strict=True):
-        lesion = masks[row] > 0  # a retouched copy keeps its lesion
-        assert np.abs(picture[lesion].astype(int) - images[row][lesion]).mean() < 6 if lesion.any() else True
+    for picture, row in zip(pictures, rows, strict=True):
+        assert np.abs(picture[masks[row] > 0].astype(int) - images[row][masks[row] > 0]).mean() > 5
 
 
-def test_counterfactuals_without_tumors_are_none():
+def test_erased_copies_without_tumors_are_none():
     images, masks = phantoms(["notumor", "notumor"])
-    pictures, rows, erased = counterfactuals(images, masks, np.zeros(2, bool), np.arange(2))
-    assert pictures.shape == (0, *images.shape[1:]) and len(rows) == len(erased) == 0
+    pictures, rows = erased_copies(images, masks, np.arange(2))
+    assert pictures.shape == (0, *images.shape[1:]) and len(rows) == 0

@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 
 import guard
+import tables
+from artifact import load_artifact
 from guard_descriptors import NAMES
 from guard_negatives import synthetic_negatives, vary
 from guard_pictures import KINDS
+from metrics_guard import guard_metrics
 from scan import CLASSES, Scan, read_scan, scan_from_array
 
 Phantom = Callable[..., np.ndarray]
@@ -119,6 +122,37 @@ def test_validation_rate_is_kept(phantom_image: Phantom) -> None:
         (described[::2], None), (described[1::2], None), negatives=(guard.synthetic(28, 0), None), rate=0.1
     )
     assert config["flagged_validation"] <= 0.1 and config["slices"] == 24 and config["negatives"] == 28
+
+
+def test_the_fit_says_how_unseen_kinds_fare(fitted: dict[str, Any]) -> None:
+    shares = fitted["config"]["unseen_kinds"]
+    assert list(shares) == list(KINDS) and all(0 <= share <= 1 for share in shares.values())
+    assert np.mean(list(shares.values())) > 0.7
+    # Seen in the fit is never much worse than unseen
+    assert np.mean(list(shares.values())) <= 1 - fitted["config"]["missed_negatives"] + 0.02
+
+
+def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: Phantom) -> None:
+    from conftest import write_handmade
+
+    slices = scans_of(phantom_image, range(12)), scans_of(phantom_image, range(50, 56))
+    stored = guard.fit_on_scans(*slices, 64)
+    paths = []
+    for number in range(20):
+        paths.append(tmp_path / f"{number}.png")
+        cv2.imwrite(str(paths[-1]), phantom_image(CLASSES[number % 4], 70 + number, 160))
+    cv2.imwrite(str(tmp_path / "photo.png"), synthetic_negatives(1, 9, ("scene",))[0].rgb)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    paths += [tmp_path / "photo.png", tmp_path / "broken.png"]
+    artifact = load_artifact(write_handmade(tmp_path / "model", guard=stored))
+    found = guard_metrics(artifact, paths, np.arange(22).astype(str))
+    assert found and found["count"] == 21  # without the broken one
+    assert 1 / 21 <= found["flagged"]["value"] <= 4 / 21
+    assert set(found["drawn"]["by_kind"]) == set(KINDS) and found["drawn"]["flagged"] > 0.9
+    assert found["unseen_kinds"] == stored["unseen_kinds"]
+    shown = tables.as_text(tables.guard({"guard": found}))
+    assert "21" in shown and "kinds that the fit has not seen" in shown
+    assert guard_metrics(load_artifact(write_handmade(tmp_path / "none")), paths, np.arange(22)) is None
 
 
 def test_shrunk_covariance_is_ledoit_wolf() -> None:
