@@ -15,11 +15,10 @@ import numpy as np
 SHIFT_STEPS = np.arange(-0.36, 0.37, 0.09)  # where to look for donor tissue, as a share of the side
 
 
-def erase(image: np.ndarray, mask: np.ndarray, avoid: np.ndarray | None = None) -> np.ndarray | None:
+def erase(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
     """Replace the masked region by the tissue of the same picture (shifted, or mirrored) that fits its rim best.
 
-    image, mask, avoid: uint8 (S, S); nothing is copied from where mask or avoid is set.
-    Returns uint8 (S, S), or None when no place of the head is big enough to copy from.
+    image, mask: uint8 (S, S). Returns uint8 (S, S), or None when no place of the head is big enough to copy from.
     """
     size = image.shape[0]
     grown = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))) > 127
@@ -28,7 +27,7 @@ def erase(image: np.ndarray, mask: np.ndarray, avoid: np.ndarray | None = None) 
         return None
     smooth = cv2.GaussianBlur(image, (0, 0), 1.5).astype(np.float32)
     rim_values, area = smooth[rim], max(int(grown.sum()), 1)
-    barred = (grown if avoid is None else grown | (avoid > 0)).astype(np.uint8)
+    barred = grown.astype(np.uint8)
     best, best_cost = None, np.inf
     for mirrored in (False, True):
         donor_image, donor_mask, donor_smooth = ((np.fliplr(a) if mirrored else a) for a in (image, barred, smooth))

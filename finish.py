@@ -23,6 +23,7 @@ import evaluate
 import evaluation
 import export
 import guard
+import model_card
 import model_def
 import report
 from answers import class_probabilities, mask_evidence
@@ -108,12 +109,18 @@ def write_artifact(
         export_models(args, folder, config, classifier, segmenter)
         print("Calibrating on validation, measuring on test.")
         calibrate(folder, config, dataset, args.seed if args.erased > 0 else None)
-        config["guard"] = fit_guard(folder, dataset, args.seed)
+        if not args.brief:
+            config["guard"] = fit_guard(folder, dataset, args.seed)
         write_split(folder, dataset)
-        result = evaluation.evaluate(Artifact(folder, config), dataset, seed=args.seed)
+        result = evaluation.evaluate(
+            Artifact(folder, config), dataset, seed=args.seed, baseline=not args.brief, sanity=not args.brief
+        )
         config["metrics"] = evaluate.summary(result.metrics)
         write_json(folder / "metrics.json", result.metrics)
-        report.write_all(folder, config, result, dataset)
+        if args.brief:
+            model_card.write_card(folder, config, result.metrics, [])
+        else:
+            report.write_all(folder, config, result, dataset)
     print(evaluate.table(result.metrics))
     return result.metrics
 

@@ -8,6 +8,7 @@
 Every model gets the same split, the same number of epochs and the same seed. A finished run is not trained again and an
 interrupted one is resumed, so the same command can simply be given once more. The table also holds what earlier
 commands left in the same --out, and the artifacts named with --also, if they were measured on the same pictures.
+Baselines are measured once, with the first model; of the others only the scores are.
 Writes leaderboard.md, leaderboard.csv and leaderboard.png (or folds.*), and beside every run its log.
 """
 
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     others = [*earlier(out, entries), *others] if args.leaderboard else []
     for i, entry in enumerate(entries):
         print(f"[{i + 1}/{len(entries)}] {entry.name} (log: {entry.folder}.log)", flush=True)
-        train_one(entry, args)
+        known = [other for other in [*entries, *others] if (other.metrics or {}).get("baselines")]
+        train_one(entry, args, brief=bool(args.leaderboard and known))
         if entry.error:
             print(f"evaluate.py: {entry.name}: {entry.error}", file=sys.stderr)
         write(out, title, comparable([*entries, *others])[0] if args.leaderboard else entries)
@@ -111,7 +113,7 @@ def folds(count: int, out: Path) -> list[Entry]:
     return [Entry(f"fold {i}", ["--fold", str(i)], out / f"fold{i}") for i in range(count)]
 
 
-def train_one(entry: Entry, args: argparse.Namespace) -> None:
+def train_one(entry: Entry, args: argparse.Namespace, *, brief: bool = False) -> None:
     """Run train.py unless the folder holds this very run, finished; fills metrics and config, or error.
 
     The first line of the log is the command: only what that same command began is resumed.
@@ -125,6 +127,7 @@ def train_one(entry: Entry, args: argparse.Namespace) -> None:
     arguments += [*entry.arguments, *shlex.split(args.train_args)]
     if finished(entry, arguments):
         return
+    arguments += ["--brief"] if brief else []
     log, first = entry.folder.with_name(f"{entry.folder.name}.log"), f"$ train.py {shlex.join(arguments)}\n"
     begun = False
     with contextlib.suppress(OSError), log.open(encoding="utf-8", errors="replace") as file:
@@ -149,7 +152,8 @@ def finished(entry: Entry, arguments: list[str]) -> bool:
     except ArtifactError:
         return False
     stated = str((config.get("training") or {}).get("command", "")).split()
-    if [word for word in stated[1:] if word != "--resume"] != " ".join(arguments).split():
+    asked = " ".join(arguments).split()
+    if [word for word in stated[1:] if word not in ("--resume", "--brief")] != [w for w in asked if w != "--brief"]:
         return False
     entry.metrics, entry.config = metrics, config
     return True

@@ -38,11 +38,12 @@ def board(entries: Sequence[Entry]) -> pd.DataFrame:
     """One line per model and baseline.
 
     Columns: kind, name, parameters, size (pixels of the input's side), epochs, warm (started from an earlier run),
-    seconds, folder, baseline, and value, low, high of every score. Baselines are those of the first entry.
+    seconds, folder, baseline, and value, low, high of every score. Baselines are those of the first entry that has any.
     """
     done = [(entry, entry.metrics) for entry in entries if entry.metrics is not None]
     lines = [line for entry, metrics in done for line in _models(entry, metrics)]
-    lines += _baselines(done[0][1]) if done else []
+    barred = [metrics for _, metrics in done if metrics.get("baselines")] or [metrics for _, metrics in done]
+    lines += _baselines(barred[0]) if done else []
     found = pd.DataFrame(lines)
     return found if found.empty else found.assign(baseline=found.get("baseline", pd.Series(dtype=object)).eq(True))
 

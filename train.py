@@ -76,6 +76,11 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument_group("result").add_argument
     add("--out", type=Path, default=Path("runs/latest"), help="artifact folder; checkpoints go to OUT/checkpoints")
     add("--resume", action="store_true", help="go on with the run in --out")
+    add(
+        "--brief",
+        action="store_true",
+        help="only the scores: no baselines, sanity check, guard, figures, report, slides",
+    )
     add("--push", metavar="USER/NAME", help="publish to this Hugging Face model repo; needs HF_TOKEN or a login")
     add("--private", action="store_true", help="make a new Hub repo private")
     return p
@@ -108,7 +113,9 @@ def use_fold(dataset: data.Dataset, fold: int, seed: int) -> None:
 def check_resume(out: Path, args: argparse.Namespace, fingerprint: str) -> None:
     """Write down what this run is, or compare it with the run that is to be resumed. Raises SystemExit."""
     asked = {
-        k: str(v) for k, v in vars(args).items() if k not in ("resume", "push", "private", "verbose", "cache", "out")
+        k: str(v)
+        for k, v in vars(args).items()
+        if k not in ("resume", "push", "private", "verbose", "cache", "out", "brief")
     }
     asked["data_fingerprint"] = fingerprint
     path = out / "checkpoints" / "run.json"

@@ -495,8 +495,10 @@ def test_leaderboard_gathers_resumes_and_survives_a_failure(stub, tmp_path, monk
     found = pd.read_csv(args.out / "leaderboard.csv")
     assert set(found["kind"]) == {"classifier", "segmenter"}
     assert (args.out / "leaderboard.png").stat().st_size > 3000
+    briefly = {name: "--brief" in (args.out / f"{name}.log").read_text() for name in ("gap_cnn", "guided")}
+    assert briefly == {"gap_cnn": False, "guided": True}  # baselines are measured once
     leaderboard.run(args)
-    assert (args.out / "gap_cnn" / "calls").read_text() == "x"  # not trained again
+    assert {name: (args.out / name / "calls").read_text() for name in briefly} == {"gap_cnn": "x", "guided": "x"}
     leaderboard.run(options(tmp_path, epochs=3))
     assert (args.out / "gap_cnn" / "calls").read_text() == "xx"  # another budget is another run
 

@@ -89,6 +89,15 @@ def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
     assert other.returncode != 0 and "other settings" in other.stderr and "seed" in other.stderr
     assert load_artifact(out).config == artifact.config
 
+    # measured again, only the scores
+    words += ["--resume", "--brief"]
+    finished = subprocess.run([sys.executable, str(TRAIN), *words], capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    brief = load_artifact(out)
+    assert "guard" not in brief.config and brief.metrics()["baselines"] is None and brief.metrics()["sanity"] is None
+    assert brief.metrics()["classification"]["accuracy"] == artifact.metrics()["classification"]["accuracy"]
+    assert Predictor.load(out).analyze(read_scan(path)).probabilities == analysis.probabilities
+
 
 def test_ctrl_c_leaves_no_artifact_and_says_how_to_go_on(phantoms, tmp_path):
     out = tmp_path / "run"
