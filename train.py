@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     add("--width", type=int, help="channels of the first level of guided and resunet")
     add = p.add_argument_group("fitting").add_argument
     add("--epochs", type=int, default=defaults.epochs, help="0: only check the data")
+    add("--joint-epochs", type=int, help="epochs of the classifier; the default is --epochs, as for the masks")
     add("--init", type=Path, metavar="DIR", help="start from this artifact; what it has seen stays out of the test set")
     add("--batch-size", type=int, default=defaults.batch_size)
     add("--learning-rate", type=float, default=defaults.learning_rate)
@@ -66,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--augment", type=float, default=defaults.strength, help="strength of the augmentation, 0: none")
     add("--transplants", type=float, default=defaults.transplants,
-        help="share of slices that are shown with the lesion of another one, where masks are known")  # fmt: skip
+        help="share of slices that get the lesion of another one while masks alone are learned")  # fmt: skip
     add("--erased", type=float, default=0.4,
         help="share of tumor slices whose lesion is covered where that can be done, as 'no tumor'")  # fmt: skip
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
@@ -151,8 +152,9 @@ def train_model(
     if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
         outlined = outline_first(model, training, validation, options, args)
         options = replace(options, learning_rate=options.learning_rate / 4)  # from here on it is fine-tuning
-    if kind == "classifier" and training.outlines_tumors:
-        options = replace(options, erased=args.erased)
+    if kind == "classifier":
+        # A transplanted lesion has lost its place, which says much about its kind: it teaches outlines only
+        options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0, erased=args.erased)
     feeds = training.feed(model, options, True), validation.feed(model, options, False)
     state = fit(model, *feeds, options, args.out / "checkpoints" / kind, resume=args.resume)
     return finish.Trained(name, arguments, model, state, taught_by, outlined)
