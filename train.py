@@ -151,7 +151,7 @@ def train_model(
     outlined = None
     if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
         outlined = outline_first(model, training, validation, options, args)
-        options = replace(options, learning_rate=options.learning_rate / 4)  # from here on it is fine-tuning
+        options = replace(options, learning_rate=options.learning_rate / 2)  # from here on it is fine-tuning
     if kind == "classifier":
         # A transplanted lesion has lost its place, which says much about its kind: it teaches outlines only
         options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0, erased=args.erased)
