@@ -150,8 +150,8 @@ def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: P
     assert 1 / 21 <= found["flagged"]["value"] <= 4 / 21
     assert set(found["drawn"]["by_kind"]) == set(KINDS) and found["drawn"]["flagged"] > 0.9
     assert found["unseen_kinds"] == stored["unseen_kinds"]
-    shown = tables.as_text(tables.guard({"guard": found}))
-    assert "21" in shown and "kinds that the fit has not seen" in shown
+    table = tables.guard({"guard": found})
+    assert table and "21" in tables.as_text(table) and "kinds that the fit has not seen" in tables.as_text(table)
     assert guard_metrics(load_artifact(write_handmade(tmp_path / "none")), paths, np.arange(22)) is None
 
 
