@@ -97,6 +97,7 @@ def options_of(args: argparse.Namespace) -> FitOptions:
         patience=args.patience,
         strength=args.augment,
         transplants=args.transplants,
+        erased=args.erased,
         seed=args.seed,
         verbose="auto" if args.verbose is None else args.verbose,
     )
@@ -154,7 +155,9 @@ def train_model(
         options = replace(options, learning_rate=options.learning_rate / 2)  # from here on it is fine-tuning
     if kind == "classifier":
         # A transplanted lesion has lost its place, which says much about its kind: it teaches outlines only
-        options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0, erased=args.erased)
+        options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0)
+    else:
+        options = replace(options, erased=0.0)
     feeds = training.feed(model, options, True), validation.feed(model, options, False)
     state = fit(model, *feeds, options, args.out / "checkpoints" / kind, resume=args.resume)
     return finish.Trained(name, arguments, model, state, taught_by, outlined)
@@ -167,6 +170,7 @@ def outline_first(
 
     With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4).
     """
+    options = replace(options, erased=0.0)
     outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
     parts = training.where(training.has_mask), validation.where(validation.has_mask)
     print(f"First the masks alone: {len(np.unique(parts[0].units))} different slices an epoch.")
