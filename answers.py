@@ -8,10 +8,12 @@ generalisation).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from scan import NO_TUMOR
 
 FAINTEST = 1e-4  # mask probabilities nearer to 0 or 1 are taken for this near
 
@@ -36,6 +38,20 @@ def class_probabilities(config: Mapping[str, Any], logits: np.ndarray, evidence:
         return softmax(logits, float(config["temperature"]))
     seen = np.column_stack([np.asarray(logits, np.float64), evidence])
     return softmax(seen @ np.asarray(stacking["weights"]).T + np.asarray(stacking["bias"]))
+
+
+def bounded(masks: np.ndarray, tumor: np.ndarray | float) -> np.ndarray:
+    """Tumor probabilities float32 (N, S, S), none above that of its slice, tumor (N,); or one mask and one number.
+
+    A pixel is no likelier to be tumor than the slice is to show one. So the class has a say in what is outlined, and a
+    slice that is surely without a tumor gets no mask from a few doubtful pixels.
+    """
+    return np.minimum(masks, np.asarray(tumor, np.float32)[..., None, None])
+
+
+def tumor_probability(classes: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
+    """float64 (N,): the probability of any tumor, from those of the classes (N, C)."""
+    return 1.0 - probabilities[:, list(classes).index(NO_TUMOR)] if NO_TUMOR in classes else np.ones(len(probabilities))
 
 
 def calibrated_by(config: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@
     classifier.onnx           image -> logits, heatmaps, features, and mask where it has a branch for it
     segmenter.onnx            image -> mask; not opened where the classifier gives it
     classifier.weights.h5     to fine-tune or resume in Keras; the app never opens it
+    classifier-2.weights.h5   of the second network, where several answer together
     segmenter.weights.h5
     metrics.json  figures/  README.md
 
@@ -15,13 +16,14 @@ config.json
     name, created    str; ISO date
     classes          list[str], the order of the logits
     preprocessing    {"name": "head-square-v1", "image_size": int}
-    classifier       {"architecture": str, "arguments": {...}, "parameters": int}
+    classifier       {"architecture": str, "arguments": {...}, "parameters": int}; "members": int where several such
+                     networks answer together in one file
     segmenter        the same, and "trained_on": "masks" | "weak masks" | "bundled"
     temperature      float > 0; probabilities = softmax(logits / temperature), without
     stacking         {"weights", "bias"} of a logistic regression on logits and mask (see answers.py); may be absent
     thresholds       {"mask": float, "min_fraction": float, "abstain": float, "tumor": float}
     guard            what guard.py fitted: statistics of training slices and a threshold (see guard.fit_guard)
-    training         seed, epochs, command, seconds, hardware, history
+    training         seed, epochs, command, seconds, hardware, history; "others": that of further members
     data             counts, groups, split, fingerprint
     versions         {"python", "keras", "tensorflow", ...}
     metrics          the summary that is also in metrics.json

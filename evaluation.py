@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import segmentation
-from answers import calibrated_by, class_probabilities, mask_evidence
+from answers import bounded, calibrated_by, class_probabilities, mask_evidence, tumor_probability
 from artifact import Artifact, load_artifact
 from file_masks import file_masks
 from inference import Outputs, run_model
@@ -219,16 +219,12 @@ def evaluate_arrays(
         notes.append("No image has an outlined lesion (--masks), so masks and heatmaps were not measured.")
         return Evaluation(metrics, cases)
     images, truth = dataset.images[rows[chosen]], dataset.masks[rows[chosen]] > 127
-    masks = [
-        segmentation.postprocess(outputs.mask_probability[i], thresholds["mask"], thresholds["min_fraction"])
-        for i in chosen
-    ]
+    maps = bounded(outputs.mask_probability[chosen], tumor_probability(classes, probabilities[chosen]))
+    masks = [segmentation.postprocess(found, thresholds["mask"], thresholds["min_fraction"]) for found in maps]
     names, own = list(table["class"].iloc[chosen]), groups[chosen]
     metrics["segmentation"] = segmentation_metrics(masks, truth, names, own, **common)
     metrics["segmentation"]["pixels"] = int(truth.shape[1])
-    places, full, stored = file_masks(
-        table.iloc[chosen], outputs.mask_probability[chosen], thresholds["mask"], thresholds["min_fraction"]
-    )
+    places, full, stored = file_masks(table.iloc[chosen], maps, thresholds["mask"], thresholds["min_fraction"])
     if any(mask.any() for mask in stored):
         found = segmentation_metrics(full, stored, [names[i] for i in places], own[places], **common)
         metrics["segmentation"]["files"] = {key: found[key] for key in ("count", "dice", "iou", "hd95", "missed")}

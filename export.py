@@ -4,10 +4,13 @@ classifier.onnx   image float32 (N, S, S, 1) 0..255 -> logits (N, C), heatmaps (
 segmenter.onnx    image                             -> mask (N, S, S, 1), tumor probability 0..1
 
 A classifier with a mask branch that is served has the mask among its outputs, too: one pass then answers everything.
+Several networks may answer together in one file, by the mean of what they say; their weights are stored in half
+precision, so that the file stays small, and computed with in single precision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -17,6 +20,8 @@ from gradcam import with_heatmaps
 
 OPSET = 17
 TOLERANCE = 1e-4
+HALF_TOLERANCE = 1e-3
+SMALL = 256  # numbers; fewer are not worth a cast
 
 
 class ExportError(RuntimeError):
@@ -35,24 +40,54 @@ def in_float32(build, model: keras.Model) -> keras.Model:
     return twin
 
 
-def export_classifier(model: keras.Model, path: Path, *, mirrored: bool = False, outlines: bool = False) -> float:
+def export_classifier(
+    model: keras.Model,
+    path: Path,
+    *,
+    mirrored: bool = False,
+    outlines: bool = False,
+    partners: Sequence[keras.Model] = (),
+) -> float:
     """model: a float32 classifier of model_def.py. Returns the largest difference to Keras. Raises ExportError.
 
     mirrored: average everything with the answer for the left-right mirrored slice. outlines: with the mask, too.
+    partners: networks that answer together with model; all but the features, which stay its own, are averaged.
     """
-    answers = with_heatmaps(model)
-    names: tuple[str, ...] = ("logits", "heatmaps", "features")
-    if outlines:
-        mask = keras.ops.sigmoid(model.output["mask"])
-        answers, names = keras.Model(model.input, {**answers.output, "mask": mask}), (*names, "mask")
-    return _export(_mirrored(answers) if mirrored else answers, names, path)
+
+    def answers(network: keras.Model) -> keras.Model:
+        found = with_heatmaps(network)
+        if outlines:
+            mask = keras.ops.sigmoid(network.output["mask"])
+            found = keras.Model(network.input, {**found.output, "mask": mask})
+        return _mirrored(found) if mirrored else found
+
+    names = ("logits", "heatmaps", "features", *(["mask"] if outlines else []))
+    together = _together([answers(network) for network in (model, *partners)], own="features")
+    return _export(together, names, path, half=bool(partners))
 
 
-def export_segmenter(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:
-    """model: any float32 model with a "mask" output (logits). mirrored: average with the left-right mirrored slice."""
-    image = keras.Input(model.input.shape[1:], name="image")
-    outliner = keras.Model(image, {"mask": keras.ops.sigmoid(model(image)["mask"])})
-    return _export(_mirrored(outliner) if mirrored else outliner, ("mask",), path)
+def export_segmenter(
+    model: keras.Model, path: Path, *, mirrored: bool = False, partners: Sequence[keras.Model] = ()
+) -> float:
+    """model: any float32 model with a "mask" output (logits). mirrored, partners: as in export_classifier."""
+
+    def outliner(network: keras.Model) -> keras.Model:
+        image = keras.Input(network.input.shape[1:], name="image")
+        found = keras.Model(image, {"mask": keras.ops.sigmoid(network(image)["mask"])})
+        return _mirrored(found) if mirrored else found
+
+    return _export(_together([outliner(n) for n in (model, *partners)]), ("mask",), path, half=bool(partners))
+
+
+def _together(models: Sequence[keras.Model], own: str = "") -> keras.Model:
+    """The mean of what the models answer; of the output `own` only what the first one says."""
+    if len(models) == 1:
+        return models[0]
+    image = keras.Input(models[0].input.shape[1:], name="image")
+    said = [model(image) for model in models]
+    return keras.Model(
+        image, {k: v if k == own else keras.layers.average([s[k] for s in said]) for k, v in said[0].items()}
+    )
 
 
 def _mirrored(model: keras.Model) -> keras.Model:
@@ -67,7 +102,7 @@ def _mirrored(model: keras.Model) -> keras.Model:
     return keras.Model(image, means)
 
 
-def _export(model: keras.Model, names: tuple[str, ...], path: Path) -> float:
+def _export(model: keras.Model, names: tuple[str, ...], path: Path, *, half: bool = False) -> float:
     import onnx
     import tensorflow as tf
     import tf2onnx
@@ -90,9 +125,26 @@ def _export(model: keras.Model, names: tuple[str, ...], path: Path) -> float:
         graph.graph.initializer.append(onnx.numpy_helper.from_array(constant.numpy(), value.name))
         graph.graph.input.remove(value)
     _rename(graph.graph, image.name, "image")
+    if half:
+        _store_half(graph.graph)
     onnx.checker.check_model(graph)
     onnx.save(graph, str(path))
-    return _check(model, names, path)
+    return _check(model, names, path, HALF_TOLERANCE if half else TOLERANCE)
+
+
+def _store_half(graph) -> None:
+    """Weights become float16, each followed by a cast to float32, which ONNX Runtime does once, when it loads."""
+    import onnx
+
+    casts = []
+    for weight in graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size >= SMALL:
+            name, stored = weight.name, f"{weight.name}_half"
+            weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), stored))
+            casts.append(onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT))
+    for cast in reversed(casts):
+        graph.node.insert(0, cast)
 
 
 def _rename(graph, old: str, new: str) -> None:
@@ -106,7 +158,7 @@ def _rename(graph, old: str, new: str) -> None:
                     names[index] = new
 
 
-def _check(model: keras.Model, names: tuple[str, ...], path: Path) -> float:
+def _check(model: keras.Model, names: tuple[str, ...], path: Path, tolerance: float) -> float:
     from onnx_model import ort
 
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -118,6 +170,6 @@ def _check(model: keras.Model, names: tuple[str, ...], path: Path) -> float:
         reference = np.asarray(wanted[name])
         scale = max(1e-2, float(np.abs(reference).max()))
         worst = max(worst, float(np.abs(value - reference).max()) / scale)
-    if not worst <= TOLERANCE:
-        raise ExportError(f"{path.name} differs from the Keras model by {worst:.1e}, more than {TOLERANCE:.0e}.")
+    if not worst <= tolerance:
+        raise ExportError(f"{path.name} differs from the Keras model by {worst:.1e}, more than {tolerance:.0e}.")
     return worst

@@ -38,7 +38,8 @@ def training_curves(config: Metrics, path: Path) -> Path | None:
     if training.get("segmenter"):
         stages = [("classifier", "classifier: "), ("segmenter", "segmenter: ")]
         if shared:
-            stages = [("segmenter", "masks alone: "), ("classifier", "then both: ")]
+            first = "network 1, " if training.get("others") else ""
+            stages = [("segmenter", f"{first}masks alone: "), ("classifier", f"{first}then both: ")]
     for part, prefix in stages:
         state = training.get(part) or {}
         history, best = state.get("history") or {}, int(state.get("best_epoch", -1))

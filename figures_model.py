@@ -12,6 +12,7 @@ import onnx
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from plot_style import BASELINE, FAINT, INK, MODEL, PREDICTION, WARN, new_figure, save, styled
+from tables import network as network_name
 
 
 @dataclass
@@ -23,9 +24,10 @@ class Stage:
     convolutions: int
 
 
-def stages(path: Path) -> list[Stage]:
+def stages(path: Path, members: int = 1) -> list[Stage]:
     """The convolutional stages of an ONNX file in the order of computation, each weight counted once.
 
+    members: networks that answer together in the file; only the first is told, the others are like it.
     Squeeze-and-excitation branches (1 x 1 pixel) are left out. Empty when the shapes cannot be told.
     """
     model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
@@ -35,11 +37,16 @@ def stages(path: Path) -> list[Stage]:
     }
     found: list[Stage] = []
     seen: set[str] = set()
+    own: str | None = None  # where Keras has put the first network's weights
     for node in model.graph.node:
         shape = shapes.get(node.output[0], [])
         if node.op_type != "Conv" or len(shape) != 4 or shape[2] <= 1 or node.input[1] in seen:
             continue
         seen.add(node.input[1])
+        scope = "/".join(node.input[1].split("/")[:2]) if members > 1 else ""
+        own = own or scope
+        if scope != own:
+            continue
         if found and found[-1].size == shape[2]:
             found[-1].channels, found[-1].convolutions = max(shape[1], found[-1].channels), found[-1].convolutions + 1
         else:
@@ -62,10 +69,12 @@ def network(folder: Path, config: Mapping[str, Any], path: Path) -> Path | None:
     for file, part, ends in (("classifier.onnx", classifier, "4 classes"), ("segmenter.onnx", segmenter, "mask")):
         if (file == "segmenter.onnx" and shared) or not (folder / file).is_file():
             continue
-        found = stages(folder / file)
+        count = int(part.get("members") or 1)
+        found = stages(folder / file, count)
         if found:
             kind = "Classifier and segmenter" if shared else file.split(".")[0].capitalize()
-            title = f"{kind}: {part.get('architecture')}, {part.get('parameters', 0):,} parameters"
+            title = f"{kind}: {network_name(part)}, {part.get('parameters', 0):,} parameters"
+            title += f" (one of {count} is drawn)" if count > 1 else ""
             rows.append((title, found, "mask + 4 classes" if shared else ends, joins(folder / file)))
     if not rows:
         return None
@@ -114,9 +123,9 @@ def _blocks(ax: Any, found: list[Stage], size: int, ends: str, joined: bool) -> 
 def pipeline(config: Mapping[str, Any], path: Path) -> Path:
     """The way of one scan: file, head square, networks, calibrated answer."""
     size = int(config["preprocessing"]["image_size"])
-    names = [(config.get(part) or {}).get("architecture", part) for part in ("classifier", "segmenter")]
+    names = [network_name(config.get(part) or {}) for part in ("classifier", "segmenter")]
     shared = bool((config.get("segmenter") or {}).get("shared"))
-    middle = f"{names[0]}\none network for both" if shared else f"classifier {names[0]}\nsegmenter {names[1]}"
+    middle = f"{names[0]}\nmask and classes" if shared else f"classifier {names[0]}\nsegmenter {names[1]}"
     way = (
         "network and mask together"
         if config.get("stacking")

@@ -11,13 +11,15 @@ import datetime
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 
 import evaluate
 import evaluation
@@ -26,19 +28,16 @@ import guard
 import model_card
 import model_def
 import report
-from answers import class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, new_artifact, write_json
-from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_stacking, fit_temperature
-from counterfactual import erased_copies
 from data import Dataset
 from fit import FitState, save_weights
 from held_out import write_split
-from inference import Outputs, run_model
+from inference import run_model
 from predictor import BUNDLED
-from scan import CLASSES, NO_TUMOR, PREPROCESSING, Scan, ScanError, read_scan
-from segmentation import postprocess
+from scan import CLASSES, PREPROCESSING, Scan, ScanError, read_scan
+from splits import rotated
+from thresholds import Unseen, calibrate
 
-ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor, when the stacking is fitted
 GUARD_SLICES = 1500  # read again in full for the guard's statistics
 
 
@@ -70,6 +69,10 @@ class Trained:
         parameters = int(self.model.count_params())
         return {"architecture": self.name, "arguments": self.arguments, "parameters": parameters}
 
+    def history(self) -> dict[str, Any]:
+        """How it was fitted: {"classifier": ..., "segmenter": ...}, the latter where masks alone came first."""
+        return {"classifier": asdict(self.state)} | ({"segmenter": asdict(self.outlined)} if self.outlined else {})
+
     def in_float32(self) -> keras.Model:
         """As it is served; backbones are not fetched again."""
         offline = {"weights": None} if self.name in ("vgg16", "efficientnet") else {}
@@ -77,14 +80,32 @@ class Trained:
         return export.in_float32(lambda: model_def.build(self.name, size, **self.arguments, **offline), self.model)
 
 
+def numbered(number: int) -> str:
+    """What tells the files of the second, third, ... network from those of the first: "", "-2", "-3", ..."""
+    return "" if number == 1 else f"-{number}"
+
+
+def together(classifiers: Sequence[Trained]) -> dict[str, Any]:
+    """The facts of networks that answer together."""
+    facts = classifiers[0].facts()
+    if len(classifiers) == 1:
+        return facts
+    return facts | {"parameters": facts["parameters"] * len(classifiers), "members": len(classifiers)}
+
+
 def write_artifact(
     args: argparse.Namespace,
     dataset: Dataset,
-    classifier: Trained,
+    classifiers: Sequence[Trained],
     segmenter: Trained | None,
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write args.out and return its metrics. segmenter: may be the classifier; None: the bundled one, or K-means."""
+    """Write args.out and return its metrics.
+
+    classifiers: they answer together; dataset.table's split is the first one's. segmenter: may be the first classifier,
+    and then all of them outline; None: the bundled one, or K-means.
+    """
+    classifier, *others = classifiers
     masks_alone = classifier.outlined if segmenter in (None, classifier) else segmenter.state  # type: ignore[union-attr]
     own = {"segmenter": asdict(masks_alone)} if masks_alone else {}
     config: dict[str, Any] = {
@@ -92,7 +113,7 @@ def write_artifact(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(CLASSES),
         "preprocessing": {"name": PREPROCESSING, "image_size": args.size},
-        "classifier": classifier.facts(),
+        "classifier": together(classifiers),
         "training": {
             **facts,
             "seed": args.seed,
@@ -100,15 +121,17 @@ def write_artifact(
             "hardware": hardware(),
             "classifier": asdict(classifier.state),
             **own,
+            **({"others": [other.history() for other in others]} if others else {}),
         },
         "data": dataset.summary(),
         "versions": versions(),
     }
     with new_artifact(args.out, config) as folder:
         print("\nExporting to ONNX.")
-        export_models(args, folder, config, classifier, segmenter)
+        export_models(args, folder, config, classifiers, segmenter)
         print("Calibrating on validation, measuring on test.")
-        calibrate(folder, config, dataset, args.seed if args.erased > 0 else None)
+        with each_alone(folder, classifiers, rotated(dataset.table, len(classifiers), args.seed)) as unseen:
+            calibrate(unseen, config, dataset, args.seed if args.erased > 0 else None)
         if not args.brief:
             config["guard"] = fit_guard(folder, dataset, args.seed)
         write_split(folder, dataset)
@@ -129,16 +152,19 @@ def export_models(
     args: argparse.Namespace,
     folder: Path,
     config: dict[str, Any],
-    classifier: Trained,
+    classifiers: Sequence[Trained],
     segmenter: Trained | None,
 ) -> None:
-    """ONNX and Keras weights of both models into folder; config["segmenter"] is filled."""
-    served = classifier.in_float32()
-    export.export_classifier(served, folder / "classifier.onnx", mirrored=True, outlines=segmenter is classifier)
-    save_weights(served, folder / "classifier.weights.h5")
-    if segmenter is classifier:  # its weights are in classifier.weights.h5
-        export.export_segmenter(served, folder / "segmenter.onnx", mirrored=True)
-        config["segmenter"] = classifier.facts() | {"shared": True, "trained_on": classifier.taught_by}
+    """ONNX and Keras weights of all networks into folder; config["segmenter"] is filled."""
+    classifier, shared = classifiers[0], segmenter is classifiers[0]
+    served, *partners = models = [member.in_float32() for member in classifiers]
+    common: dict[str, Any] = {"mirrored": True, "partners": partners}
+    export.export_classifier(served, folder / "classifier.onnx", outlines=shared, **common)
+    for number, model in enumerate(models, 1):
+        save_weights(model, folder / f"classifier{numbered(number)}.weights.h5")
+    if shared:  # its weights are in classifier.weights.h5
+        export.export_segmenter(served, folder / "segmenter.onnx", **common)
+        config["segmenter"] = together(classifiers) | {"shared": True, "trained_on": classifier.taught_by}
     elif segmenter is not None:
         outliner = segmenter.in_float32()
         export.export_segmenter(outliner, folder / "segmenter.onnx", mirrored=True)
@@ -152,80 +178,20 @@ def export_models(
         config["segmenter"] = {"architecture": "kmeans", "arguments": {}, "parameters": 0, "trained_on": "nothing"}
 
 
-def calibrate(folder: Path, config: dict[str, Any], dataset: Dataset, seed: int | None = None) -> None:
-    """Temperature, stacking and all thresholds, from the validation rows.
-
-    seed: the stacking also learns from these rows with their lesions erased. Without them every slice without a tumor
-    is from another source than those with one, and the faintest doubt of the U-Net would count as a tumor.
-    """
-    table = dataset.table
-    rows = np.flatnonzero((table["split"] == "validation").to_numpy())
-    outputs = run_model(folder, dataset.images[rows])
-    labels = table["class"].iloc[rows].map({name: i for i, name in enumerate(CLASSES)}).fillna(-1).to_numpy(int)
-    known = np.flatnonzero(labels >= 0)
-    temperature = fit_temperature(outputs.logits[known], labels[known])
-    config["temperature"] = float(temperature)
-    evidence = mask_evidence(outputs.mask_probability)
-    outlines = config["segmenter"]["architecture"] != "kmeans"  # which outlines something on every slice
-    answers = rows[known], outputs.logits[known], evidence[known], labels[known]
-    if outlines and (stacking := stack(folder, dataset, *answers, seed)):
-        config["stacking"] = stacking
-    probabilities = class_probabilities(config, outputs.logits[known], evidence[known])
-    absent = CLASSES.index(NO_TUMOR)
-    config["thresholds"] = {
-        **choose_mask_thresholds(outputs, dataset, rows),
-        # a gated net gives all slices without a lesion nearly the same confidence; do not cut through that plateau
-        "abstain": max(0.0, choose_abstain_threshold(probabilities, labels[known], min_coverage=0.85) - 0.02),
-        "tumor": float(choose_tumor_threshold(1 - probabilities[:, absent], labels[known] != absent)),
-    }
-
-
-def stack(
-    folder: Path,
-    dataset: Dataset,
-    rows: np.ndarray,
-    logits: np.ndarray,
-    evidence: np.ndarray,
-    labels: np.ndarray,
-    seed: int | None,
-) -> dict[str, list] | None:
-    """The logistic regression of answers.py on labelled rows and, with a seed, on lesion-erased copies of them."""
-    table, absent = dataset.table.iloc[rows], CLASSES.index(NO_TUMOR)
-    parts = [(logits, evidence, labels, table["group"].to_numpy(str), np.ones(len(rows)))]
-    tumor = rows[(table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)]
-    if seed is not None and len(tumor):
-        units = np.unique(dataset.table["cluster"].iloc[tumor].to_numpy(str), return_inverse=True)[1]
-        pictures, source = erased_copies(dataset.images[tumor], dataset.masks[tumor], units, seed=seed)
-        if len(pictures):
-            erased = run_model(folder, pictures)
-            groups = dataset.table["group"].iloc[tumor[source]].to_numpy(str)
-            weight = ERASED_WEIGHT * np.count_nonzero(labels == absent) / len(pictures)
-            answers = erased.logits, mask_evidence(erased.mask_probability), np.full(len(pictures), absent), groups
-            parts.append((*answers, np.full(len(pictures), weight)))
-    return fit_stacking(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def choose_mask_thresholds(outputs: Outputs, dataset: Dataset, rows: np.ndarray) -> dict[str, float]:
-    """The cut and the smallest region that give the best mean Dice over validation slices whose mask is known.
-
-    A tumor-free slice counts 1 when its mask stays empty and 0 otherwise, as Dice has it.
-    """
-    known = np.flatnonzero(dataset.table["has_mask"].to_numpy()[rows])
-    best = {"mask": 0.5, "min_fraction": 0.002}
-    if not len(known) or not (dataset.masks[rows[known]] > 127).any():
-        return best
-    truths = dataset.masks[rows[known]] > 127
-    sizes = truths.sum((1, 2))
-    best_score = -1.0
-    for cut in (0.3, 0.4, 0.5, 0.6):
-        for smallest in (0.0005, 0.001, 0.002, 0.004):
-            found = np.stack([postprocess(outputs.mask_probability[i], cut, smallest) for i in known])
-            total = sizes + found.sum((1, 2))
-            dice = np.where(total > 0, 2 * (truths & found).sum((1, 2)) / np.maximum(total, 1), 1.0)
-            score = float((dice[sizes > 0].mean() + (dice[sizes == 0].mean() if (sizes == 0).any() else 1.0)) / 2)
-            if score > best_score:
-                best_score, best = score, {"mask": cut, "min_fraction": smallest}
-    return best
+@contextlib.contextmanager
+def each_alone(folder: Path, classifiers: Sequence[Trained], splits: Sequence[pd.Series]) -> Iterator[Unseen]:
+    """Every network by itself in a folder of ONNX models, with its own validation rows; gone at the end."""
+    rows = [np.flatnonzero(split == "validation") for split in splits]
+    if len(classifiers) == 1:
+        yield [(folder, rows[0])]
+        return
+    with tempfile.TemporaryDirectory(prefix="brain-mri-members-") as temporary:
+        unseen = []
+        for number, (member, own) in enumerate(zip(classifiers, rows, strict=True), 1):
+            (alone := Path(temporary, str(number))).mkdir()
+            export.export_classifier(member.in_float32(), alone / "classifier.onnx", mirrored=True, outlines=True)
+            unseen.append((alone, own))
+        yield unseen
 
 
 def fit_guard(folder: Path, dataset: Dataset, seed: int) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def identity(predictor: Predictor) -> str:
             str(config.get("created", "unknown"))[:10],
             f"{(config.get('training') or {}).get('epochs', '?')} epochs",
         ),
-        ("Networks", " + ".join(str(part.get("architecture")) for part in own), f"{size:,} parameters"),
+        ("Networks", " + ".join(tables.network(part) for part in own), f"{size:,} parameters"),
         ("Accuracy", tables.percent(accuracy), "four classes, patients it never saw"),
         ("Mask overlap (Dice)", tables.score(dice, 2), "mean over test slices with a tumor"),
     ]

@@ -26,7 +26,7 @@ import numpy as np
 import guard
 import segmentation
 from analysis import Analysis, Heatmaps, title, warnings_of
-from answers import calibrated_by, class_probabilities, mask_evidence
+from answers import bounded, calibrated_by, class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, serving_files
 from onnx_model import OnnxModel, cores
 from preprocessing import preprocess_with_head
@@ -219,8 +219,9 @@ class Predictor:
         seen = self._classify(prepared)
         small = self._segment(prepared, seen)
         foreign = seen.score > 1.0
-        mask = np.zeros(scan.image.shape, bool) if foreign else self._mask(prepared, small)[1]
-        return Outline(self._probabilities(seen, small), foreign, mask)
+        values = self._probabilities(seen, small)
+        mask = np.zeros(scan.image.shape, bool) if foreign else self._mask(prepared, small, values)[1]
+        return Outline(values, foreign, mask)
 
     def _prepare(self, scan: Scan) -> _Prepared:
         square, frame, head = preprocess_with_head(scan.image, self.image_size)
@@ -248,9 +249,11 @@ class Predictor:
         values = class_probabilities(self.config, seen.logits[None], mask_evidence(small[None]))[0]
         return dict(zip(self.classes, values.tolist(), strict=True))
 
-    def _mask(self, prepared: _Prepared, small: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    def _mask(
+        self, prepared: _Prepared, small: np.ndarray, values: dict[str, float]
+    ) -> tuple[np.ndarray, np.ndarray, float]:
         """(probability, mask, share of a speck), the arrays (H, W)."""
-        probability = restore(small, prepared.frame)
+        probability = restore(bounded(small, 1.0 - values.get(NO_TUMOR, 0.0)), prepared.frame)
         # min_fraction was chosen on the model's square, which may be smaller or larger than the picture.
         share = self.min_fraction * prepared.frame.side**2 / max(1, probability.size)
         return probability, segmentation.postprocess(probability, self.mask_threshold, share), share
@@ -260,7 +263,7 @@ class Predictor:
         values = self._probabilities(seen, small)
         label = max(values, key=lambda name: values[name])
         foreign = seen.score > 1.0
-        probability, mask, share = self._mask(prepared, small)
+        probability, mask, share = self._mask(prepared, small, values)
         heatmaps = Heatmaps(self.classes, seen.heatmaps, prepared.frame, head)
         measures = segmentation.measure(mask, head, scan.spacing)
         agreement = segmentation.agreement(heatmaps[label], mask)

@@ -46,6 +46,8 @@ METHODS = (
     "(2017).",
     "Adebayo J. et al. Sanity checks for saliency maps. NeurIPS (2018).",
     "Zhang J. et al. Top-down neural attention by excitation backprop (pointing game). IJCV 126 (2018).",
+    "Lakshminarayanan B., Pritzel A., Blundell C. Simple and scalable predictive uncertainty estimation using deep "
+    "ensembles. NeurIPS (2017).",
     "Guo C. et al. On calibration of modern neural networks. ICML (2017).",
     "Field C. A., Welsh A. H. Bootstrapping clustered data. J. R. Stat. Soc. B 69 (2007).",
 )
@@ -89,6 +91,12 @@ def method(metrics: Metrics, config: Metrics) -> list[str]:
         networks.append(f"The classifier, {names['classifier']}, is {ARCHITECTURES[names['classifier']]}")
     if parts["segmenter"].get("shared"):
         networks.append("The same network gives the mask.")
+    if (count := int(parts["classifier"].get("members") or 1)) > 1:
+        networks.append(
+            f"{count} such networks answer together by the mean of their logits and masks. Each was fitted from other "
+            "random numbers and chosen on other patients, so that between them they have learned from all patients "
+            "but those of the test set."
+        )
     elif names["segmenter"] in ARCHITECTURES:
         networks.append(f"The segmenter, {names['segmenter']}, is {ARCHITECTURES[names['segmenter']]}")
     found = [

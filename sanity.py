@@ -24,32 +24,48 @@ STAGES = (("output layer", 0.0), ("last half of the layers", 0.5), ("all layers"
 SIDE = 64  # heatmaps are compared at 64 x 64
 
 
-def weight_names(model: onnx.ModelProto) -> list[str]:
-    """Initialisers that are weights (two or more dimensions, float, more than 16 numbers), in the order of use."""
-    initialisers = {
-        i.name for i in model.graph.initializer if len(i.dims) >= 2 and i.data_type == 1 and np.prod(i.dims) > 16
+def weight_depths(model: onnx.ModelProto) -> dict[str, int]:
+    """Initialisers that are weights (two or more dimensions, float, more than 16 numbers), and how deep they lie.
+
+    1 is the last layer before the logits or heatmaps, 2 one with another after it, and so on. Layers that work side by
+    side, as those of two networks in one graph, lie equally deep.
+    """
+    kinds = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+    weights = {
+        i.name: i.name
+        for i in model.graph.initializer
+        if len(i.dims) >= 2 and i.data_type in kinds and np.prod(i.dims) > 16
     }
-    order: list[str] = []
-    for node in model.graph.node:
-        order += [name for name in node.input if name in initialisers and name not in order]
-    return order
+    weights |= {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "Cast" and n.input[0] in weights}
+    after = {"logits": 0, "heatmaps": 0}  # layers behind each tensor, on the longest way to an output
+    depths: dict[str, int] = {}
+    for node in reversed(model.graph.node):
+        behind = max((after[name] for name in node.output if name in after), default=None)
+        if behind is None or (node.op_type == "Cast" and node.input[0] in weights):
+            continue
+        own = [weights[name] for name in node.input if name in weights]
+        depths |= {name: max(behind + 1, depths.get(name, 0)) for name in own}
+        for name in node.input:
+            after[name] = max(after.get(name, 0), behind + bool(own))
+    return depths
 
 
 def randomised(model: onnx.ModelProto, share: float, *, seed: int = 0) -> onnx.ModelProto:
-    """A copy with the last `share` of its weights redrawn (0: only the last), normal with the same mean and spread.
+    """A copy with the last `share` of its layers redrawn (0: only the last), normal with the same mean and spread.
 
     Copies of one weight in the graph (the forward pass and the Grad-CAM branch both hold the head, perhaps transposed)
     get the same random numbers, so that the result is a consistent random model and not a broken one.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    names = weight_names(copy)
+    depths = weight_depths(copy)
+    names = sorted(depths, key=lambda name: -depths[name])
     values = {i.name: numpy_helper.to_array(i) for i in copy.graph.initializer if i.name in set(names)}
     # One layer is one set of numbers: sorted values tell a weight and its transposed copy as the same.
     layer = {name: zlib.crc32(np.sort(values[name], axis=None).tobytes()) for name in names}
-    distinct = list(dict.fromkeys(layer[name] for name in names))
-    count = max(1, round(share * len(distinct)))
-    chosen = set(distinct[-count:])
+    last = {layer[name]: depths[name] for name in names}  # of copies the least deep one counts
+    deepest = sorted(last.values())[max(1, round(share * len(last))) - 1]
+    chosen = {key for key, depth in last.items() if depth <= deepest}
     first = {key: next(n for n in names if layer[n] == key) for key in chosen}
     for initialiser in copy.graph.initializer:
         key = layer.get(initialiser.name)
@@ -57,7 +73,7 @@ def randomised(model: onnx.ModelProto, share: float, *, seed: int = 0) -> onnx.M
             continue
         original, old = values[first[key]], values[initialiser.name]
         rng = np.random.default_rng([seed, key])
-        new = rng.normal(original.mean(), original.std(), original.shape).astype(np.float32)
+        new = rng.normal(original.mean(), original.std(), original.shape).astype(old.dtype)
         initialiser.CopyFrom(numpy_helper.from_array(_same_layout(new, original, old), initialiser.name))
     return copy
 

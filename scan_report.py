@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import segmentation
+import tables
 import views
 from artifact import write_json
 from page_html import DISCLAIMER, banner, card, image, notes, png, safe, table
@@ -91,7 +92,7 @@ def report_html(view: View, settings: Settings, predictor: Predictor) -> str:
         "Model": a.model_id,
         "Revision": a.revision,
         "Trained": str(config.get("created", "unknown"))[:10],
-        "Networks": f"{config['classifier'].get('architecture')}, {config['segmenter'].get('architecture')}",
+        "Networks": f"{tables.network(config['classifier'])}, {tables.network(config['segmenter'])}",
         "Preprocessing": f"{config['preprocessing'].get('name')}, {predictor.image_size} × {predictor.image_size}",
     }
     chosen = {

@@ -74,7 +74,8 @@ def _models(entry: Entry, metrics: dict[str, Any]) -> list[dict[str, Any]]:
         name = entry.name if kind == "fold" else part["architecture"]
         name += f" ({entry.name})" if entry.given else ""
         stages = [kind] if kind in training and not alike else ["classifier", "segmenter"]
-        seconds = [float((training.get(stage) or {}).get("seconds") or 0) for stage in stages]
+        runs = [training, *(training.get("others") or [])]  # of every network that answers together with the first
+        seconds = [float((run.get(stage) or {}).get("seconds") or 0) for run in runs for stage in stages]
         about = {"kind": kind, "name": name, "parameters": part.get("parameters"), "seconds": sum(seconds) or None}
         lines.append(about | shared | _flat({key: scores[key] for key in keys}))
     return lines

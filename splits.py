@@ -103,3 +103,23 @@ def folds(table: pd.DataFrame, k: int = 5, seed: int = 0) -> pd.Series:
         for place, group in enumerate(sorted(rest["group"].unique())):
             result[rest.index[rest["group"] == group]] = place % k
     return result
+
+
+def rotated(table: pd.DataFrame, count: int, seed: int = 0) -> list[pd.Series]:
+    """The split of table, and count - 1 others with the same test part that each validate on groups of their own.
+
+    For the networks of an ensemble: each has an honest validation part, and between them they learn from everything
+    but the test part. Raises DataError when there are too few groups for that.
+    """
+    splits = [table["split"]]
+    unused = table["split"] == "train"
+    for member in range(1, count):
+        share = float((table["split"] == "validation").sum() / unused.sum())
+        if not 0 < share < 1:
+            raise DataError(f"There are too few groups for {count} networks that each validate on groups of their own.")
+        dealt = split_groups(table[unused], seed + member, (1 - share, share, 0.0))
+        own = table["split"].replace("validation", "train")
+        own[dealt.index[dealt == "validation"]] = "validation"
+        splits.append(own)
+        unused &= own != "validation"
+    return splits

@@ -42,8 +42,14 @@ def class_title(name: str) -> str:
 
 
 def architecture(metrics: Mapping[str, Any], part: str = "classifier") -> str:
-    """Name of the classifier's or segmenter's architecture."""
-    return str(((metrics.get("model") or {}).get(part) or {}).get("architecture") or "model")
+    """Name of the classifier's or segmenter's architecture, see network."""
+    return network((metrics.get("model") or {}).get(part) or {})
+
+
+def network(part: Mapping[str, Any]) -> str:
+    """Name of a config's "classifier" or "segmenter"; "2 × guided" where two such networks answer together."""
+    name, count = str(part.get("architecture") or "model"), int(part.get("members") or 1)
+    return name if count == 1 else f"{count} × {name}"
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -14,23 +14,22 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import numpy as np
 
 import data
 import finish
 import model_def
-from artifact import ArtifactError, load_artifact, read_json, sha256, write_json
-from fit import FitOptions, FitState, choose_precision, fit
+from artifact import ArtifactError, load_artifact, read_json, write_json
+from fit import FitOptions, choose_precision
 from held_out import held_out
 from losses import MASK_LOSSES
+from networks import options_of, train_and_validation, train_members, train_model
 from scan import NO_TUMOR, ScanError
-from training_set import TrainingSet
 from weak_masks import weak_masks
 
 FOLDS = 5
@@ -53,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     add("--segmenter", default="shared", choices=[*model_def.SEGMENTER_NAMES, "bundled"],
         help="shared: the mask branch of the classifier; bundled: keep the one in weights/")  # fmt: skip
     add("--size", type=int, default=128, help="side of the model's input in pixels, a multiple of 16")
+    add("--members", type=int, default=1,
+        help="networks that answer together, each with other validation patients; --segmenter shared only")  # fmt: skip
     add("--width", type=int, help="channels of the first level of guided and resunet")
     add = p.add_argument_group("fitting").add_argument
     add("--epochs", type=int, default=defaults.epochs, help="0: only check the data")
@@ -87,22 +88,6 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def options_of(args: argparse.Namespace) -> FitOptions:
-    return FitOptions(
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        label_smoothing=args.label_smoothing,
-        mask_loss=args.mask_loss,
-        patience=args.patience,
-        strength=args.augment,
-        transplants=args.transplants,
-        erased=args.erased,
-        seed=args.seed,
-        verbose="auto" if args.verbose is None else args.verbose,
-    )
-
-
 def use_fold(dataset: data.Dataset, fold: int, seed: int) -> None:
     """Test on one of five folds that cut no patient, choose on 15 % of the rest. Changes dataset.table's split."""
     if not 0 <= fold < FOLDS:
@@ -134,57 +119,6 @@ def check_resume(out: Path, args: argparse.Namespace, fingerprint: str) -> None:
     for old in path.parent.rglob("state.json"):  # a new run must not pick up an older run's weights
         old.unlink()
     write_json(path, asked)
-
-
-def train_model(
-    args: argparse.Namespace, kind: str, training: TrainingSet, validation: TrainingSet, taught_by: str
-) -> finish.Trained:
-    """Build and fit the classifier or the segmenter that args name; the classifier also sees covered lesions."""
-    name = getattr(args, kind)
-    arguments = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
-    if name == "guided" and not training.outlines_tumors:
-        arguments["gate_gradient"] = True  # nobody else tells the mask where to look
-    model = model_def.build(name, args.size, **arguments)
-    if args.init and kind == "classifier":
-        start_from(args.init, name, model)
-    print(f"\n{kind.capitalize()} {name}: {model.count_params():,} parameters.")
-    options = options_of(args)
-    outlined = None
-    if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
-        outlined = outline_first(model, training, validation, options, args)
-        options = replace(options, learning_rate=options.learning_rate / 2)  # from here on it is fine-tuning
-    if kind == "classifier":
-        # A transplanted lesion has lost its place, which says much about its kind: it teaches outlines only
-        options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0)
-    else:
-        options = replace(options, erased=0.0)
-    feeds = training.feed(model, options, True), validation.feed(model, options, False)
-    state = fit(model, *feeds, options, args.out / "checkpoints" / kind, resume=args.resume)
-    return finish.Trained(name, arguments, model, state, taught_by, outlined)
-
-
-def outline_first(
-    model: keras.Model, training: TrainingSet, validation: TrainingSet, options: FitOptions, args: argparse.Namespace
-) -> FitState:
-    """Fit the mask branch alone on the slices whose mask is known: the U-Net first, then the class beside it.
-
-    With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4).
-    """
-    options = replace(options, erased=0.0)
-    outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
-    parts = training.where(training.has_mask), validation.where(validation.has_mask)
-    print(f"First the masks alone: {len(np.unique(parts[0].units))} different slices an epoch.")
-    feeds = parts[0].feed(outliner, options, True), parts[1].feed(outliner, options, False)
-    return fit(outliner, *feeds, options, args.out / "checkpoints" / "outliner", resume=args.resume)
-
-
-def start_from(folder: Path, name: str, model: keras.Model) -> None:
-    """Load the weights of an earlier run. Raises ArtifactError when they are of another architecture."""
-    config, path = load_artifact(folder).config, folder / "classifier.weights.h5"
-    stated = config["classifier"]["architecture"]
-    if stated != name or not path.is_file() or sha256(path) != config["files"][path.name]["sha256"]:
-        raise ArtifactError(f"--init: {folder} holds no whole weights of a classifier {name} (but of {stated}).")
-    model.load_weights(path)
 
 
 def choose_segmenter(args: argparse.Namespace, dataset: data.Dataset) -> tuple[str, str]:
@@ -226,6 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     model_def.check_size(args.size)  # before minutes go into reading the data
+    if args.members < 1:
+        raise ValueError(f"--members is a number from 1 up, not {args.members}.")
     keras.utils.set_random_seed(args.seed)
     precision = choose_precision(args.precision)
     dataset = data.load_dataset(
@@ -247,20 +183,22 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         print("--epochs 0: the data was checked, nothing was trained or written.")
         return 0
     args.segmenter, taught_by = choose_segmenter(args, dataset)
+    if args.members > 1 and args.segmenter != "shared":
+        raise ValueError("--members needs networks that classify and outline: --classifier guided, and --masks.")
     check_resume(args.out, args, dataset.fingerprint())
 
-    training, validation = TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation").one_of_each()
-    classifier = train_model(args, "classifier", training, validation, taught_by)
-    segmenter = classifier if args.segmenter == "shared" else None
+    classifiers = train_members(args, dataset, taught_by)
+    segmenter = classifiers[0] if args.segmenter == "shared" else None
     if args.segmenter in model_def.SEGMENTERS:
+        training, validation = train_and_validation(dataset)
         if taught_by == "weak masks":
             for part in (training, validation):
-                part.masks, part.has_mask = weak_masks(classifier.model, part.images, part.labels)
+                part.masks, part.has_mask = weak_masks(classifiers[0].model, part.images, part.labels)
         segmenter = train_model(args, "segmenter", training, validation, taught_by)
 
     command_line = " ".join(["train.py", *command])
     facts = {"command": command_line, "precision": precision, "options": asdict(options_of(args))}
-    finish.write_artifact(args, dataset, classifier, segmenter, facts)
+    finish.write_artifact(args, dataset, classifiers, segmenter, facts)
     print(f"\nWritten: {args.out}\nOpen it: python app.py --model {args.out}")
     if args.push:
         finish.push(args.out, args.push, private=args.private)

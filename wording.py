@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tables import BASELINE_TITLES, architecture, class_title, number, percent, score
+from tables import BASELINE_TITLES, architecture, class_title, network, number, percent, score
 
 Metrics = Mapping[str, Any]
 
@@ -235,9 +235,9 @@ def training_settings(config: Metrics) -> list[tuple[str, str]]:
     classifier, segmenter = config.get("classifier") or {}, config.get("segmenter") or {}
     side, name = config["preprocessing"]["image_size"], config["preprocessing"]["name"]
     taught = segmenter.get("trained_on", "nothing")
-    same = "the same network" if segmenter.get("shared") else str(segmenter.get("architecture"))
+    same = "the same network" if segmenter.get("shared") else network(segmenter)
     lines = {
-        "Classifier": f"{classifier.get('architecture')}, {classifier.get('parameters', 0):,} parameters",
+        "Classifier": f"{network(classifier)}, {classifier.get('parameters', 0):,} parameters",
         "Segmenter": f"{same}, learned from: {TAUGHT.get(taught, taught)}",
         "Input": f"{side} × {side} pixels, gray ({name})",
         "Epochs": str(training.get("epochs", "")),
@@ -246,6 +246,7 @@ def training_settings(config: Metrics) -> list[tuple[str, str]]:
     if not segmenter.get("shared"):
         stages = {"classifier": state, "segmenter": training.get("segmenter")}
     known = {name: stage for name, stage in stages.items() if stage and stage.get("history")}
+    count = int(classifier.get("members") or 1)
     texts = [
         (f"{name}: " if len(known) > 1 else "")
         + f"{max(len(values) for values in stage['history'].values())}, the weights of epoch "
@@ -253,7 +254,7 @@ def training_settings(config: Metrics) -> list[tuple[str, str]]:
         for name, stage in known.items()
     ]
     if texts:
-        lines["Epochs"] = "; ".join(texts)
+        lines["Epochs"] = "; ".join(texts) + (f" (the first of {count} networks)" if count > 1 else "")
     if "--init" in str(training.get("command", "")).split():
         lines["Started from"] = "the weights of an earlier run (--init in the command)"
     if "batch_size" in options and "learning_rate" in options:

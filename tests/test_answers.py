@@ -35,6 +35,16 @@ def test_evidence_is_half_the_log_odds_of_the_highest_probability() -> None:
     np.testing.assert_allclose(answers.mask_evidence(masks), [faintest, np.log(9) / 2, -faintest], rtol=1e-6)
 
 
+def test_no_pixel_is_likelier_tumor_than_its_slice() -> None:
+    masks = np.array([[[0.9, 0.2]], [[0.9, 0.2]]], np.float32)
+    classes = np.array([[0.1, 0.1, 0.7, 0.1], [0.98, 0.0, 0.02, 0.0]])
+    tumor = answers.tumor_probability(CLASSES, classes)
+    np.testing.assert_allclose(tumor, [0.3, 0.98])
+    np.testing.assert_allclose(answers.bounded(masks, tumor), [[[0.3, 0.2]], [[0.9, 0.2]]], rtol=1e-6)
+    np.testing.assert_allclose(answers.bounded(masks[0], 0.5), [[0.5, 0.2]])
+    np.testing.assert_array_equal(answers.tumor_probability(("a", "b"), classes[:, :2]), [1, 1])
+
+
 def test_without_stacking_the_temperature_is_all() -> None:
     logits = np.random.default_rng(0).normal(size=(5, 4))
     found = answers.class_probabilities({"temperature": 2.0}, logits, np.full(5, 9.0))
@@ -77,6 +87,7 @@ def test_the_app_and_the_evaluation_answer_alike(tmp_path: Path, phantom_image) 
     np.testing.assert_allclose([found.probabilities[name] for name in CLASSES], wanted, atol=1e-6)
     assert model.outline(scan).probabilities == found.probabilities
     assert "mask" in model.calibration
+    assert found.mask_probability.max() <= found.tumor_probability + 1e-6
 
 
 @pytest.mark.parametrize(

@@ -447,6 +447,21 @@ def test_split_needs_as_many_groups_as_parts() -> None:
     assert set(splits.split_groups(table, fractions=(0.5, 0.5, 0.0))) == {"train", "validation"}
 
 
+def test_every_network_of_an_ensemble_validates_on_groups_of_its_own() -> None:
+    table = _table(60, 5).assign(split=lambda t: splits.split_groups(t, 5))
+    found = splits.rotated(table, 3, 5)
+    assert found[0].equals(table["split"])
+    validated: set[str] = set()
+    for split in found:
+        assert ((split == "test") == (table["split"] == "test")).all()
+        groups = {part: set(table.loc[split == part, "group"]) for part in splits.SPLITS}
+        assert not groups["train"] & groups["validation"] and all(groups.values())
+        assert not groups["validation"] & validated
+        validated |= groups["validation"]
+    with pytest.raises(data.DataError, match="too few groups"):
+        splits.rotated(table, 30, 5)
+
+
 def test_folds_keep_groups_and_use_the_authors_where_stated() -> None:
     table = _table(80, 2)
     fold = data.folds(table, 5, seed=1)

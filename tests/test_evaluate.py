@@ -347,22 +347,37 @@ def test_identical_maps_are_similar_and_unrelated_ones_are_not():
     assert sanity.similarity(a, np.zeros((8, 8)))[1] == 0
 
 
-def test_randomised_copies_of_one_weight_stay_equal(handmade_artifact):
+def test_randomised_layers_lie_equally_deep_and_copies_of_a_weight_stay_equal():
     """The head's weights are used twice (logits and Grad-CAM); a random model must use the same random numbers."""
-    model = onnx.load(str(handmade_artifact / "classifier.onnx"))
-    weights = next(numpy_helper.to_array(i) for i in model.graph.initializer if i.name == "weights")
-    big = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
-    for name, value in (("first", big), ("turned", np.ascontiguousarray(big.T))):
-        model.graph.initializer.append(numpy_helper.from_array(value, name))
-    model.graph.node.append(onnx.helper.make_node("Transpose", ["first"], ["unused1"]))
-    model.graph.node.append(onnx.helper.make_node("Transpose", ["turned"], ["unused2"]))
+    rng = np.random.default_rng(0)
+    head = rng.normal(size=(6, 5)).astype(np.float32)
+    weights = {"early": rng.normal(size=(6, 6)), "side": rng.normal(size=(6, 5)), "first": head, "turned": head.T}
+    stored = [numpy_helper.from_array(np.ascontiguousarray(w, np.float32), name) for name, w in weights.items()]
+    stored[1] = numpy_helper.from_array(weights["side"].astype(np.float16), "side")  # as in a file of two networks
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Cast", ["side"], ["side32"], to=onnx.TensorProto.FLOAT),
+        node("MatMul", ["image", "early"], ["a"]),
+        node("MatMul", ["a", "first"], ["b"]),
+        node("MatMul", ["a", "side32"], ["c"]),
+        node("Add", ["b", "c"], ["logits"]),
+        node("MatMul", ["logits", "turned"], ["heatmaps"]),
+    ]
+    ends = [value(name, onnx.TensorProto.FLOAT, [None, None]) for name in ("image", "logits", "heatmaps")]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], stored))
+    assert sanity.weight_depths(model) == {"turned": 1, "first": 2, "side": 2, "early": 3}
     changed = sanity.randomised(model, 0.0, seed=1)
     found = {i.name: numpy_helper.to_array(i) for i in changed.graph.initializer}
     np.testing.assert_array_equal(found["first"], found["turned"].T)
-    assert not np.allclose(found["first"], big)
-    np.testing.assert_array_equal(found["weights"], weights)  # an earlier layer, untouched at share 0
+    assert not np.allclose(found["first"], head)
+    np.testing.assert_array_equal(found["early"], weights["early"].astype(np.float32))  # untouched at share 0
     again = sanity.randomised(model, 0.0, seed=1)
     assert again.SerializeToString() == changed.SerializeToString()
+    half = {i.name: numpy_helper.to_array(i) for i in sanity.randomised(model, 0.5, seed=1).graph.initializer}
+    assert half["side"].dtype == np.float16 and not np.array_equal(half["side"], stored[1])
+    np.testing.assert_array_equal(half["early"], weights["early"].astype(np.float32))
+    everything = sanity.randomised(model, 1.0, seed=1).graph.initializer
+    assert not any(np.array_equal(numpy_helper.to_array(new), weights[new.name]) for new in everything)
 
 
 def test_sanity_check_reports_every_stage(handmade_artifact, dataset):

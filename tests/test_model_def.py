@@ -93,6 +93,29 @@ def test_segmenter_export_averages_the_mirrored_slice(images, tmp_path):
     np.testing.assert_allclose(flipped[:, :, ::-1], mask, atol=1e-5)
 
 
+def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_path):
+    from onnx_model import OnnxModel
+
+    networks = [model_def.build_classifier("guided", SIZE, width=8) for _ in range(2)]
+    for network in networks:  # as trained: the heads start at zero and would agree
+        head = network.get_layer("head")
+        head.set_weights([np.random.default_rng(1).normal(size=w.shape) for w in head.get_weights()])
+    names = ("logits", "heatmaps", "features", "mask")
+    for name, own, others in (("one", 0, ()), ("two", 1, ()), ("both", 0, networks[1:])):
+        export_classifier(networks[own], tmp_path / f"{name}.onnx", mirrored=True, outlines=True, partners=others)
+        export_segmenter(networks[own], tmp_path / f"{name}-s.onnx", mirrored=True, partners=others)
+    one, two, both = (OnnxModel(tmp_path / f"{name}.onnx", 1, names)(images) for name in ("one", "two", "both"))
+    for name, value in both.items():
+        wanted = one[name] if name == "features" else (one[name] + two[name]) / 2
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(value, wanted, atol=2e-3 * scale)
+        assert name == "features" or np.abs(one[name] - two[name]).max() > 0.01 * scale
+    outlined = OnnxModel(tmp_path / "both-s.onnx", 1, ("mask",))(images)["mask"]
+    np.testing.assert_allclose(outlined, both["mask"], atol=1e-3)
+    sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("one", "both")]
+    assert sizes[1] < 1.35 * sizes[0]  # twice the weights, each half as long
+
+
 def test_a_served_mask_branch_gives_the_mask_in_the_same_pass(images, tmp_path):
     from onnx_model import OnnxModel
 

@@ -171,6 +171,8 @@ def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--size", "100"], "multiple of 16"),
         (["--fold", "9"], "--fold"),
+        (["--members", "2", "--classifier", "gap_cnn"], "--members needs"),
+        (["--members", "0"], "--members"),
     ],
 )
 def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sentence):
@@ -180,6 +182,22 @@ def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sent
     message = capsys.readouterr().err.splitlines()[-1]  # a progress bar may stand before it
     assert message.startswith("train.py: ") and sentence in message
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path):
+    import train
+    from figures_model import stages
+
+    out = tmp_path / "run"
+    assert train.main(arguments(phantoms, out, "--epochs", "1", "--members", "2")) == 0
+    config = load_artifact(out).config
+    assert config["classifier"]["members"] == config["segmenter"]["members"] == 2
+    assert len(config["training"]["others"]) == 1 and config["training"]["others"][0]["classifier"]["history"]
+    assert (out / "classifier-2.weights.h5").is_file() and (out / "checkpoints" / "outliner-2").is_dir()
+    assert "2 × guided" in (out / "README.md").read_text()
+    assert Predictor.load(out).analyze(read_scan(next((phantoms / "Testing" / "glioma").iterdir()))).label
+    both, one = (sum(s.convolutions for s in stages(out / "classifier.onnx", members)) for members in (1, 2))
+    assert both == 2 * one > 20, "one of the two networks is drawn"
 
 
 def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):

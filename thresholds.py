@@ -1,0 +1,116 @@
+"""How an artifact turns outputs into answers: temperature, stacking and every threshold, from validation slices only.
+
+Each network judges the slices that it has not learned from. The networks of an ensemble have validation parts of their
+own (splits.rotated), and what each says about its part is pooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from answers import bounded, class_probabilities, mask_evidence, tumor_probability
+from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_stacking, fit_temperature
+from counterfactual import erased_copies
+from data import Dataset
+from inference import Outputs, run_model
+from scan import CLASSES, NO_TUMOR
+from segmentation import postprocess
+from selection import mask_rows
+
+ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor, when the stacking is fitted
+CUTS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
+SPECKS = (0.0005, 0.001, 0.002, 0.004)  # share of the picture
+MISSED = 0.1  # a lesion whose Dice is lower counts as missed
+ABSENT = CLASSES.index(NO_TUMOR)
+
+Unseen = Sequence[tuple[Path, np.ndarray]]  # folders with ONNX models, and the rows that they have not learned from
+
+
+def calibrate(unseen: Unseen, config: dict[str, Any], dataset: Dataset, seed: int | None = None) -> None:
+    """Fill in config's temperature, stacking and thresholds. Rows must not repeat.
+
+    seed: the stacking also learns from these rows with their lesions erased. Without them every slice without a tumor
+    is from another source than those with one, and the faintest doubt of the U-Net would count as a tumor.
+    """
+    rows = np.concatenate([part for _, part in unseen])
+    outputs = joined([run_model(folder, dataset.images[part]) for folder, part in unseen])
+    table = dataset.table.iloc[rows]
+    labels = table["class"].map({name: i for i, name in enumerate(CLASSES)}).fillna(-1).to_numpy(int)
+    known = np.flatnonzero(labels >= 0)
+    config["temperature"] = float(fit_temperature(outputs.logits[known], labels[known]))
+    evidence = mask_evidence(outputs.mask_probability)
+    if config["segmenter"]["architecture"] != "kmeans":  # which outlines something on every slice
+        groups = table["group"].to_numpy(str)
+        real = outputs.logits[known], evidence[known], labels[known], groups[known], np.ones(len(known))
+        copies = erased_answers(unseen, dataset, seed, real) if seed is not None else []
+        stacking = fit_stacking(*(np.concatenate(column) for column in zip(real, *copies, strict=True)))
+        if stacking:
+            config["stacking"] = stacking
+    probabilities = class_probabilities(config, outputs.logits, evidence)
+    config["thresholds"] = {
+        **choose_mask_thresholds(outputs, dataset, rows, tumor_probability(CLASSES, probabilities)),
+        # a gated net gives all slices without a lesion nearly the same confidence; do not cut through that plateau
+        "abstain": max(0.0, choose_abstain_threshold(probabilities[known], labels[known], min_coverage=0.85) - 0.02),
+        "tumor": float(choose_tumor_threshold(1 - probabilities[known, ABSENT], labels[known] != ABSENT)),
+    }
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """The rows of all parts, one after the other."""
+    return Outputs(*(np.concatenate(column) for column in zip(*(vars(p).values() for p in parts), strict=True)))
+
+
+def erased_answers(unseen: Unseen, dataset: Dataset, seed: int, real: tuple[np.ndarray, ...]) -> list[tuple]:
+    """(logits, evidence, labels, groups, weights) of lesion-erased copies of the rows, a tuple for each network."""
+    parts = []
+    for folder, rows in unseen:
+        table = dataset.table.iloc[rows]
+        tumor = rows[(table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)]
+        if not len(tumor):
+            continue
+        units = np.unique(dataset.table["cluster"].iloc[tumor].to_numpy(str), return_inverse=True)[1]
+        pictures, source = erased_copies(dataset.images[tumor], dataset.masks[tumor], units, seed=seed)
+        if len(pictures):
+            parts.append((run_model(folder, pictures), dataset.table["group"].iloc[tumor[source]].to_numpy(str)))
+    count = sum(len(groups) for _, groups in parts)
+    weight = ERASED_WEIGHT * np.count_nonzero(real[2] == ABSENT) / max(1, count)
+    return [
+        (
+            found.logits,
+            mask_evidence(found.mask_probability),
+            np.full(len(groups), ABSENT),
+            groups,
+            np.full(len(groups), weight),
+        )
+        for found, groups in parts
+    ]
+
+
+def choose_mask_thresholds(outputs: Outputs, dataset: Dataset, rows: np.ndarray, tumor: np.ndarray) -> dict[str, float]:
+    """The cut and the smallest region that serve best on the validation slices whose mask is known.
+
+    tumor (N,): each slice's probability of any tumor, which bounds that of its pixels. Best is the highest mean Dice of
+    the lesions less the share of them that is missed and the share of tumor-free slices with a mask: Dice alone hardly
+    tells a lesion that nobody points out from one that is outlined badly.
+    """
+    known = mask_rows(dataset.table.iloc[rows])
+    best = {"mask": 0.5, "min_fraction": 0.002}
+    truths = dataset.masks[rows[known]] > 127
+    if not truths.any():
+        return best
+    maps, sizes = bounded(outputs.mask_probability[known], tumor[known]), truths.sum((1, 2))
+    lesion, best_score = sizes > 0, -np.inf
+    for cut in CUTS:
+        for smallest in SPECKS:
+            found = np.stack([postprocess(each, cut, smallest) for each in maps])
+            total = sizes + found.sum((1, 2))
+            dice = 2 * (truths & found).sum((1, 2)) / np.maximum(total, 1)
+            false = found[~lesion].any((1, 2)).mean() if (~lesion).any() else 0.0
+            score = float(dice[lesion].mean() - (dice[lesion] < MISSED).mean() - false)
+            if score > best_score:
+                best_score, best = score, {"mask": cut, "min_fraction": smallest}
+    return best
