@@ -73,11 +73,12 @@ class Trained:
         """How it was fitted: {"classifier": ..., "segmenter": ...}, the latter where masks alone came first."""
         return {"classifier": asdict(self.state)} | ({"segmenter": asdict(self.outlined)} if self.outlined else {})
 
-    def in_float32(self) -> keras.Model:
-        """As it is served; backbones are not fetched again."""
+    def in_float32(self, half: bool = False) -> keras.Model:
+        """As it is served; backbones are not fetched again. half: with weights that float16 can hold."""
         offline = {"weights": None} if self.name in ("vgg16", "efficientnet") else {}
         size = self.model.input.shape[1]
-        return export.in_float32(lambda: model_def.build(self.name, size, **self.arguments, **offline), self.model)
+        twin = export.in_float32(lambda: model_def.build(self.name, size, **self.arguments, **offline), self.model)
+        return export.rounded(twin) if half else twin
 
 
 def numbered(number: int) -> str:
@@ -157,7 +158,7 @@ def export_models(
 ) -> None:
     """ONNX and Keras weights of all networks into folder; config["segmenter"] is filled."""
     classifier, shared = classifiers[0], segmenter is classifiers[0]
-    served, *partners = models = [member.in_float32() for member in classifiers]
+    served, *partners = models = [member.in_float32(half=len(classifiers) > 1) for member in classifiers]
     common: dict[str, Any] = {"mirrored": True, "partners": partners}
     export.export_classifier(served, folder / "classifier.onnx", outlines=shared, **common)
     for number, model in enumerate(models, 1):
@@ -189,7 +190,9 @@ def each_alone(folder: Path, classifiers: Sequence[Trained], splits: Sequence[pd
         unseen = []
         for number, (member, own) in enumerate(zip(classifiers, rows, strict=True), 1):
             (alone := Path(temporary, str(number))).mkdir()
-            export.export_classifier(member.in_float32(), alone / "classifier.onnx", mirrored=True, outlines=True)
+            export.export_classifier(
+                member.in_float32(half=True), alone / "classifier.onnx", mirrored=True, outlines=True
+            )
             unseen.append((alone, own))
         yield unseen
 
