@@ -67,8 +67,8 @@ class Analysis:
     abstained: bool
     reason: str  # why it abstained, "" otherwise
     tumor: bool  # the binary reading: P(any tumor) reaches its decision threshold
-    mask: np.ndarray  # bool (H, W)
-    mask_probability: np.ndarray  # float32 (H, W) 0..1
+    mask: np.ndarray  # bool (H, W); empty where the label is "no tumor"
+    mask_probability: np.ndarray  # float32 (H, W) 0..1, whatever the label
     head: np.ndarray  # bool (H, W)
     heatmaps: Heatmaps  # class -> float32 (H, W) 0..1
     measures: segmentation.Measures
@@ -82,7 +82,7 @@ class Analysis:
     speck_share: float = 0.0  # a component of the mask below this share of the picture was dropped
 
     def mask_at(self, threshold: float) -> np.ndarray:
-        """bool (H, W): the mask at another threshold, without a new inference."""
+        """bool (H, W): the mask at another threshold, whatever the label, without a new inference."""
         return segmentation.postprocess(self.mask_probability, threshold, self.speck_share)
 
     @property
@@ -144,9 +144,18 @@ def title(name: str) -> str:
 
 
 def warnings_of(
-    scan: Scan, label: str, reason: str, foreign: bool, measures: segmentation.Measures, agreement: float
+    scan: Scan,
+    label: str,
+    reason: str,
+    foreign: bool,
+    measures: segmentation.Measures,
+    agreement: float,
+    unsaid: int = 0,
 ) -> list[str]:
-    """Sentences for the person who reads the answer; most important first."""
+    """Sentences for the person who reads the answer; most important first.
+
+    unsaid: pixels that the segmentation would mark, were the answer not "no tumor".
+    """
     if foreign:
         return ["This does not look like a brain MRI slice; the figures, the mask and the heatmap mean nothing for it."]
     found = []
@@ -156,10 +165,10 @@ def warnings_of(
     if reason:
         return found
     marked = measures.pixels > 0
-    if label == NO_TUMOR and marked:
+    if label == NO_TUMOR and unsaid:
         found.append(
-            f"The two models disagree: the classifier sees no tumor, but the segmentation marks "
-            f"{measures.fraction:.1%} of the head."
+            f"The two models disagree: the classifier sees no tumor, so nothing is marked, but the segmentation alone "
+            f"would mark {unsaid:,} pixels. Move the mask threshold to see where."
         )
     elif label != NO_TUMOR and not marked:
         found.append(

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import segmentation
-from answers import bounded, calibrated_by, class_probabilities, mask_evidence, tumor_probability
+from answers import answered, calibrated_by, class_probabilities, mask_evidence
 from artifact import Artifact, load_artifact
 from file_masks import file_masks
 from inference import Outputs, run_model
@@ -219,7 +219,7 @@ def evaluate_arrays(
         notes.append("No image has an outlined lesion (--masks), so masks and heatmaps were not measured.")
         return Evaluation(metrics, cases)
     images, truth = dataset.images[rows[chosen]], dataset.masks[rows[chosen]] > 127
-    maps = bounded(outputs.mask_probability[chosen], tumor_probability(classes, probabilities[chosen]))
+    maps = answered(outputs.mask_probability[chosen], classes, probabilities[chosen])
     masks = [segmentation.postprocess(found, thresholds["mask"], thresholds["min_fraction"]) for found in maps]
     names, own = list(table["class"].iloc[chosen]), groups[chosen]
     metrics["segmentation"] = segmentation_metrics(masks, truth, names, own, **common)

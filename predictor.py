@@ -15,7 +15,7 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 import guard
 import segmentation
 from analysis import Analysis, Heatmaps, title, warnings_of
-from answers import bounded, calibrated_by, class_probabilities, mask_evidence
+from answers import calibrated_by, class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, serving_files
 from onnx_model import OnnxModel, cores
 from preprocessing import preprocess_with_head
@@ -220,7 +220,8 @@ class Predictor:
         small = self._segment(prepared, seen)
         foreign = seen.score > 1.0
         values = self._probabilities(seen, small)
-        mask = np.zeros(scan.image.shape, bool) if foreign else self._mask(prepared, small, values)[1]
+        nothing = foreign or likeliest(values) == NO_TUMOR
+        mask = np.zeros(scan.image.shape, bool) if nothing else self._mask(prepared, small)[1]
         return Outline(values, foreign, mask)
 
     def _prepare(self, scan: Scan) -> _Prepared:
@@ -249,11 +250,9 @@ class Predictor:
         values = class_probabilities(self.config, seen.logits[None], mask_evidence(small[None]))[0]
         return dict(zip(self.classes, values.tolist(), strict=True))
 
-    def _mask(
-        self, prepared: _Prepared, small: np.ndarray, values: dict[str, float]
-    ) -> tuple[np.ndarray, np.ndarray, float]:
-        """(probability, mask, share of a speck), the arrays (H, W)."""
-        probability = restore(bounded(small, 1.0 - values.get(NO_TUMOR, 0.0)), prepared.frame)
+    def _mask(self, prepared: _Prepared, small: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """(probability, mask whatever the class, share of a speck), the arrays (H, W)."""
+        probability = restore(small, prepared.frame)
         # min_fraction was chosen on the model's square, which may be smaller or larger than the picture.
         share = self.min_fraction * prepared.frame.side**2 / max(1, probability.size)
         return probability, segmentation.postprocess(probability, self.mask_threshold, share), share
@@ -261,15 +260,17 @@ class Predictor:
     def _assemble(self, prepared: _Prepared, seen: _Seen, small: np.ndarray, started: float) -> Analysis:
         scan, head = prepared.scan, prepared.head
         values = self._probabilities(seen, small)
-        label = max(values, key=lambda name: values[name])
+        label = likeliest(values)
         foreign = seen.score > 1.0
-        probability, mask, share = self._mask(prepared, small, values)
+        probability, seen_alone, share = self._mask(prepared, small)
+        mask = seen_alone if label != NO_TUMOR else np.zeros_like(seen_alone)  # see answers.answered
         heatmaps = Heatmaps(self.classes, seen.heatmaps, prepared.frame, head)
         measures = segmentation.measure(mask, head, scan.spacing)
         agreement = segmentation.agreement(heatmaps[label], mask)
         tumor = 1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold
         reason = self._reason(values, label, foreign)
-        warnings = [*scan.warnings, *warnings_of(scan, label, reason, foreign, measures, agreement)]
+        unsaid = int(np.count_nonzero(seen_alone)) if label == NO_TUMOR else 0
+        warnings = [*scan.warnings, *warnings_of(scan, label, reason, foreign, measures, agreement, unsaid)]
         return Analysis(
             name=scan.name,
             image=scan.image,
@@ -307,6 +308,11 @@ class Predictor:
             f"Not sure: {title(label)} is the most likely answer at {values[label]:.0%}, followed by "
             f"{title(second)} at {values[second]:.0%}; below {self.abstain_below:.0%} the model does not commit itself."
         )
+
+
+def likeliest(values: Mapping[str, float]) -> str:
+    """The class with the highest probability."""
+    return max(values, key=lambda name: values[name])
 
 
 def fingerprint(artifact: Artifact) -> str:

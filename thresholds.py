@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from answers import bounded, class_probabilities, mask_evidence, tumor_probability
+from answers import answered, class_probabilities, mask_evidence
 from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_stacking, fit_temperature
 from counterfactual import erased_copies
 from data import Dataset
@@ -52,7 +52,7 @@ def calibrate(unseen: Unseen, config: dict[str, Any], dataset: Dataset, seed: in
             config["stacking"] = stacking
     probabilities = class_probabilities(config, outputs.logits, evidence)
     config["thresholds"] = {
-        **choose_mask_thresholds(outputs, dataset, rows, tumor_probability(CLASSES, probabilities)),
+        **choose_mask_thresholds(answered(outputs.mask_probability, CLASSES, probabilities), dataset, rows),
         # a gated net gives all slices without a lesion nearly the same confidence; do not cut through that plateau
         "abstain": max(0.0, choose_abstain_threshold(probabilities[known], labels[known], min_coverage=0.85) - 0.02),
         "tumor": float(choose_tumor_threshold(1 - probabilities[known, ABSENT], labels[known] != ABSENT)),
@@ -90,23 +90,23 @@ def erased_answers(unseen: Unseen, dataset: Dataset, seed: int, real: tuple[np.n
     ]
 
 
-def choose_mask_thresholds(outputs: Outputs, dataset: Dataset, rows: np.ndarray, tumor: np.ndarray) -> dict[str, float]:
+def choose_mask_thresholds(maps: np.ndarray, dataset: Dataset, rows: np.ndarray) -> dict[str, float]:
     """The cut and the smallest region that serve best on the validation slices whose mask is known.
 
-    tumor (N,): each slice's probability of any tumor, which bounds that of its pixels. Best is the highest mean Dice of
-    the lesions less the share of them that is missed and the share of tumor-free slices with a mask: Dice alone hardly
-    tells a lesion that nobody points out from one that is outlined badly.
+    maps: float32 (N, S, S), see answers.answered. Best is the highest mean Dice of the lesions less the share of them
+    that is missed and the share of tumor-free slices with a mask: Dice alone hardly tells a lesion that nobody points
+    out from one that is outlined badly.
     """
     known = mask_rows(dataset.table.iloc[rows])
     best = {"mask": 0.5, "min_fraction": 0.002}
     truths = dataset.masks[rows[known]] > 127
     if not truths.any():
         return best
-    maps, sizes = bounded(outputs.mask_probability[known], tumor[known]), truths.sum((1, 2))
+    sizes = truths.sum((1, 2))
     lesion, best_score = sizes > 0, -np.inf
     for cut in CUTS:
         for smallest in SPECKS:
-            found = np.stack([postprocess(each, cut, smallest) for each in maps])
+            found = np.stack([postprocess(maps[i], cut, smallest) for i in known])
             total = sizes + found.sum((1, 2))
             dice = 2 * (truths & found).sum((1, 2)) / np.maximum(total, 1)
             false = found[~lesion].any((1, 2)).mean() if (~lesion).any() else 0.0
