@@ -159,7 +159,9 @@ def test_warns_when_the_models_disagree(tmp_path: Path, model: Predictor) -> Non
         write_handmade(tmp_path / "eager", thresholds={"mask": 1e-9, "min_fraction": 0, "abstain": 0, "tumor": 0.5})
     )
     b = eager.analyze(scan_from_array(head(spot=None)))
-    assert b.label == "notumor" and b.mask.any() and any("sees no tumor" in w for w in b.warnings)
+    assert b.label == "notumor" and any("sees no tumor" in w for w in b.warnings)
+    assert not b.mask.any() and b.tumor_fraction == 0 and b.mask_at(1e-9).any(), "only what is called a tumor is marked"
+    assert not eager.outline(scan_from_array(head(spot=None))).mask.any()
     assert model.analyze(scan).warnings == [w for w in model.analyze(scan).warnings if "NaN" not in w]
 
 
