@@ -205,7 +205,7 @@ def test_mask_lies_where_the_model_saw_it(model: Predictor) -> None:
     cv2.ellipse(image, (80, 190), (60, 75), 0, 0, 360, 100, -1)
     cv2.circle(image, (95, 170), 14, 255, -1)
     a = model.analyze(scan_from_array(image))
-    y, x = np.argwhere(a.mask).mean(axis=0)
+    y, x = np.argwhere(a.mask_at(model.mask_threshold)).mean(axis=0)
     assert abs(x - 95) < 2 and abs(y - 170) < 2
 
 
