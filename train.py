@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add("--transplants", type=float, default=defaults.transplants,
         help="share of slices that get the lesion of another one while masks alone are learned")  # fmt: skip
     add("--erased", type=float, default=0.4,
-        help="share of tumor slices whose lesion is covered where that can be done, as 'no tumor'")  # fmt: skip
+        help="guided only: share of tumor slices whose lesion is covered where that can be done, as 'no tumor'")  # fmt: skip
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
     add("--seed", type=int, default=defaults.seed)
@@ -183,6 +183,8 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         print("--epochs 0: the data was checked, nothing was trained or written.")
         return 0
     args.segmenter, taught_by = choose_segmenter(args, dataset)
+    if args.classifier != "guided":
+        args.erased = 0.0  # a network that nobody shows the lesion does not learn from where it is missing
     if args.members > 1 and args.segmenter != "shared":
         raise ValueError("--members needs networks that classify and outline: --classifier guided, and --masks.")
     check_resume(args.out, args, dataset.fingerprint())
