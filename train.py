@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add("--transplants", type=float, default=defaults.transplants,
         help="share of slices that get the lesion of another one while masks alone are learned")  # fmt: skip
     add("--erased", type=float, default=0.4,
-        help="guided only: share of tumor slices whose lesion is covered where that can be done, as 'no tumor'")  # fmt: skip
+        help="guided only: share of tumor slices whose lesion is covered, where it can be, as 'no tumor'")  # fmt: skip
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
     add("--seed", type=int, default=defaults.seed)
