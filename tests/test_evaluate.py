@@ -351,7 +351,12 @@ def test_randomised_layers_lie_equally_deep_and_copies_of_a_weight_stay_equal():
     """The head's weights are used twice (logits and Grad-CAM); a random model must use the same random numbers."""
     rng = np.random.default_rng(0)
     head = rng.normal(size=(6, 5)).astype(np.float32)
-    weights = {"early": rng.normal(size=(6, 6)), "side": rng.normal(size=(6, 5)), "first": head, "turned": head.T / 9}
+    weights: dict[str, np.ndarray] = {
+        "early": rng.normal(size=(6, 6)),
+        "side": rng.normal(size=(6, 5)),
+        "first": head,
+        "turned": head.T / 9,
+    }
     stored = [numpy_helper.from_array(np.ascontiguousarray(w, np.float32), name) for name, w in weights.items()]
     stored[1] = numpy_helper.from_array(weights["side"].astype(np.float16), "side")  # as in a file of two networks
     node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info

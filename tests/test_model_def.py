@@ -105,10 +105,10 @@ def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_p
         plain = network(images)["logits"]
         np.testing.assert_allclose(rounded(network)(images)["logits"], plain, rtol=0.02)
     names = ("logits", "heatmaps", "features", "mask")
-    for name, own, others in (("one", 0, ()), ("two", 1, ()), ("both", 0, networks[1:])):
-        together = {"mirrored": name == "both", "partners": others}
-        export_classifier(networks[own], tmp_path / f"{name}.onnx", outlines=True, **together)
-        export_segmenter(networks[own], tmp_path / f"{name}-s.onnx", **together)
+    for name, own, others in (("one", 0, []), ("two", 1, []), ("both", 0, networks[1:])):
+        model, mirrored = networks[own], name == "both"
+        export_classifier(model, tmp_path / f"{name}.onnx", mirrored=mirrored, outlines=True, partners=others)
+        export_segmenter(model, tmp_path / f"{name}-s.onnx", mirrored=mirrored, partners=others)
     one, both = (OnnxModel(tmp_path / f"{name}.onnx", 1, names)(images) for name in ("one", "both"))
     two = OnnxModel(tmp_path / "two.onnx", 1, names)(images[:, :, ::-1])  # every second network sees the mirror image
     two = {name: value[:, :, ::-1] if value.ndim == 4 else value for name, value in two.items()}
