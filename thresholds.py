@@ -17,14 +17,15 @@ from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_st
 from counterfactual import erased_copies
 from data import Dataset
 from inference import Outputs, run_model
+from metrics_masks import MISSED_DICE
 from scan import CLASSES, NO_TUMOR
 from segmentation import postprocess
 from selection import mask_rows
+from training_set import labels_of
 
 ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor, when the stacking is fitted
 CUTS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 SPECKS = (0.0005, 0.001, 0.002, 0.004)  # share of the picture
-MISSED = 0.1  # a lesion whose Dice is lower counts as missed
 ABSENT = CLASSES.index(NO_TUMOR)
 
 Unseen = Sequence[tuple[Path, np.ndarray]]  # folders with ONNX models, and the rows that they have not learned from
@@ -38,13 +39,12 @@ def calibrate(unseen: Unseen, config: dict[str, Any], dataset: Dataset, seed: in
     """
     rows = np.concatenate([part for _, part in unseen])
     outputs = joined([run_model(folder, dataset.images[part]) for folder, part in unseen])
-    table = dataset.table.iloc[rows]
-    labels = table["class"].map({name: i for i, name in enumerate(CLASSES)}).fillna(-1).to_numpy(int)
+    labels = labels_of(dataset)[rows]
     known = np.flatnonzero(labels >= 0)
     config["temperature"] = float(fit_temperature(outputs.logits[known], labels[known]))
     evidence = mask_evidence(outputs.mask_probability)
     if config["segmenter"]["architecture"] != "kmeans":  # which outlines something on every slice
-        groups = table["group"].to_numpy(str)
+        groups = dataset.table["group"].iloc[rows].to_numpy(str)
         real = outputs.logits[known], evidence[known], labels[known], groups[known], np.ones(len(known))
         copies = erased_answers(unseen, dataset, seed, real) if seed is not None else []
         stacking = fit_stacking(*(np.concatenate(column) for column in zip(real, *copies, strict=True)))
@@ -110,7 +110,7 @@ def choose_mask_thresholds(maps: np.ndarray, dataset: Dataset, rows: np.ndarray)
             total = sizes + found.sum((1, 2))
             dice = 2 * (truths & found).sum((1, 2)) / np.maximum(total, 1)
             false = found[~lesion].any((1, 2)).mean() if (~lesion).any() else 0.0
-            score = float(dice[lesion].mean() - (dice[lesion] < MISSED).mean() - false)
+            score = float(dice[lesion].mean() - (dice[lesion] < MISSED_DICE).mean() - false)
             if score > best_score:
                 best_score, best = score, {"mask": cut, "min_fraction": smallest}
     return best
