@@ -29,6 +29,7 @@ import model_card
 import model_def
 import report
 from artifact import Artifact, ArtifactError, load_artifact, new_artifact, write_json
+from cross_validation import cross_validation
 from data import Dataset
 from fit import FitState, save_weights
 from held_out import write_split
@@ -36,7 +37,7 @@ from inference import run_model
 from predictor import BUNDLED
 from scan import CLASSES, PREPROCESSING, Scan, ScanError, read_scan
 from splits import rotated
-from thresholds import Unseen, calibrate
+from thresholds import Part, ask, calibrate
 
 GUARD_SLICES = 1500  # read again in full for the guard's statistics
 
@@ -129,16 +130,20 @@ def write_artifact(
     }
     with new_artifact(args.out, config) as folder:
         print("\nExporting to ONNX.")
-        export_models(args, folder, config, classifiers, segmenter)
+        models = [member.in_float32(half=len(classifiers) > 1) for member in classifiers]
+        export_models(args, folder, config, models, classifier, segmenter)
         print("Calibrating on validation, measuring on test.")
-        with each_alone(folder, classifiers, rotated(dataset.table, len(classifiers), args.seed)) as unseen:
-            calibrate(unseen, config, dataset, args.seed if args.erased > 0 else None)
+        splits = rotated(dataset.table, len(models), args.seed)
+        parts = each_alone(folder, models, splits, dataset, args.seed if args.erased > 0 else None)
+        calibrate(parts, config, dataset)
         if not args.brief:
             config["guard"] = fit_guard(folder, dataset, args.seed)
         write_split(folder, dataset)
         result = evaluation.evaluate(
             Artifact(folder, config), dataset, seed=args.seed, baseline=not args.brief, sanity=not args.brief
         )
+        if len(parts) > 1:
+            result.metrics["cross_validation"] = cross_validation(parts, config, dataset, seed=args.seed)
         config["metrics"] = evaluate.summary(result.metrics)
         write_json(folder / "metrics.json", result.metrics)
         if args.brief:
@@ -153,19 +158,22 @@ def export_models(
     args: argparse.Namespace,
     folder: Path,
     config: dict[str, Any],
-    classifiers: Sequence[Trained],
+    models: Sequence[keras.Model],
+    classifier: Trained,
     segmenter: Trained | None,
 ) -> None:
-    """ONNX and Keras weights of all networks into folder; config["segmenter"] is filled."""
-    classifier, shared = classifiers[0], segmenter is classifiers[0]
-    served, *partners = models = [member.in_float32(half=len(classifiers) > 1) for member in classifiers]
+    """ONNX and Keras weights of all networks into folder; config["segmenter"] is filled.
+
+    models: the float32 twins of all classifiers, of which classifier is the first.
+    """
+    shared, (served, *partners) = segmenter is classifier, models
     common: dict[str, Any] = {"mirrored": True, "partners": partners}
     export.export_classifier(served, folder / "classifier.onnx", outlines=shared, **common)
     for number, model in enumerate(models, 1):
         save_weights(model, folder / f"classifier{numbered(number)}.weights.h5")
     if shared:  # its weights are in classifier.weights.h5
         export.export_segmenter(served, folder / "segmenter.onnx", **common)
-        config["segmenter"] = together(classifiers) | {"shared": True, "trained_on": classifier.taught_by}
+        config["segmenter"] = config["classifier"] | {"shared": True, "trained_on": classifier.taught_by}
     elif segmenter is not None:
         outliner = segmenter.in_float32()
         export.export_segmenter(outliner, folder / "segmenter.onnx", mirrored=True)
@@ -179,22 +187,19 @@ def export_models(
         config["segmenter"] = {"architecture": "kmeans", "arguments": {}, "parameters": 0, "trained_on": "nothing"}
 
 
-@contextlib.contextmanager
-def each_alone(folder: Path, classifiers: Sequence[Trained], splits: Sequence[pd.Series]) -> Iterator[Unseen]:
-    """Every network by itself in a folder of ONNX models, with its own validation rows; gone at the end."""
+def each_alone(
+    folder: Path, models: Sequence[keras.Model], splits: Sequence[pd.Series], dataset: Dataset, seed: int | None
+) -> list[Part]:
+    """What every network says by itself about its own validation rows. folder: holds the ONNX models of all."""
     rows = [np.flatnonzero(split == "validation") for split in splits]
-    if len(classifiers) == 1:
-        yield [(folder, rows[0])]
-        return
-    with tempfile.TemporaryDirectory(prefix="brain-mri-members-") as temporary:
-        unseen = []
-        for number, (member, own) in enumerate(zip(classifiers, rows, strict=True), 1):
-            (alone := Path(temporary, str(number))).mkdir()
-            export.export_classifier(
-                member.in_float32(half=True), alone / "classifier.onnx", mirrored=True, outlines=True
-            )
-            unseen.append((alone, own))
-        yield unseen
+    if len(models) == 1:
+        return [ask(folder, dataset, rows[0], seed)]
+    parts = []
+    for model, own in zip(models, rows, strict=True):
+        with tempfile.TemporaryDirectory(prefix="brain-mri-member-") as alone:
+            export.export_classifier(model, Path(alone, "classifier.onnx"), mirrored=True, outlines=True)
+            parts.append(ask(Path(alone), dataset, own, seed))
+    return parts
 
 
 def fit_guard(folder: Path, dataset: Dataset, seed: int) -> dict[str, Any]:

@@ -7,12 +7,22 @@ One place decides what is shown beside what: no score stands without its interva
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from scan import CLASS_TITLES
+from table_text import Table, as_html, as_markdown, as_text, class_title, number, percent, score
+
+__all__ = [
+    "Table",
+    "as_html",
+    "as_markdown",
+    "as_text",
+    "class_title",
+    "number",
+    "percent",
+    "score",
+    "sections",
+]
 
 BASELINE_TITLES = {
     "majority": "Majority class",
@@ -26,21 +36,6 @@ SUBSET_TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-
-
-def class_title(name: str) -> str:
-    """Display name of a class."""
-    titles: Any = CLASS_TITLES
-    name = name or "(unknown)"
-    return str(titles.get(name, name)) if isinstance(titles, Mapping) else name
-
-
 def architecture(metrics: Mapping[str, Any], part: str = "classifier") -> str:
     """Name of the classifier's or segmenter's architecture, see network."""
     return network((metrics.get("model") or {}).get(part) or {})
@@ -50,29 +45,6 @@ def network(part: Mapping[str, Any]) -> str:
     """Name of a config's "classifier" or "segmenter"; "2 × guided" where two such networks answer together."""
     name, count = str(part.get("architecture") or "model"), int(part.get("members") or 1)
     return name if count == 1 else f"{count} × {name}"
-
-
-def number(value: Any, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def score(row: Mapping[str, Any] | None, digits: int = 3, *, sign: bool = False) -> str:
-    """ "0.892 [0.861, 0.917]", the interval left out where there is none, "–" where the score is undefined."""
-    if not row or row.get("value") is None:
-        return "–"
-    plus = "+" if sign else ""
-    text = f"{row['value']:{plus}.{digits}f}"
-    if row.get("low") is None:
-        return text
-    return f"{text} [{row['low']:{plus}.{digits}f}, {row['high']:{plus}.{digits}f}]"
-
-
-def percent(row: Mapping[str, Any] | None, digits: int = 1) -> str:
-    """As `score`, in percent."""
-    if not row or row.get("value") is None:
-        return "–"
-    scaled = {key: None if row.get(key) is None else 100 * row[key] for key in ("value", "low", "high")}
-    return score(scaled, digits).replace("]", "] %") if scaled["low"] is not None else score(scaled, digits) + " %"
 
 
 def comparison(metrics: Mapping[str, Any]) -> Table | None:
@@ -223,6 +195,27 @@ def mask_parts(metrics: Mapping[str, Any]) -> Table | None:
     return Table("Masks by class and lesion size", ["", "Slices", "Dice, mean", "Dice, median", "Missed"], rows)
 
 
+def cross_validation(metrics: Mapping[str, Any]) -> Table | None:
+    """What the networks of an ensemble say, each alone, about validation patients of its own."""
+    found = metrics.get("cross_validation")
+    if not found:
+        return None
+    rows, notes = [], ["Each network alone, on patients that only the choice of its epoch has seen; calibration and "]
+    notes.append("thresholds from the other networks' patients. The test split has no part in it.")
+    if part := found["classification"]:
+        rows += [["Accuracy", score(part["accuracy"])], ["Macro F1", score(part["macro"]["f1"])]]
+        rows += [[f"  {class_title(name)}", score(row["f1"])] for name, row in part["per_class"].items()]
+        rows.append(["ECE after calibration", score(part["calibration"]["ece"])])
+        notes.append(f" {part['count']} images of {part['groups']} groups in {found['parts']} parts.")
+    if (part := found["segmentation"]) and part["count"]:
+        rows.append(["Dice, mean", score(part["dice"]["mean"])])
+        rows += [[f"  {class_title(name)}", score(row["dice"]["mean"])] for name, row in part["by_class"].items()]
+        rows.append(["Lesions missed (Dice < 0.1)", percent(part["missed"])])
+    if part and (free := part["tumor_free"]):
+        rows.append(["Tumor drawn on tumor-free slices", percent(free["false_positive"])])
+    return Table("Cross-validation over patients", ["", "Value"], rows, "".join(notes))
+
+
 def explanation(metrics: Mapping[str, Any]) -> Table | None:
     found = metrics.get("explanation")
     if not found or not found["count"]:
@@ -304,36 +297,8 @@ def _flattery(title: str, official: Mapping[str, Any], own: Mapping[str, Any] | 
 
 def sections(metrics: Mapping[str, Any]) -> list[Table]:
     """Every table that these metrics can fill, in reading order."""
-    builders = (comparison, subsets, splits, by_class, decisions, masks, mask_parts, explanation, sanity, guard)
+    builders = (
+        comparison, subsets, splits, by_class, decisions, masks, mask_parts, cross_validation, explanation,
+        sanity, guard,
+    )  # fmt: skip
     return [table for build in builders if (table := build(metrics)) is not None and table.rows]
-
-
-def as_text(table: Table) -> str:
-    lines = [list(map(str, table.columns)), *[list(map(str, row)) for row in table.rows]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
-    body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([table.title, body[0], rule, *body[1:], *([table.note] if table.note else [])])
-
-
-def as_markdown(table: Table) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(str(cell).strip().replace("|", "\\|") for cell in cells) + " |"
-
-    head = [line(table.columns), "|" + "---|" * len(table.columns)]
-    note = ["", table.note] if table.note else []
-    return "\n".join([*head, *(line(row) for row in table.rows), *note])
-
-
-def as_html(table: Table) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        texts = [html.escape(str(cell)) for cell in cells]
-        first = f'<{tag} class="sub">' if texts[0].startswith("  ") else f"<{tag}>"
-        return f"<tr>{first}{texts[0]}</{tag}>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts[1:]) + "</tr>"
-
-    body = "".join(line(row, "td") for row in table.rows)
-    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
-    return (
-        f'<figure class="table"><figcaption>{html.escape(table.title)}</figcaption>'
-        f"<table><thead>{line(table.columns, 'th')}</thead><tbody>{body}</tbody></table>{note}</figure>"
-    )

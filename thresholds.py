@@ -7,6 +7,7 @@ own (splits.rotated), and what each says about its part is pooled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,45 @@ CUTS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 SPECKS = (0.0005, 0.001, 0.002, 0.004)  # share of the picture
 ABSENT = CLASSES.index(NO_TUMOR)
 
-Unseen = Sequence[tuple[Path, np.ndarray]]  # folders with ONNX models, and the rows that they have not learned from
+
+@dataclass(frozen=True)
+class Part:
+    """What a network says about slices that it has not learned from, and about copies of them without their lesion."""
+
+    rows: np.ndarray  # int (N,), of the dataset; none twice
+    outputs: Outputs  # of N slices
+    copied: np.ndarray  # int (M,), the rows that the copies were made from
+    copies: Outputs | None  # of M copies; None where there are none
 
 
-def calibrate(unseen: Unseen, config: dict[str, Any], dataset: Dataset, seed: int | None = None) -> None:
-    """Fill in config's temperature, stacking and thresholds. Rows must not repeat.
+def ask(folder: Path, dataset: Dataset, rows: np.ndarray, seed: int | None = None) -> Part:
+    """Run a folder's ONNX models on rows that they have not learned from.
 
-    seed: the stacking also learns from these rows with their lesions erased. Without them every slice without a tumor
-    is from another source than those with one, and the faintest doubt of the U-Net would count as a tumor.
+    seed: also on these rows with their lesions erased, for the stacking. Without them every slice without a tumor is
+    from another source than those with one, and the faintest doubt of the U-Net would count as a tumor.
     """
-    rows = np.concatenate([part for _, part in unseen])
-    outputs = joined([run_model(folder, dataset.images[part]) for folder, part in unseen])
+    said = run_model(folder, dataset.images[rows])
+    table = dataset.table.iloc[rows]
+    tumor = rows[(table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)]
+    if seed is None or not len(tumor):
+        return Part(rows, said, tumor[:0], None)
+    units = np.unique(dataset.table["cluster"].iloc[tumor].to_numpy(str), return_inverse=True)[1]
+    pictures, source = erased_copies(dataset.images[tumor], dataset.masks[tumor], units, seed=seed)
+    return Part(rows, said, tumor[source], run_model(folder, pictures) if len(pictures) else None)
+
+
+def calibrate(parts: Sequence[Part], config: dict[str, Any], dataset: Dataset) -> None:
+    """Fill in config's temperature, stacking and thresholds."""
+    rows = np.concatenate([part.rows for part in parts])
+    outputs = joined([part.outputs for part in parts])
     labels = labels_of(dataset)[rows]
     known = np.flatnonzero(labels >= 0)
     config["temperature"] = float(fit_temperature(outputs.logits[known], labels[known]))
     evidence = mask_evidence(outputs.mask_probability)
     if config["segmenter"]["architecture"] != "kmeans":  # which outlines something on every slice
-        groups = dataset.table["group"].iloc[rows].to_numpy(str)
-        real = outputs.logits[known], evidence[known], labels[known], groups[known], np.ones(len(known))
-        copies = erased_answers(unseen, dataset, seed, real) if seed is not None else []
+        groups = dataset.table["group"].to_numpy(str)
+        real = outputs.logits[known], evidence[known], labels[known], groups[rows[known]], np.ones(len(known))
+        copies = erased_answers(parts, groups, ERASED_WEIGHT * np.count_nonzero(labels == ABSENT))
         stacking = fit_stacking(*(np.concatenate(column) for column in zip(real, *copies, strict=True)))
         if stacking:
             config["stacking"] = stacking
@@ -59,34 +80,24 @@ def calibrate(unseen: Unseen, config: dict[str, Any], dataset: Dataset, seed: in
     }
 
 
-def joined(parts: Sequence[Outputs]) -> Outputs:
-    """The rows of all parts, one after the other."""
-    return Outputs(*(np.concatenate(column) for column in zip(*(vars(p).values() for p in parts), strict=True)))
+def joined(outputs: Sequence[Outputs]) -> Outputs:
+    """The rows of all of them, one after the other."""
+    return Outputs(*(np.concatenate(column) for column in zip(*(vars(o).values() for o in outputs), strict=True)))
 
 
-def erased_answers(unseen: Unseen, dataset: Dataset, seed: int, real: tuple[np.ndarray, ...]) -> list[tuple]:
-    """(logits, evidence, labels, groups, weights) of lesion-erased copies of the rows, a tuple for each network."""
-    parts = []
-    for folder, rows in unseen:
-        table = dataset.table.iloc[rows]
-        tumor = rows[(table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)]
-        if not len(tumor):
-            continue
-        units = np.unique(dataset.table["cluster"].iloc[tumor].to_numpy(str), return_inverse=True)[1]
-        pictures, source = erased_copies(dataset.images[tumor], dataset.masks[tumor], units, seed=seed)
-        if len(pictures):
-            parts.append((run_model(folder, pictures), dataset.table["group"].iloc[tumor[source]].to_numpy(str)))
-    count = sum(len(groups) for _, groups in parts)
-    weight = ERASED_WEIGHT * np.count_nonzero(real[2] == ABSENT) / max(1, count)
+def erased_answers(parts: Sequence[Part], groups: np.ndarray, total: float) -> list[tuple]:
+    """(logits, evidence, labels, groups, weights) of all lesion-erased copies, which together weigh `total`."""
+    found = [(copies, groups[part.copied]) for part in parts if (copies := part.copies) is not None]
+    count = sum(len(own) for _, own in found)
     return [
         (
-            found.logits,
-            mask_evidence(found.mask_probability),
-            np.full(len(groups), ABSENT),
-            groups,
-            np.full(len(groups), weight),
+            said.logits,
+            mask_evidence(said.mask_probability),
+            np.full(len(own), ABSENT),
+            own,
+            np.full(len(own), total / count),
         )
-        for found, groups in parts
+        for said, own in found
     ]
 
 

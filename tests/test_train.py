@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import phantom
-from artifact import load_artifact
+from artifact import load_artifact, read_json
 from predictor import Predictor
 from scan import preprocess, read_scan
 
@@ -198,6 +198,9 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path):
     assert Predictor.load(out).analyze(read_scan(next((phantoms / "Testing" / "glioma").iterdir()))).label
     both, one = (sum(s.convolutions for s in stages(out / "classifier.onnx", members)) for members in (1, 2))
     assert both == 2 * one > 20, "one of the two networks is drawn"
+    found = read_json(out / "metrics.json")["cross_validation"]
+    assert found["parts"] == 2 and found["classification"]["count"] and found["segmentation"]["count"]
+    assert "Cross-validation over patients" in (out / "report.html").read_text()
 
 
 def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):
