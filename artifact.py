@@ -23,7 +23,7 @@ config.json
     stacking         {"weights", "bias"} of a logistic regression on logits and mask (see answers.py); may be absent
     thresholds       {"mask": float, "min_fraction": float, "abstain": float, "tumor": float}
     guard            what guard.py fitted: statistics of training slices and a threshold (see guard.fit_guard)
-    training         seed, epochs, command, seconds, hardware, history; "others": that of further members
+    training         seed, epochs, command, seconds, hardware, history; "others": that of further networks
     data             counts, groups, split, fingerprint
     versions         {"python", "keras", "tensorflow", ...}
     metrics          the summary that is also in metrics.json

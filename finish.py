@@ -104,8 +104,8 @@ def write_artifact(
 ) -> dict[str, Any]:
     """Write args.out and return its metrics.
 
-    classifiers: they answer together; dataset.table's split is the first one's. segmenter: may be the first classifier,
-    and then all of them outline; None: the bundled one, or K-means.
+    classifiers: the first args.members answer together, the others only calibrate; dataset.table's split is the first
+    one's. segmenter: may be the first classifier, and then all of them outline; None: the bundled one, or K-means.
     """
     classifier, *others = classifiers
     masks_alone = classifier.outlined if segmenter in (None, classifier) else segmenter.state  # type: ignore[union-attr]
@@ -115,7 +115,7 @@ def write_artifact(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(CLASSES),
         "preprocessing": {"name": PREPROCESSING, "image_size": args.size},
-        "classifier": together(classifiers),
+        "classifier": together(classifiers[: args.members]),
         "training": {
             **facts,
             "seed": args.seed,
@@ -130,8 +130,8 @@ def write_artifact(
     }
     with new_artifact(args.out, config) as folder:
         print("\nExporting to ONNX.")
-        models = [member.in_float32(half=len(classifiers) > 1) for member in classifiers]
-        export_models(args, folder, config, models, classifier, segmenter)
+        models = [member.in_float32(half=args.members > 1) for member in classifiers]
+        export_models(args, folder, config, models[: args.members], classifier, segmenter)
         print("Calibrating on validation, measuring on test.")
         splits = rotated(dataset.table, len(models), args.seed)
         parts = each_alone(folder, models, splits, dataset, args.seed if args.erased > 0 else None)
@@ -164,7 +164,7 @@ def export_models(
 ) -> None:
     """ONNX and Keras weights of all networks into folder; config["segmenter"] is filled.
 
-    models: the float32 twins of all classifiers, of which classifier is the first.
+    models: the float32 twins of the classifiers that answer, of which classifier is the first.
     """
     shared, (served, *partners) = segmenter is classifier, models
     common: dict[str, Any] = {"mirrored": True, "partners": partners}

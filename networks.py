@@ -38,9 +38,14 @@ def train_and_validation(dataset: data.Dataset) -> tuple[TrainingSet, TrainingSe
     return TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation").one_of_each()
 
 
+def network_count(args: argparse.Namespace) -> int:
+    """How many classifiers are fitted: those that answer, and those that only calibrate."""
+    return max(args.members, args.cross_validate)
+
+
 def train_members(args: argparse.Namespace, dataset: data.Dataset, taught_by: str) -> list[finish.Trained]:
-    """The classifiers that answer together, each from a seed of its own and with validation patients of its own."""
-    splits = rotated(dataset.table, args.members, args.seed)
+    """The classifiers, each from a seed of its own and with validation patients of its own."""
+    splits = rotated(dataset.table, network_count(args), args.seed)
     tables = [dataset.table.assign(split=split) for split in splits]
     return [
         train_model(args, "classifier", *train_and_validation(replace(dataset, table=table)), taught_by, number)
@@ -58,7 +63,7 @@ def train_model(
 ) -> finish.Trained:
     """Build and fit the classifier or the segmenter that args name; the classifier also sees covered lesions.
 
-    number: which of the classifiers that answer together, from 1.
+    number: which of the classifiers, from 1.
     """
     name = getattr(args, kind)
     arguments = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
@@ -69,8 +74,8 @@ def train_model(
     keras.utils.set_random_seed(options.seed)
     model = model_def.build(name, args.size, **arguments)
     if args.init and kind == "classifier":
-        start_from(args.init, name, model)
-    which = f" {number} of {args.members}" if args.members > 1 else ""
+        start_from(args.init, name, model, number)
+    which = f" {number} of {network_count(args)}" if network_count(args) > 1 and kind == "classifier" else ""
     print(f"\n{kind.capitalize()}{which}, {name}: {model.count_params():,} parameters.")
     checkpoints, ending = args.out / "checkpoints", finish.numbered(number)
     outlined = None
@@ -107,9 +112,13 @@ def outline_first(
     return fit(outliner, *feeds, options, checkpoints, resume=resume)
 
 
-def start_from(folder: Path, name: str, model: keras.Model) -> None:
-    """Load the weights of an earlier run. Raises ArtifactError when they are of another architecture."""
-    config, path = load_artifact(folder).config, folder / "classifier.weights.h5"
+def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> None:
+    """Load the weights of an earlier run's network of this number, of its first one where it has fewer.
+
+    Raises ArtifactError when they are of another architecture.
+    """
+    config, path = load_artifact(folder).config, folder / f"classifier{finish.numbered(number)}.weights.h5"
+    path = path if path.name in config["files"] else folder / "classifier.weights.h5"
     stated = config["classifier"]["architecture"]
     if stated != name or not path.is_file() or sha256(path) != config["files"][path.name]["sha256"]:
         raise ArtifactError(f"--init: {folder} holds no whole weights of a classifier {name} (but of {stated}).")

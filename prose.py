@@ -97,7 +97,12 @@ def method(metrics: Metrics, config: Metrics) -> list[str]:
             "random numbers and chosen on other patients, so that between them they have learned from all patients "
             "but those of the test set."
         )
-    elif names["segmenter"] in ARCHITECTURES:
+    if (parts_seen := (metrics.get("cross_validation") or {}).get("parts") or 0) > count:
+        networks.append(
+            f"{parts_seen - count} further networks, fitted alike, only take part in the calibration and the "
+            "cross-validation."
+        )
+    if count == 1 and names["segmenter"] in ARCHITECTURES:
         networks.append(f"The segmenter, {names['segmenter']}, is {ARCHITECTURES[names['segmenter']]}")
     found = [
         "Preprocessing. The head is found, a square around it is cut out with its aspect kept, and its brightness is "

@@ -115,7 +115,7 @@ def rotated(table: pd.DataFrame, count: int, seed: int = 0) -> list[pd.Series]:
     unused = table["split"] == "train"
     for member in range(1, count):
         share = float((table["split"] == "validation").sum() / unused.sum())
-        if not 0 < share < 1:
+        if not 0 < share <= 1:
             raise DataError(f"There are too few groups for {count} networks that each validate on groups of their own.")
         dealt = split_groups(table[unused], seed + member, (1 - share, share, 0.0))
         own = table["split"].replace("validation", "train")

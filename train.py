@@ -19,8 +19,6 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
-
 import data
 import finish
 import model_def
@@ -28,7 +26,7 @@ from artifact import ArtifactError, load_artifact, read_json, write_json
 from fit import FitOptions, choose_precision
 from held_out import held_out
 from losses import MASK_LOSSES
-from networks import options_of, train_and_validation, train_members, train_model
+from networks import network_count, options_of, train_and_validation, train_members, train_model
 from scan import NO_TUMOR, ScanError
 from weak_masks import weak_masks
 
@@ -54,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=128, help="side of the model's input in pixels, a multiple of 16")
     add("--members", type=int, default=1,
         help="networks that answer together, each with other validation patients; --segmenter shared only")  # fmt: skip
+    add("--cross-validate", type=int, default=1, metavar="N",
+        help="fit N networks in all; those beyond --members only calibrate: cross-validated figures")  # fmt: skip
     add("--width", type=int, help="channels of the first level of guided and resunet")
     add = p.add_argument_group("fitting").add_argument
     add("--epochs", type=int, default=defaults.epochs, help="0: only check the data")
@@ -160,9 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, command: list[str]) -> int:
     model_def.check_size(args.size)  # before minutes go into reading the data
-    if args.members < 1:
-        raise ValueError(f"--members is a number from 1 up, not {args.members}.")
-    keras.utils.set_random_seed(args.seed)
+    for option in ("members", "cross_validate"):
+        if (count := getattr(args, option)) < 1:
+            raise ValueError(f"--{option.replace('_', '-')} is a number from 1 up, not {count}.")
     precision = choose_precision(args.precision)
     dataset = data.load_dataset(
         args.data, args.masks, groups=args.groups, size=args.size, cache=args.cache, seed=args.seed,
@@ -185,8 +185,10 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     args.segmenter, taught_by = choose_segmenter(args, dataset)
     if args.classifier != "guided":
         args.erased = 0.0  # a network that nobody shows the lesion does not learn from where it is missing
-    if args.members > 1 and args.segmenter != "shared":
-        raise ValueError("--members needs networks that classify and outline: --classifier guided, and --masks.")
+    if network_count(args) > 1 and args.segmenter != "shared":
+        raise ValueError(
+            "--members and --cross-validate need networks that classify and outline: --classifier guided, and --masks."
+        )
     check_resume(args.out, args, dataset.fingerprint())
 
     classifiers = train_members(args, dataset, taught_by)

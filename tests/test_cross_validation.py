@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ class Slices:
     masks: np.ndarray
 
 
-def slices(parts: int) -> tuple[Slices, np.ndarray]:
+def slices(parts: int) -> tuple[Any, np.ndarray]:
     labels = np.tile(np.arange(4), parts * EACH // 4)
     names = [CLASSES[i] for i in labels]
     masks = np.zeros((len(labels), SIDE, SIDE), np.uint8)
@@ -45,7 +46,7 @@ def slices(parts: int) -> tuple[Slices, np.ndarray]:
     return Slices(table, masks), labels
 
 
-def part(dataset: Slices, labels: np.ndarray, number: int, *, turned: int = 0, mask: float = 0.9) -> Part:
+def part(dataset: Any, labels: np.ndarray, number: int, *, turned: int = 0, mask: float = 0.9) -> Part:
     """A network that is right, or names the class `turned` places further, and outlines with probability `mask`."""
     rows = np.arange(number * EACH, (number + 1) * EACH)
     logits = 4 * np.eye(4)[(labels[rows] + turned) % 4] + np.random.default_rng(number).normal(0, 0.5, (EACH, 4))
@@ -76,7 +77,7 @@ def test_a_part_is_never_calibrated_on_itself(odd):
 def test_without_masks_or_labels_that_half_is_missing():
     dataset, labels = slices(2)
     parts = [part(dataset, labels, i) for i in range(2)]
-    bare = Slices(dataset.table.assign(has_mask=False), dataset.masks)
+    bare: Any = Slices(dataset.table.assign(has_mask=False), dataset.masks)
     found = cross_validation(parts, CONFIG, bare, resamples=0)
     assert found["segmentation"] is None and found["classification"]["accuracy"]["value"] > 0.97
     assert tables.cross_validation({"cross_validation": found}) and tables.cross_validation({}) is None

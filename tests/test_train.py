@@ -171,8 +171,9 @@ def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--size", "100"], "multiple of 16"),
         (["--fold", "9"], "--fold"),
-        (["--members", "2", "--classifier", "gap_cnn"], "--members needs"),
+        (["--members", "2", "--classifier", "gap_cnn"], "--members and --cross-validate need"),
         (["--members", "0"], "--members"),
+        (["--cross-validate", "-1"], "--cross-validate is a number from 1 up, not -1"),
     ],
 )
 def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sentence):
@@ -189,17 +190,18 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path):
     from figures_model import stages
 
     out = tmp_path / "run"
-    assert train.main(arguments(phantoms, out, "--epochs", "1", "--members", "2")) == 0
+    assert train.main(arguments(phantoms, out, "--epochs", "1", "--members", "2", "--cross-validate", "3")) == 0
     config = load_artifact(out).config
     assert config["classifier"]["members"] == config["segmenter"]["members"] == 2
-    assert len(config["training"]["others"]) == 1 and config["training"]["others"][0]["classifier"]["history"]
-    assert (out / "classifier-2.weights.h5").is_file() and (out / "checkpoints" / "outliner-2").is_dir()
+    assert len(config["training"]["others"]) == 2 and config["training"]["others"][0]["classifier"]["history"]
+    assert (out / "classifier-2.weights.h5").is_file() and not (out / "classifier-3.weights.h5").exists()
+    assert (out / "checkpoints" / "outliner-2").is_dir()
     assert "2 × guided" in (out / "README.md").read_text()
     assert Predictor.load(out).analyze(read_scan(next((phantoms / "Testing" / "glioma").iterdir()))).label
     both, one = (sum(s.convolutions for s in stages(out / "classifier.onnx", members)) for members in (1, 2))
     assert both == 2 * one > 20, "one of the two networks is drawn"
     found = read_json(out / "metrics.json")["cross_validation"]
-    assert found["parts"] == 2 and found["classification"]["count"] and found["segmentation"]["count"]
+    assert found["parts"] == 3 and found["classification"]["count"] and found["segmentation"]["count"]
     assert "Cross-validation over patients" in (out / "report.html").read_text()
 
 
