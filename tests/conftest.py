@@ -13,6 +13,7 @@ import pytest
 
 import artifact
 import scan
+from phantom import make_phantom
 
 SIZE = 64  # image size of the handmade artifact
 CELL = 4  # its heatmaps have SIZE / CELL rows and columns
@@ -191,3 +192,17 @@ def bundled() -> Path:
     if not (path / artifact.CONFIG).is_file():
         pytest.skip("weights/ holds no model yet")
     return path
+
+
+@pytest.fixture(scope="module")
+def head() -> np.ndarray:
+    """uint8 (160, 120), not symmetric in any way."""
+    return np.ascontiguousarray(make_phantom("glioma", 4, 160, height=0.1).image[:, 20:140])
+
+
+@pytest.fixture(scope="module")
+def stack() -> np.ndarray:
+    """uint8 (7, 40, 36) in radiological display, no symmetry, no two slices alike."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 150, 7 * 40 * 36).reshape(7, 40, 36)
+    return (ramp + rng.integers(0, 100, (7, 40, 36))).astype(np.uint8)

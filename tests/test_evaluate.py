@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,22 +17,18 @@ import pandas as pd
 import pytest
 from conftest import write_handmade
 from onnx import numpy_helper
-from sklearn.ensemble import RandomForestClassifier
 
 import baselines
 import data
 import evaluate
 import file_masks
-import forest
 import held_out
-import leaderboard
 import phantom
 import plot_style
 import sanity
-import scoreboard
 import segmentation
 import selection
-from artifact import load_artifact, read_json, write_json
+from artifact import load_artifact, read_json
 from predictor import Predictor
 from scan import CLASSES, read_scan
 
@@ -261,81 +256,6 @@ def test_few_cases_are_not_shown_twice():
     assert picked == [("best", 0), ("worst", 1)]
 
 
-# --- baselines -------------------------------------------------------------------------------------------------
-
-
-def thumbs_and_labels(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    labels = np.arange(count) % 3
-    return rng.integers(0, 255, (count, 32, 32)).astype(np.uint8), labels
-
-
-def test_nearest_neighbour_equals_brute_force():
-    thumbs, labels = thumbs_and_labels()
-    train, test = np.arange(40), np.arange(40, 60)
-    answer = baselines.predict_baselines(thumbs, labels, train, test)["nearest_neighbour"]
-    for row, label in zip(test, answer, strict=True):
-        distances = ((thumbs[train].astype(float) - thumbs[row].astype(float)) ** 2).sum(axis=(1, 2))
-        assert label == labels[train][distances.argmin()]
-
-
-@pytest.mark.parametrize("leaf", [1, 3])
-def test_forest_equals_scikit_learns(leaf):
-    thumbs, labels = thumbs_and_labels(90)
-    flat = thumbs.reshape(90, -1) + 20 * labels[:, None]
-    theirs = RandomForestClassifier(15, min_samples_leaf=leaf, random_state=5).fit(flat[:60], labels[:60])
-    classes, chance = forest.forest(flat[:60], labels[:60], flat[60:], trees=15, leaf=leaf, seed=5)
-    assert classes.tolist() == theirs.classes_.tolist()
-    np.testing.assert_allclose(chance, theirs.predict_proba(flat[60:]))
-    assert forest.forest(flat[:60], labels[:60], flat[:0], trees=2)[1].shape == (0, 3)
-
-
-def test_border_forest_sees_only_the_border():
-    thumbs, labels = thumbs_and_labels()
-    thumbs[:, :3] = (labels * 100)[:, None, None]
-    other = thumbs.copy()
-    other[:, 3:-3, 3:-3] = 7
-    train, test = np.arange(40), np.arange(40, 60)
-    first = baselines.predict_baselines(thumbs, labels, train, test)
-    second = baselines.predict_baselines(other, labels, train, test)
-    assert (first["border_forest"] == labels[test]).all()
-    assert (first["border_forest"] == second["border_forest"]).all()
-    assert baselines.border(thumbs).shape == (60, 32 * 32 - 26 * 26)
-
-
-def test_copies_are_found_mirrored_and_brightened_and_others_are_not():
-    rng = np.random.default_rng(1)
-    smooth = [cv2.GaussianBlur(rng.random((32, 32)).astype(np.float32), (0, 0), 2) for _ in range(6)]
-    pictures = np.stack([np.interp(p, (p.min(), p.max()), (20, 200)) for p in smooth]).astype(np.uint8)
-    test = [pictures[0], pictures[1][:, ::-1], (pictures[2] * 0.6 + 30).astype(np.uint8), pictures[4], pictures[5]]
-    thumbs = np.concatenate([pictures[:4], np.stack(test)])
-    found = baselines.near_copies(thumbs, np.arange(4), np.arange(4, 9))
-    assert found.tolist() == [True, True, True, False, False]
-    assert baselines.near_copies(thumbs, np.arange(0), np.arange(4)).tolist() == [False] * 4
-
-
-def test_out_of_fold_baselines_never_see_the_own_group():
-    """Each group is one picture repeated, and its label is found nowhere else: knowing the group would be cheating."""
-    rng = np.random.default_rng(2)
-    groups = np.repeat(np.arange(12), 4)
-    thumbs = rng.integers(0, 255, (12, 32, 32)).astype(np.uint8)[groups]
-    answers = baselines.predict_out_of_fold(thumbs, groups, groups.astype(str))
-    assert all((answer != groups).all() for answer in answers.values())
-    assert baselines.predict_out_of_fold(thumbs[:4], groups[:4], groups[:4].astype(str)) == {}
-
-
-def test_thumbnails_are_of_the_whole_picture_as_stored(tmp_path):
-    picture = np.zeros((60, 100), np.uint8)
-    picture[:, 50:] = 200
-    path = tmp_path / "a.png"
-    cv2.imwrite(str(path), picture)
-    square = np.full((2, 64, 64), 9, np.uint8)
-    found = baselines.thumbnails([path, tmp_path / "missing.png"], square)
-    assert found[0, :, 0].max() == 0
-    assert found[0, :, -1].min() == 200
-    assert (found[1] == 9).all()
-
-
 # --- sanity ----------------------------------------------------------------------------------------------------
 
 
@@ -448,143 +368,6 @@ def test_importing_evaluate_needs_no_tensorflow_and_no_gradio():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(evaluate.__file__).parent)  # fmt: skip
     assert done.stdout.strip() == "[]"
-
-
-# --- leaderboard -----------------------------------------------------------------------------------------------
-
-STUB = """
-import json, pathlib, sys
-words = sys.argv[1:]
-out = pathlib.Path(words[words.index("--out") + 1])
-name = words[words.index("--classifier") + 1] if "--classifier" in words else "fold"
-if name == "broken":
-    print("it broke")
-    sys.exit(3)
-out.mkdir(parents=True, exist_ok=True)
-with open(out / "calls", "a") as file:
-    file.write("r" if "--resume" in words else "x")
-if name == "stopped" and "--resume" not in words:
-    sys.exit("stopped in the middle")
-template = json.loads(pathlib.Path(__file__).with_name("metrics.json").read_text())
-def value(flag, default):
-    return int(words[words.index(flag) + 1]) if flag in words else default
-config = {"training": {"command": "train.py " + " ".join(words), "classifier": {"seconds": 60},
-                       "epochs": value("--epochs", 10)},
-          "preprocessing": {"image_size": value("--size", 160)},
-          "classifier": {"architecture": name, "parameters": 10},
-          "segmenter": {"architecture": "unet", "parameters": 5, "trained_on": "masks"}}
-(out / "config.json").write_text(json.dumps(config))
-(out / "metrics.json").write_text(json.dumps(template))
-other = words[words.index("--seed") + 1] != "0"
-(out / "split.csv").write_text("digest,split\\n" + ("other" if other else "one") + ",test\\n")
-"""
-
-
-@pytest.fixture
-def stub(tmp_path, monkeypatch, evaluation) -> Path:
-    """A train.py that takes no time."""
-    script = tmp_path / "stub" / "train.py"
-    script.parent.mkdir()
-    script.write_text(STUB)
-    write_json(script.parent / "metrics.json", evaluation.metrics)
-    monkeypatch.setattr(leaderboard, "TRAIN", script)
-    return script
-
-
-def options(tmp_path: Path, **changes: Any) -> Namespace:
-    base = {"leaderboard": True, "folds": None, "out": tmp_path / "board", "data": tmp_path, "masks": None,
-            "groups": None, "cache": None, "epochs": 2, "seed": 0, "only": None, "also": None, "size": None,
-            "train_args": ""}  # fmt: skip
-    return Namespace(**base | changes)
-
-
-def entries(out: Path, *names: str) -> list[scoreboard.Entry]:
-    return [scoreboard.Entry(name, ["--classifier", name], out / name) for name in names]
-
-
-def test_leaderboard_gathers_resumes_and_survives_a_failure(stub, tmp_path, monkeypatch, capsys, evaluation):
-    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: entries(out, "gap_cnn", "broken", "guided"))
-    args = options(tmp_path)
-    assert leaderboard.run(args) == 1
-    assert "it broke" in capsys.readouterr().err
-    text = (args.out / "leaderboard.md").read_text()
-    for name in ("gap_cnn", "guided", "Majority class", "1-nearest", "kmeans", "unet"):
-        assert name in text
-    assert "broken" not in text
-    assert f"{evaluation.metrics['classification']['accuracy']['value']:.3f}" in text
-    found = pd.read_csv(args.out / "leaderboard.csv")
-    assert set(found["kind"]) == {"classifier", "segmenter"}
-    assert (args.out / "leaderboard.png").stat().st_size > 3000
-    briefly = {name: "--brief" in (args.out / f"{name}.log").read_text() for name in ("gap_cnn", "guided")}
-    assert briefly == {"gap_cnn": False, "guided": True}  # baselines are measured once
-    leaderboard.run(args)
-    assert {name: (args.out / name / "calls").read_text() for name in briefly} == {"gap_cnn": "x", "guided": "x"}
-    leaderboard.run(options(tmp_path, epochs=3))
-    assert (args.out / "gap_cnn" / "calls").read_text() == "xx"  # another budget is another run
-
-
-def test_only_what_the_same_command_began_is_resumed(stub, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: entries(out, "stopped"))
-    args = options(tmp_path)
-    assert leaderboard.run(args) == 1
-    assert "stopped in the middle" in capsys.readouterr().err
-    assert leaderboard.run(args) == 0
-    assert (args.out / "stopped" / "calls").read_text() == "xr"
-    assert leaderboard.run(options(tmp_path, epochs=3)) == 1  # train.py would refuse to resume under another budget
-    assert (args.out / "stopped" / "calls").read_text() == "xrx"
-
-
-def test_rows_of_several_commands_and_folders_stand_in_one_table(stub, tmp_path, monkeypatch, capsys):
-    asked: list[str] = []
-    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: entries(out, *asked))
-    asked[:] = ["gap_cnn"]
-    leaderboard.run(options(tmp_path))
-    asked[:] = ["flatten_cnn"]
-    leaderboard.run(options(tmp_path, size=96, epochs=5))
-    asked[:] = ["vgg16"]
-    leaderboard.run(options(tmp_path, seed=1, out=tmp_path / "foreign"))  # the stub then tests on other pictures
-    asked[:] = ["resnet"]
-    leaderboard.run(options(tmp_path, out=tmp_path / "elsewhere"))
-    asked[:] = []
-    capsys.readouterr()
-    also = [tmp_path / "elsewhere" / "resnet", tmp_path / "foreign" / "vgg16"]
-    assert leaderboard.run(options(tmp_path, also=also)) == 0
-    found = pd.read_csv(tmp_path / "board" / "leaderboard.csv")
-    models = found[(found["kind"] == "classifier") & ~found["baseline"]].set_index("name")
-    assert set(models.index) == {"gap_cnn", "flatten_cnn", "resnet (resnet)"}
-    assert models["epochs"].to_dict() == {"gap_cnn": 2, "flatten_cnn": 5, "resnet (resnet)": 2}
-    assert models.at["flatten_cnn", "size"] == 96
-    said = capsys.readouterr()
-    assert "vgg16 was measured on other pictures" in said.err
-    assert "flatten_cnn" in said.out
-
-
-def test_a_classifier_that_only_kept_a_segmenter_company_has_no_row(stub, tmp_path, monkeypatch):
-    unet = scoreboard.Entry("unet", ["--classifier", "gap_cnn"], tmp_path / "board" / "unet")
-    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: [unet])
-    leaderboard.run(options(tmp_path))
-    found = pd.read_csv(tmp_path / "board" / "leaderboard.csv")
-    assert found.loc[~found["baseline"], "name"].tolist() == ["unet"]
-
-
-def test_folds_end_with_mean_and_deviation(stub, tmp_path):
-    args = options(tmp_path, leaderboard=False, folds=3, out=tmp_path / "folds")
-    assert leaderboard.run(args) == 0
-    text = (args.out / "folds.md").read_text()
-    assert "fold 2" in text
-    assert "mean ± SD" in text
-
-
-def test_every_registered_architecture_is_covered(tmp_path):
-    model_def = pytest.importorskip("model_def")
-    found = leaderboard.architectures(options(tmp_path, masks=tmp_path), tmp_path)
-    words = [entry.arguments for entry in found]
-    assert {w[1] for w in words} == set(model_def.CLASSIFIERS)
-    few = leaderboard.architectures(options(tmp_path, masks=tmp_path, only=["unet", "resnet", "gap_cnn"]), tmp_path)
-    assert [entry.name for entry in few] == ["gap_cnn-unet", "resnet"]
-    assert leaderboard.architectures(options(tmp_path, only=[]), tmp_path) == []
-    assert set(model_def.SEGMENTERS) <= {w[3] for w in words}
-    assert len({entry.folder for entry in found}) == len(found)
 
 
 # --- real data -------------------------------------------------------------------------------------------------

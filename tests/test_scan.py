@@ -1,4 +1,4 @@
-"""Every upload format gives the right pixels or one sentence; the preprocessing is the same bits for everybody."""
+"""Every picture format gives the right pixels or one sentence."""
 
 from __future__ import annotations
 
@@ -11,58 +11,26 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pydicom
 import pytest
 from dicom_files import dicom, saved
+from pictures import encode, sentence
 from PIL import Image
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    RLELossless,
 )
 
 import scan_types
-from phantom import make_phantom
-from preprocessing import COARSE, EXACT
-from read_dicom import stream_size
 from scan import (
     CLASS_TITLES,
     CLASSES,
     NO_TUMOR,
-    PREPROCESSING,
-    Frame,
     ScanError,
-    apply_frame,
     head_mask,
     preprocess,
     read_scan,
     restore,
     scan_from_array,
-    sharpness,
 )
-
-
-@pytest.fixture(scope="module")
-def head() -> np.ndarray:
-    """uint8 (160, 120), not symmetric in any way."""
-    return np.ascontiguousarray(make_phantom("glioma", 4, 160, height=0.1).image[:, 20:140])
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def sentence(error: pytest.ExceptionInfo[ScanError]) -> str:
-    """The message, after checking that it is one sentence on one line."""
-    text = str(error.value)
-    assert text and "\n" not in text and text[-1] in ".)" and "Traceback" not in text and len(text) < 400
-    return text
-
 
 # ---- names ----
 
@@ -229,173 +197,6 @@ def test_content_decides_not_the_name(head: np.ndarray, tmp_path: Path) -> None:
     assert read_scan(path).info["format"] == "DICOM"
 
 
-# ---- DICOM ----
-
-AXIAL = [1, 0, 0, 0, 1, 0]
-
-
-@pytest.mark.parametrize(
-    "syntax",
-    [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
-)
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16])
-def test_dicom_syntaxes(head: np.ndarray, syntax: UID, dtype: type) -> None:
-    values: np.ndarray = (
-        head.astype(np.int32) * (1 if dtype == np.uint8 else 20) - (700 if dtype == np.int16 else 0)
-    ).astype(dtype)
-    scan = read_scan(saved(dicom(values, syntax, ImageOrientationPatient=AXIAL, PixelSpacing=[0.6, 0.7])))
-    assert scan.raw.dtype == dtype and np.array_equal(scan.raw, values)
-    assert scan.spacing == (0.6, 0.7) and scan.info["plane"] == "axial" and scan.warnings == ()
-
-
-@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
-def test_dicom_without_header(head: np.ndarray, syntax: UID) -> None:
-    assert np.array_equal(read_scan(saved(dicom(head, syntax), bare=True)).raw, head)
-
-
-def test_dicom_compressed(head: np.ndarray) -> None:
-    from pydicom.encaps import encapsulate
-
-    values = head.astype(np.uint16) * 11
-    dataset = dicom(values)
-    dataset.compress(RLELossless)
-    assert np.array_equal(read_scan(saved(dataset)).raw, values)
-    for syntax in (pydicom.uid.JPEG2000Lossless,):
-        dataset = dicom(values)
-        dataset.compress(syntax)
-        assert np.array_equal(read_scan(saved(dataset)).raw, values)
-    dataset = dicom(head, pydicom.uid.JPEGBaseline8Bit)
-    dataset.PixelData = encapsulate([encode(Image.fromarray(head), "JPEG", quality=97)])
-    dataset["PixelData"].VR = "OB"
-    assert np.abs(read_scan(saved(dataset)).image.astype(int) - head).mean() < 3
-
-
-def test_dicom_rescale_and_monochrome1(head: np.ndarray) -> None:
-    scan = read_scan(saved(dicom(head.astype(np.uint16), RescaleSlope=2.5, RescaleIntercept=-100)))
-    assert scan.raw.dtype == np.float32 and np.allclose(scan.raw, head * 2.5 - 100)
-    scan = read_scan(saved(dicom(head, PhotometricInterpretation="MONOCHROME1")))
-    assert np.array_equal(scan.image, int(head.max()) - head + head.min())
-    wide = np.array([[-32768, 32767]], np.int16).repeat(10, 0).repeat(10, 1)
-    assert np.array_equal(read_scan(saved(dicom(wide, PhotometricInterpretation="MONOCHROME1"))).raw, wide[:, ::-1])
-
-
-def test_dicom_padding_does_not_spoil_the_window(head: np.ndarray) -> None:
-    values = head.astype(np.int16) + 100
-    values[:40] = -32000
-    scan = read_scan(saved(dicom(values, PixelPaddingValue=-32000)))
-    assert scan.raw.min() == values[40:].min() and scan.image[40:].std() > 20
-
-
-def test_dicom_frames(head: np.ndarray) -> None:
-    stack = np.stack([np.roll(head, 5 * i, 0) for i in range(5)])
-    data = saved(dicom(stack))
-    scan = read_scan(data)
-    assert np.array_equal(scan.image, stack[2]) and any("frame 2" in w for w in scan.warnings)
-    assert np.array_equal(read_scan(data, index=4).image, stack[4])
-    for wrong in (5, -1):
-        with pytest.raises(ScanError) as error:
-            read_scan(data, index=wrong)
-        assert "0 to 4" in sentence(error)
-
-
-def test_dicom_colour(head: np.ndarray) -> None:
-    dataset = dicom(head, PhotometricInterpretation="RGB", SamplesPerPixel=3, PlanarConfiguration=0)
-    dataset.PixelData = np.dstack([head] * 3).tobytes()
-    scan = read_scan(saved(dataset))
-    assert np.array_equal(scan.image, head) and scan.color == 0
-
-
-# Directions of increasing column and row index in DICOM's patient axes (left, posterior, superior), and how a picture
-# that is right on the screen has to be stored with them.
-DIRECTIONS = {
-    "axial as shown": ([1, 0, 0, 0, 1, 0], lambda a: a),
-    "axial upside down": ([1, 0, 0, 0, -1, 0], lambda a: a[::-1]),
-    "axial mirrored": ([-1, 0, 0, 0, 1, 0], lambda a: a[:, ::-1]),
-    "axial on its side": ([0, 1, 0, 1, 0, 0], lambda a: a.T),
-    "axial oblique": ([0.98, 0.199, 0, -0.199, 0.98, 0], lambda a: a),
-    "coronal as shown": ([1, 0, 0, 0, 0, -1], lambda a: a),
-    "coronal feet up": ([1, 0, 0, 0, 0, 1], lambda a: a[::-1]),
-    "sagittal as shown": ([0, 1, 0, 0, 0, -1], lambda a: a),
-    "sagittal facing right": ([0, -1, 0, 0, 0, -1], lambda a: a[:, ::-1]),
-    "sagittal on its side": ([0, 0, -1, 0, 1, 0], lambda a: a.T),
-}
-
-
-@pytest.mark.parametrize("case", DIRECTIONS)
-def test_dicom_is_turned_for_display(head: np.ndarray, case: str) -> None:
-    directions, store = DIRECTIONS[case]
-    stored = np.ascontiguousarray(store(head))
-    spacing = [0.5, 0.7] if stored.shape == head.shape else [0.7, 0.5]
-    scan = read_scan(saved(dicom(stored, ImageOrientationPatient=directions, PixelSpacing=spacing)))
-    assert np.array_equal(scan.image, head) and scan.spacing == (0.5, 0.7)
-    assert scan.info["plane"] == case.split()[0]
-
-
-def test_dicom_spacing_tags(head: np.ndarray) -> None:
-    assert read_scan(saved(dicom(head, ImagerPixelSpacing=[0.4, 0.4]))).spacing == (0.4, 0.4)
-    assert read_scan(saved(dicom(head, PixelSpacing=[0, 0]))).spacing is None
-    assert any("square" in w for w in read_scan(saved(dicom(head, PixelSpacing=[1, 2]))).warnings)
-    scan = read_scan(saved(dicom(head)))
-    assert scan.spacing is None and any("orientation" in w for w in scan.warnings)
-
-
-def test_dicom_enhanced_groups(head: np.ndarray) -> None:
-    def item(**tags: object) -> pydicom.Dataset:
-        dataset = pydicom.Dataset()
-        for key, value in tags.items():
-            setattr(dataset, key, value)
-        return dataset
-
-    shared = item(
-        PixelMeasuresSequence=[item(PixelSpacing=[0.6, 0.6])],
-        PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, -1, 0])],
-        PixelValueTransformationSequence=[item(RescaleSlope=2, RescaleIntercept=1)],
-    )
-    data = saved(dicom(np.stack([head, head]), SharedFunctionalGroupsSequence=[shared]))
-    scan = read_scan(data, index=1)
-    assert scan.spacing == (0.6, 0.6) and np.allclose(scan.raw, head[::-1] * 2.0 + 1)
-
-
-def test_dicom_refusals(head: np.ndarray) -> None:
-    dataset = dicom(head)
-    del dataset.PixelData
-    with pytest.raises(ScanError, match="without a picture"):
-        read_scan(saved(dataset))
-    dataset = dicom(head)
-    dataset.PixelData = dataset.PixelData[:100]
-    with pytest.raises(ScanError, match="damaged"):
-        read_scan(saved(dataset))
-    dataset = dicom(head)
-    dataset.Rows, dataset.Columns = 60000, 60000
-    with pytest.raises(ScanError, match="limit"):
-        read_scan(saved(dataset))
-    dataset = dicom(head, pydicom.uid.MPEG2MPML)
-    dataset.PixelData = pydicom.encaps.encapsulate([bytes(500)])
-    dataset["PixelData"].VR = "OB"
-    with pytest.raises(ScanError, match="MPEG2"):
-        read_scan(saved(dataset))
-
-
-def test_dicom_stream_of_another_size_is_refused(head: np.ndarray) -> None:
-    """A small header must not make the decoder allocate a large picture."""
-    from pydicom.encaps import encapsulate
-
-    stream = encode(Image.fromarray(np.zeros((3000, 3000), np.uint8)), "JPEG")
-    assert stream_size(stream) == (3000, 3000)
-    dataset = dicom(head, pydicom.uid.JPEGBaseline8Bit)
-    dataset.PixelData = encapsulate([stream])
-    dataset["PixelData"].VR = "OB"
-    with pytest.raises(ScanError, match="damaged"):
-        read_scan(saved(dataset))
-    stream = encode(Image.fromarray(np.zeros((30, 50), np.uint8)), "JPEG2000", no_jp2=True)
-    assert stream_size(stream) == (50, 30)
-
-
-def test_info_holds_no_patient(head: np.ndarray) -> None:
-    scan = read_scan(saved(dicom(head, PatientName="Doe^Jane", PatientID="4711")), name="/home/doe/x.dcm")
-    assert scan.name == "x.dcm" and "Doe" not in repr(scan.info) and "4711" not in repr(scan.info)
-
-
 # ---- limits and damage ----
 
 
@@ -526,180 +327,3 @@ def test_huge_floats_do_not_overflow() -> None:
     values = np.linspace(-3e38, 3e38, 400, dtype=np.float32).reshape(20, 20)
     image = scan_from_array(values).image
     assert image.min() == 0 and image.max() == 255 and (np.diff(image.ravel().astype(int)) >= 0).all()
-
-
-# ---- preprocessing ----
-
-
-def put(head: np.ndarray, shape: tuple[int, int], at: tuple[int, int], background: int = 0) -> np.ndarray:
-    page = np.full(shape, background, np.uint8)
-    page[at[0] : at[0] + head.shape[0], at[1] : at[1] + head.shape[1]] = np.maximum(head, background)
-    return page
-
-
-def test_head_mask_on_a_disc() -> None:
-    y, x = np.mgrid[0:200, 0:300]
-    disc = np.hypot(y - 90, x - 170) < 60
-    image = np.where(disc, 150, 5).astype(np.uint8)
-    image[np.hypot(y - 90, x - 170) < 12] = 0  # a hole
-    mask = head_mask(image)
-    assert (mask & disc).sum() / (mask | disc).sum() > 0.95 and mask[90, 170]
-
-
-def test_margins_make_no_difference() -> None:
-    """The same head on pages of other sizes, gray floors, with a frame and letters gives nearly the same input."""
-    head = make_phantom("meningioma", 8, 220, height=0.2).image
-    clean, _ = preprocess(head, 128)
-    framed = put(head, (300, 400), (40, 120))
-    cv2.rectangle(framed, (0, 0), (399, 299), 255, 3)
-    lettered = put(head, (300, 400), (40, 120))
-    cv2.putText(lettered, "L  MRI 1234", (5, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 1)
-    cv2.putText(lettered, "R", (380, 150), cv2.FONT_HERSHEY_SIMPLEX, 0.6, 255, 2)
-    for page in (put(head, (500, 260), (200, 20)), put(head, (300, 300), (40, 40), 30), framed, lettered):
-        square, _ = preprocess(page, 128)
-        difference = np.abs(square.astype(int) - clean).mean()
-        assert difference < 8, difference
-    plain = cv2.resize(put(head, (300, 400), (40, 120)), (128, 128), interpolation=cv2.INTER_AREA)
-    assert np.abs(plain.astype(int) - clean).mean() > 25  # what it would be without looking for the head
-
-
-def test_contrast_makes_no_difference() -> None:
-    head = make_phantom("glioma", 9, 220).image
-    clean, _ = preprocess(head, 128)
-    dark = (head * 0.4).astype(np.uint8)
-    assert np.abs(preprocess(dark, 128)[0].astype(int) - clean).mean() < 4
-
-
-def test_outside_the_head_is_zero() -> None:
-    head = make_phantom(NO_TUMOR, 3, 256).image
-    noisy = np.maximum(head, np.random.default_rng(0).integers(0, 18, head.shape, np.uint8))
-    square, _ = preprocess(noisy, 128)
-    ring = np.concatenate([square[:2].ravel(), square[-2:].ravel(), square[:, :2].ravel(), square[:, -2:].ravel()])
-    assert (ring == 0).all() and square.max() == 255
-
-
-def test_white_page() -> None:
-    """A head on a white page is not cut: everything is shown."""
-    head = make_phantom("glioma", 2, 200).image
-    page = put(head, (300, 300), (50, 50))
-    page[:45], page[:, :45], page[255:], page[:, 255:] = 255, 255, 255, 255
-    square, frame = preprocess(page, 128)
-    assert square.std() > 20 and frame.side <= 300 * 1.1
-
-
-def test_large_pictures_are_padded_in_the_model_square() -> None:
-    """Above EXACT pixels no padded copy is made; the result is the same to about a model pixel."""
-    image = cv2.resize(make_phantom("glioma", 3, 256).image[:, 60:220], None, fx=18, fy=18)
-    assert max(image.shape) > EXACT
-    square, frame = preprocess(image, 128)
-    small, _ = preprocess(cv2.resize(image, None, fx=0.1, fy=0.1, interpolation=cv2.INTER_AREA), 128)
-    assert np.abs(square.astype(int) - small).mean() < 6
-    assert frame.side > EXACT and restore(np.ones((128, 128), np.float32), frame).shape == image.shape
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (1, 1), (1, 900), (900, 1), (31, 500), (512, 512), (1000, 700), (2000, 40)])
-@pytest.mark.parametrize("size", [32, 128])
-def test_geometry_of_any_shape(shape: tuple[int, int], size: int) -> None:
-    image = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-    square, frame = preprocess(image, size)
-    assert square.shape == (size, size) and square.dtype == np.uint8
-    assert (frame.height, frame.width) == shape
-    back = restore(np.ones((size, size), np.float32), frame)
-    assert back.shape == shape and back.dtype == np.float32 and back.min() >= 0 and back.max() <= 1.0001
-    assert head_mask(image).shape == shape
-
-
-def test_restore_undoes_apply_frame() -> None:
-    phantom = make_phantom("meningioma", 1, 256, "coronal")
-    for image, mask in ((phantom.image, phantom.mask), (phantom.image[:, 30:230], phantom.mask[:, 30:230])):
-        _, frame = preprocess(image, 128)
-        small = apply_frame(mask, frame, 128)
-        assert small.shape == (128, 128) and small.dtype == np.uint8
-        back = restore(small.astype(np.float32) / 255, frame) > 0.5
-        truth = mask > 127
-        assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) > 0.97
-
-
-def test_frame_may_reach_outside_and_pads_with_zero() -> None:
-    image = np.full((10, 20), 200, np.uint8)
-    square = apply_frame(image, Frame(height=10, width=20, top=-5, left=0, side=20), 20)
-    assert (square[:5] == 0).all() and (square[5:15] == 200).all() and (square[15:] == 0).all()
-    outside = restore(np.ones((40, 40), np.float32), Frame(10, 20, 2, 3, 6))
-    assert outside[2:8, 3:9].min() == 1 and outside.sum() == 36
-
-
-def test_preprocessing_is_what_its_name_says() -> None:
-    """A change of the preprocessing needs a new PREPROCESSING name, or older models silently see other pictures.
-
-    The tolerance is for other versions of OpenCV.
-    """
-    y, x = np.mgrid[0:150, 0:200].astype(np.float64)
-    r = np.hypot((y - 70) / 60, (x - 110) / 50)
-    head = 120 + 60 * np.sin(x / 9) * np.cos(y / 7) + 40 * (r > 0.9)
-    square, frame = preprocess(np.where(r < 1, head, 12 + (x + y) % 5).astype(np.uint8), 16)
-    assert PREPROCESSING == "head-square-v1" and frame == Frame(150, 200, 5, 45, 131)
-    wanted = bytes.fromhex(
-        "0000000000000000000000000000000000000000006ed2b57a541d0000000000000000006799b8a05a1a1d6700000000"
-        "000000736b6260626466666b66000000000028d085370c246daeb57e4a000000000086a47c4121346b9ba0773e2f0000"
-        "000067405675867c5f45415877a7000000003e094092c1a758130a4799e7000000006b405475887e5f43405879b00000"
-        "0000b7a27c4322356b9ba0773e480000000096b885370c246daeb57e321c000000000e8064605f60646667647a020000"
-        "0000002f4a8db7a05a1a13518c000000000000006992a9965b282d6b0000000000000000004c726d86a75a0000000000"
-        "00000000000000000000000000000000"
-    )
-    assert np.abs(square.astype(int).ravel() - np.frombuffer(wanted, np.uint8)).max() <= 3
-
-
-def test_preprocessing_is_deterministic_and_leaves_its_input_alone() -> None:
-    image = make_phantom("pituitary", 5, 300, "sagittal").image
-    before = image.copy()
-    first, frame = preprocess(image, 96)
-    for variant in (image, np.asfortranarray(image), np.pad(image, 1)[1:-1, 1:-1]):
-        again, same = preprocess(variant, 96)
-        assert np.array_equal(first, again) and frame == same
-    assert np.array_equal(image, before)
-
-
-def test_coarse_size_does_not_depend_on_resolution() -> None:
-    """The same head at twice the resolution gives nearly the same square."""
-    image = make_phantom("glioma", 6, 512).image
-    half = cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA)
-    assert half.shape[0] > COARSE
-    (large, frame), (small, again) = preprocess(image, 128), preprocess(half, 128)
-    for name in ("top", "left", "side"):
-        assert abs(getattr(frame, name) - 2 * getattr(again, name)) <= 3
-    assert np.abs(large.astype(int) - small).mean() < 5
-
-
-def test_sharpness_falls_with_blur(head: np.ndarray) -> None:
-    assert sharpness(head) > 2 * sharpness(cv2.GaussianBlur(head, (0, 0), 2)) > 0
-
-
-# ---- real data ----
-
-
-def test_real_tumors_lie_in_the_head(real_data: Path) -> None:
-    images = sorted((real_data / "segmentation" / "images").iterdir())[::40]
-    assert images
-    for path in images:
-        image = read_scan(path).image
-        mask = read_scan(real_data / "segmentation" / "masks" / path.name).image > 127
-        assert (head_mask(image) & mask).sum() >= 0.99 * mask.sum(), path.name
-        _, frame = preprocess(image, 128)
-        back = restore(apply_frame(mask.astype(np.uint8) * 255, frame, 128).astype(np.float32), frame) > 127
-        if mask.sum() > 400:
-            assert 2 * (back & mask).sum() / (back.sum() + mask.sum()) > 0.9, path.name
-
-
-def test_real_class_folders(real_data: Path) -> None:
-    for label in CLASSES:
-        for path in sorted((real_data / "brain-tumor-mri" / "Testing" / label).iterdir())[::25]:
-            square, frame = preprocess(read_scan(path).image, 128)
-            assert square.std() > 15 and frame.side >= 0.3 * max(frame.height, frame.width), path.name
-
-
-def test_real_dicom(real_data: Path) -> None:
-    paths = sorted((real_data / "volumes" / "dicom").iterdir())
-    for path in paths:
-        scan = read_scan(path)
-        assert scan.shape == (384, 274) and scan.spacing == pytest.approx((0.6667, 0.7), abs=1e-3)
-        assert scan.info["plane"] == "axial" and scan.raw.dtype == np.int16
