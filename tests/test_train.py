@@ -186,6 +186,8 @@ def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sent
 
 
 def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path):
+    import model_def
+    import networks
     import train
     from figures_model import stages
 
@@ -203,6 +205,13 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path):
     found = read_json(out / "metrics.json")["cross_validation"]
     assert found["parts"] == 3 and found["classification"]["count"] and found["segmentation"]["count"]
     assert "Cross-validation over patients" in (out / "report.html").read_text()
+
+    model, starts = model_def.build("guided", 64, width=6), []
+    for number in (1, 2, 3):
+        networks.start_from(out, "guided", model, number)
+        starts.append(model.get_weights()[0])
+    assert not np.array_equal(starts[0], starts[1]), "--init: the second network starts from its own weights"
+    assert np.array_equal(starts[0], starts[2]), "there is no third one"
 
 
 def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):
