@@ -154,7 +154,7 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
             + table(tables.explanation)
             + table(tables.sanity),
         ),
-        ("Results: on other patients again", table(tables.cross_validation)),
+        ("Results: cross-validation", table(tables.cross_validation)),
         ("Limits", _list(prose.limits(metrics))),
         ("Outlook", _list(wording.outlook(metrics))),
         ("References", _list(prose.references(metrics), ordered=True)),
