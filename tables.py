@@ -204,13 +204,14 @@ def cross_validation(metrics: Mapping[str, Any]) -> Table | None:
     notes.append("thresholds from the other networks' patients. The test split has no part in it.")
     if part := found["classification"]:
         rows += [["Accuracy", score(part["accuracy"])], ["Macro F1", score(part["macro"]["f1"])]]
-        rows += [[f"  {class_title(name)}", score(row["f1"])] for name, row in part["per_class"].items()]
+        rows += [[f"  F1: {class_title(name)}", score(row["f1"])] for name, row in part["per_class"].items()]
         rows.append(["ECE after calibration", score(part["calibration"]["ece"])])
         notes.append(f" {part['count']} images of {part['groups']} groups in {found['parts']} parts.")
     if (part := found["segmentation"]) and part["count"]:
         rows.append(["Dice, mean", score(part["dice"]["mean"])])
-        rows += [[f"  {class_title(name)}", score(row["dice"]["mean"])] for name, row in part["by_class"].items()]
+        rows += [[f"  Dice: {class_title(name)}", score(row["dice"]["mean"])] for name, row in part["by_class"].items()]
         rows.append(["Lesions missed (Dice < 0.1)", percent(part["missed"])])
+        notes.append(f" {part['count']} outlined slices of {part['groups']} patients.")
     if part and (free := part["tumor_free"]):
         rows.append(["Tumor drawn on tumor-free slices", percent(free["false_positive"])])
     return Table("Cross-validation over patients", ["", "Value"], rows, "".join(notes))
