@@ -59,30 +59,26 @@ def ask(folder: Path, dataset: Dataset, rows: np.ndarray, seed: int | None = Non
 def calibrate(parts: Sequence[Part], config: dict[str, Any], dataset: Dataset) -> None:
     """Fill in config's temperature, stacking and thresholds."""
     rows = np.concatenate([part.rows for part in parts])
-    outputs = joined([part.outputs for part in parts])
+    logits = np.concatenate([part.outputs.logits for part in parts])
+    masks = np.concatenate([part.outputs.mask_probability for part in parts])
     labels = labels_of(dataset)[rows]
     known = np.flatnonzero(labels >= 0)
-    config["temperature"] = float(fit_temperature(outputs.logits[known], labels[known]))
-    evidence = mask_evidence(outputs.mask_probability)
+    config["temperature"] = float(fit_temperature(logits[known], labels[known]))
+    evidence = mask_evidence(masks)
     if config["segmenter"]["architecture"] != "kmeans":  # which outlines something on every slice
         groups = dataset.table["group"].to_numpy(str)
-        real = outputs.logits[known], evidence[known], labels[known], groups[rows[known]], np.ones(len(known))
+        real = logits[known], evidence[known], labels[known], groups[rows[known]], np.ones(len(known))
         copies = erased_answers(parts, groups, ERASED_WEIGHT * np.count_nonzero(labels == ABSENT))
         stacking = fit_stacking(*(np.concatenate(column) for column in zip(real, *copies, strict=True)))
         if stacking:
             config["stacking"] = stacking
-    probabilities = class_probabilities(config, outputs.logits, evidence)
+    probabilities = class_probabilities(config, logits, evidence)
     config["thresholds"] = {
-        **choose_mask_thresholds(answered(outputs.mask_probability, CLASSES, probabilities), dataset, rows),
+        **choose_mask_thresholds(answered(masks, CLASSES, probabilities), dataset, rows),
         # a gated net gives all slices without a lesion nearly the same confidence; do not cut through that plateau
         "abstain": max(0.0, choose_abstain_threshold(probabilities[known], labels[known], min_coverage=0.85) - 0.02),
         "tumor": float(choose_tumor_threshold(1 - probabilities[known, ABSENT], labels[known] != ABSENT)),
     }
-
-
-def joined(outputs: Sequence[Outputs]) -> Outputs:
-    """The rows of all of them, one after the other."""
-    return Outputs(*(np.concatenate(column) for column in zip(*(vars(o).values() for o in outputs), strict=True)))
 
 
 def erased_answers(parts: Sequence[Part], groups: np.ndarray, total: float) -> list[tuple]:

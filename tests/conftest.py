@@ -206,3 +206,31 @@ def stack() -> np.ndarray:
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 150, 7 * 40 * 36).reshape(7, 40, 36)
     return (ramp + rng.integers(0, 100, (7, 40, 36))).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders and mask pairs of phantoms."""
+    import phantom
+
+    return phantom.write_dataset(tmp_path_factory.mktemp("data") / "phantoms", per_class=12, size=128)
+
+
+@pytest.fixture(scope="module")
+def dataset(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """They as a data.Dataset."""
+    import data
+
+    cache = tmp_path_factory.mktemp("cache")
+    return data.load_dataset(folders, folders / "segmentation", size=64, cache=cache, progress=False)
+
+
+@pytest.fixture(scope="module")
+def evaluation(handmade_artifact: Path, dataset: Any) -> Any:
+    """The handmade artifact measured on them, with small forests: an evaluate.Evaluation."""
+    import baselines
+    import evaluate
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "TREES", 25)
+        return evaluate.evaluate(handmade_artifact, dataset, resamples=50)

@@ -28,6 +28,13 @@ def dicom(
     stored = pixels.dtype.newbyteorder(">" if syntax == ExplicitVRBigEndian else "<")
     dataset.PixelData = pixels.astype(stored).tobytes()
     dataset["PixelData"].VR = "OW" if pixels.dtype.itemsize > 1 else "OB"
+    dataset.update(item(**tags))
+    return dataset
+
+
+def item(**tags: Any) -> pydicom.Dataset:
+    """One entry of a sequence."""
+    dataset = pydicom.Dataset()
     for key, value in tags.items():
         setattr(dataset, key, value)
     return dataset

@@ -7,9 +7,7 @@ import io
 import pytest
 from PIL import Image
 
-from scan import (
-    ScanError,
-)
+from scan import ScanError
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -23,7 +23,6 @@ import data
 import evaluate
 import file_masks
 import held_out
-import phantom
 import plot_style
 import sanity
 import segmentation
@@ -39,22 +38,6 @@ def small_forests() -> Iterator[None]:
         patch.setattr(baselines, "TREES", 25)
         patch.setattr(plot_style, "DPI", 60)
         yield
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return phantom.write_dataset(tmp_path_factory.mktemp("data") / "phantoms", per_class=12, size=128)
-
-
-@pytest.fixture(scope="module")
-def dataset(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
-    cache = tmp_path_factory.mktemp("cache")
-    return data.load_dataset(folders, folders / "segmentation", size=64, cache=cache, progress=False)
-
-
-@pytest.fixture(scope="module")
-def evaluation(handmade_artifact: Path, dataset: data.Dataset) -> evaluate.Evaluation:
-    return evaluate.evaluate(handmade_artifact, dataset, resamples=50)
 
 
 # --- the whole -------------------------------------------------------------------------------------------------

@@ -9,11 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import baselines
-import data
-import evaluate
 import leaderboard
-import phantom
 import scoreboard
 from artifact import write_json
 
@@ -43,16 +39,6 @@ config = {"training": {"command": "train.py " + " ".join(words), "classifier": {
 other = words[words.index("--seed") + 1] != "0"
 (out / "split.csv").write_text("digest,split\\n" + ("other" if other else "one") + ",test\\n")
 """
-
-
-@pytest.fixture(scope="module")
-def evaluation(handmade_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> evaluate.Evaluation:
-    folders = phantom.write_dataset(tmp_path_factory.mktemp("data") / "phantoms", per_class=12, size=128)
-    cache = tmp_path_factory.mktemp("cache")
-    dataset = data.load_dataset(folders, folders / "segmentation", size=64, cache=cache, progress=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "TREES", 25)
-        return evaluate.evaluate(handmade_artifact, dataset, resamples=50)
 
 
 @pytest.fixture

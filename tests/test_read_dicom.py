@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import dicom, saved
+from dicom_files import dicom, item, saved
 from pictures import encode, sentence
 from PIL import Image
 from pydicom.uid import (
@@ -18,10 +18,7 @@ from pydicom.uid import (
 )
 
 from read_dicom import stream_size
-from scan import (
-    ScanError,
-    read_scan,
-)
+from scan import ScanError, read_scan
 
 AXIAL = [1, 0, 0, 0, 1, 0]
 
@@ -132,12 +129,6 @@ def test_dicom_spacing_tags(head: np.ndarray) -> None:
 
 
 def test_dicom_enhanced_groups(head: np.ndarray) -> None:
-    def item(**tags: object) -> pydicom.Dataset:
-        dataset = pydicom.Dataset()
-        for key, value in tags.items():
-            setattr(dataset, key, value)
-        return dataset
-
     shared = item(
         PixelMeasuresSequence=[item(PixelSpacing=[0.6, 0.6])],
         PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, -1, 0])],

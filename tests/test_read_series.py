@@ -9,9 +9,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pydicom
 import pytest
-from dicom_files import dicom, saved
+from dicom_files import dicom, item, saved
 from volume_files import SPACING, load, nifti, series, zipped
 
 import read_series
@@ -82,12 +81,6 @@ def test_dicom_series_of_other_planes(stack: np.ndarray) -> None:
 
 
 def test_multiframe_dicom(stack: np.ndarray) -> None:
-    def item(**tags: object) -> pydicom.Dataset:
-        dataset = pydicom.Dataset()
-        for key, value in tags.items():
-            setattr(dataset, key, value)
-        return dataset
-
     frames = [item(PlanePositionSequence=[item(ImagePositionPatient=[0, 0, -3.0 * i])]) for i in range(7)]
     shared = item(
         PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
