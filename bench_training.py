@@ -129,7 +129,7 @@ def epoch(folder: Path, masks: Path | None, quick: bool) -> dict[str, float]:
     options, steps = FitOptions(batch_size=4 if quick else 32, erased=0.4), 2 if quick else 8
     choose_precision()
     part, _, _ = prepared(folder, masks, 4 * steps * options.batch_size)
-    model = build("guided", SIZE)
+    model = build("guided", SIZE, encoder="efficientnet_lite0")
     compile_model(model, steps, options)
     real = part.feed(model, options, True).take(steps)
     memory = part.feed(model, options, False).take(steps).cache()
@@ -149,7 +149,7 @@ def memory(folder: Path, masks: Path | None, quick: bool) -> dict[str, float]:
     choose_precision()
     options = FitOptions(epochs=1, verbose=0, batch_size=4 if quick else 32)
     part, validation, reached = prepared(folder, masks, count)
-    model = build("guided", SIZE)
+    model = build("guided", SIZE, encoder="efficientnet_lite0")
     with tempfile.TemporaryDirectory() as checkpoints:
         few = part.feed(model, options, True).take(3), validation.feed(model, options, False).take(3)
         fit(model, *few, options, Path(checkpoints))

@@ -47,10 +47,11 @@ def rounded(model: keras.Model) -> keras.Model:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             before = layer.input._keras_history.operation
-            if isinstance(before, keras.layers.Conv2D) and not before.use_bias:
+            if isinstance(before, keras.layers.Conv2D | keras.layers.DepthwiseConv2D) and not before.use_bias:
                 gamma, beta, mean, variance = layer.get_weights()
                 scale = gamma / np.sqrt(variance + layer.epsilon)
-                before.set_weights([before.get_weights()[0] * scale])
+                each = isinstance(before, keras.layers.DepthwiseConv2D)  # its channels lie on the last axis but one
+                before.set_weights([before.get_weights()[0] * (scale[:, None] if each else scale)])
                 ones = np.ones_like(scale)
                 layer.set_weights([ones, beta - mean * scale, 0 * ones, ones - layer.epsilon])
     values = (w.astype(np.float16).astype(np.float32) if w.ndim >= 2 else w for w in model.get_weights())

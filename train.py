@@ -23,10 +23,18 @@ import data
 import finish
 import model_def
 from artifact import ArtifactError, load_artifact, read_json, write_json
+from efficientnet_lite import PretrainedError, find_imagenet
 from fit import FitOptions, choose_precision
 from held_out import held_out
 from losses import MASK_LOSSES
-from networks import network_count, options_of, train_and_validation, train_members, train_model
+from networks import (
+    network_count,
+    options_of,
+    starts_from_imagenet,
+    train_and_validation,
+    train_members,
+    train_model,
+)
 from scan import NO_TUMOR, ScanError
 from weak_masks import weak_masks
 
@@ -54,13 +62,15 @@ def parser() -> argparse.ArgumentParser:
         help="networks that answer together, each with other validation patients; --segmenter shared only")  # fmt: skip
     add("--cross-validate", type=int, default=1, metavar="N",
         help="fit N networks in all; those beyond --members only calibrate: cross-validated figures")  # fmt: skip
-    add("--width", type=int, help="channels of the first level of guided and resunet")
+    add("--encoder", default="efficientnet_lite0", choices=list(model_def.ENCODERS),
+        help="of guided; efficientnet_lite0 starts from ImageNet weights")  # fmt: skip
+    add("--width", type=int, help="channels of the first level of guided's decoder and of resunet")
     add = p.add_argument_group("fitting").add_argument
     add("--epochs", type=int, default=defaults.epochs, help="0: only check the data")
     add("--joint-epochs", type=int, help="epochs of the classifier; the default is --epochs, as for the masks")
     add("--init", type=Path, metavar="DIR", help="start from this artifact; what it has seen stays out of the test set")
     add("--batch-size", type=int, default=defaults.batch_size)
-    add("--learning-rate", type=float, default=defaults.learning_rate)
+    add("--learning-rate", type=float, help="the default is 0.002, from ImageNet weights 0.001")
     add("--label-smoothing", type=float, default=defaults.label_smoothing)
     add("--mask-loss", default=defaults.mask_loss, choices=list(MASK_LOSSES))
     add(
@@ -145,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return run(args, list(sys.argv[1:] if argv is None else argv))
-    except (data.DataError, ArtifactError, ScanError, finish.PushError, ValueError) as error:
+    except (data.DataError, ArtifactError, ScanError, finish.PushError, PretrainedError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder that is read-only or went away
@@ -163,6 +173,8 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
     for option in ("members", "cross_validate"):
         if (count := getattr(args, option)) < 1:
             raise ValueError(f"--{option.replace('_', '-')} is a number from 1 up, not {count}.")
+    if starts_from_imagenet(args):
+        find_imagenet()
     precision = choose_precision(args.precision)
     dataset = data.load_dataset(
         args.data, args.masks, groups=args.groups, size=args.size, cache=args.cache, seed=args.seed,

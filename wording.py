@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import prose
 from tables import BASELINE_TITLES, architecture, class_title, network, number, percent, score
 
 Metrics = Mapping[str, Any]
@@ -257,6 +258,8 @@ def training_settings(config: Metrics) -> list[tuple[str, str]]:
         lines["Epochs"] = "; ".join(texts) + (f" (the first of {count} networks)" if count > 1 else "")
     if "--init" in str(training.get("command", "")).split():
         lines["Started from"] = "the weights of an earlier run (--init in the command)"
+    elif prose.from_imagenet(classifier):
+        lines["Started from"] = prose.IMAGENET
     if "batch_size" in options and "learning_rate" in options:
         lines["Batch, learning rate"] = f"{options['batch_size']}, {options['learning_rate']:g}"
     if "mask_loss" in options:

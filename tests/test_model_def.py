@@ -93,12 +93,13 @@ def test_segmenter_export_averages_the_mirrored_slice(images, tmp_path):
     np.testing.assert_allclose(flipped[:, :, ::-1], mask, atol=1e-5)
 
 
-def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_path):
+@pytest.mark.parametrize("encoder", model_def.ENCODERS)
+def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_path, encoder):
     from onnx_model import OnnxModel
 
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(1)
-    networks = [model_def.build_classifier("guided", SIZE, width=8) for _ in range(2)]
+    networks = [model_def.build_classifier("guided", SIZE, width=8, encoder=encoder) for _ in range(2)]
     for network in networks:  # not as built: no batch normalisation does anything, and the heads agree
         drawn = [w + rng.uniform(0, 0.1, w.shape) if w.ndim == 1 else w for w in network.get_weights()]
         network.set_weights(drawn)

@@ -101,7 +101,7 @@ def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
 
 def test_ctrl_c_leaves_no_artifact_and_says_how_to_go_on(phantoms, tmp_path):
     out = tmp_path / "run"
-    process = start(*arguments(phantoms, out, "--epochs", "50"))
+    process = start(*arguments(phantoms, out, "--epochs", "50", "--encoder", "resnet"))
     wait_for_epoch(out, 1, process)
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=120)
@@ -206,7 +206,7 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path):
     assert found["parts"] == 3 and found["classification"]["count"] and found["segmentation"]["count"]
     assert "Cross-validation over patients" in (out / "report.html").read_text()
 
-    model, starts = model_def.build("guided", 64, width=6), []
+    model, starts = model_def.build("guided", 64, width=6, encoder="efficientnet_lite0"), []
     for number in (1, 2, 3):
         networks.start_from(out, "guided", model, number)
         starts.append(model.get_weights()[0])
