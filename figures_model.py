@@ -37,15 +37,19 @@ def stages(path: Path, members: int = 1) -> list[Stage]:
     }
     found: list[Stage] = []
     seen: set[str] = set()
-    own: str | None = None  # where Keras has put the first network's weights
+    networks: dict[str, str] = {}  # value -> the network that computes it: the folder that Keras has put its weights in
+    own: str | None = None
     for node in model.graph.node:
+        # the exporter renames some weights; such a convolution belongs to the network that feeds it
+        stated = "/".join(node.input[1].split("/")[:2]) if node.op_type == "Conv" and "/" in node.input[1] else ""
+        scope = stated or next((networks[name] for name in node.input if name in networks), "")
+        networks |= {name: scope for name in node.output if scope}
         shape = shapes.get(node.output[0], [])
         if node.op_type != "Conv" or len(shape) != 4 or shape[2] <= 1 or node.input[1] in seen:
             continue
         seen.add(node.input[1])
-        scope = "/".join(node.input[1].split("/")[:2]) if members > 1 else ""
         own = own or scope
-        if scope != own:
+        if members > 1 and scope != own:
             continue
         if found and found[-1].size == shape[2]:
             found[-1].channels, found[-1].convolutions = max(shape[1], found[-1].channels), found[-1].convolutions + 1

@@ -56,7 +56,7 @@ def wait_for_epoch(out: Path, epoch: int, process: subprocess.Popen) -> None:
 
 def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
     out = tmp_path / "run"
-    words = arguments(phantoms, out, "--epochs", "8")
+    words = arguments(phantoms, out, "--epochs", "8", "--encoder", "resnet")
     process = start(*words)
     wait_for_epoch(out, 2, process)
     process.send_signal(signal.SIGKILL)
