@@ -222,6 +222,19 @@ def test_both_stages_of_a_shared_network_are_told(made, tmp_path):
     assert figures.training_curves(config, tmp_path / "c.png") is not None
 
 
+@pytest.mark.parametrize("encoder", ["efficientnet_lite0", "resnet"])
+def test_imagenet_is_named_only_where_the_encoder_started_from_it(made, encoder):
+    config, metrics = copy.deepcopy(made["config"]), copy.deepcopy(made["evaluation"].metrics)
+    for part in (config, metrics["model"]):
+        part["classifier"] |= {"architecture": "guided", "arguments": {"encoder": encoder}}
+    card = model_card.body(config, metrics, [])
+    for said in ("EfficientNet-Lite0 (Google, Apache 2.0", "Tan M., Le Q. V."):
+        assert (said in card) == (encoder == "efficientnet_lite0"), said
+    assert ("ImageNet" in " ".join(prose.method(metrics, config))) == (encoder == "efficientnet_lite0")
+    config["training"]["command"] = "train.py --init runs/a"
+    assert dict(wording.training_settings(config))["Started from"].startswith("the weights of an earlier run")
+
+
 # --- slides ----------------------------------------------------------------------------------------------------
 
 

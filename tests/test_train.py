@@ -185,7 +185,7 @@ def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sent
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path):
+def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, handmade_artifact):
     import model_def
     import networks
     import train
@@ -212,6 +212,8 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path):
         starts.append(model.get_weights()[0])
     assert not np.array_equal(starts[0], starts[1]), "--init: the second network starts from its own weights"
     assert np.array_equal(starts[0], starts[2]), "there is no third one"
+    assert networks.encoder_of(out) == "efficientnet_lite0"
+    assert networks.encoder_of(handmade_artifact) == "resnet", "artifacts of earlier versions do not name theirs"
 
 
 def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):
