@@ -126,7 +126,7 @@ def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_p
     sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("one", "both")]
     assert sizes[1] < 1.35 * sizes[0]  # twice the weights, each half as long
     first, all_ = (sum(s.convolutions for s in stages(tmp_path / "both.onnx", members)) for members in (2, 1))
-    assert all_ == 2 * first > 40, "one of the two networks is first"
+    assert all_ == 2 * first > 40, "one of the two networks is drawn"
 
 
 def test_a_served_mask_branch_gives_the_mask_in_the_same_pass(images, tmp_path):
