@@ -24,12 +24,13 @@ def starts_from_imagenet(args: argparse.Namespace) -> bool:
     return args.classifier == "guided" and args.encoder == "efficientnet_lite0" and not args.init
 
 
-def options_of(args: argparse.Namespace) -> FitOptions:
-    own = FitOptions.learning_rate / 2 if starts_from_imagenet(args) else FitOptions.learning_rate
+def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions:
+    pretrained = kind == "classifier" and starts_from_imagenet(args)
+    own = FitOptions.learning_rate / 2 if pretrained else FitOptions.learning_rate
     return FitOptions(
         epochs=args.epochs,
         batch_size=args.batch_size,
-        learning_rate=args.learning_rate or own,
+        learning_rate=own if args.learning_rate is None else args.learning_rate,
         label_smoothing=args.label_smoothing,
         mask_loss=args.mask_loss,
         patience=args.patience,
@@ -78,14 +79,15 @@ def train_model(
         arguments["encoder"] = encoder_of(args.init) if args.init else args.encoder
         if not training.outlines_tumors:
             arguments["gate_gradient"] = True  # nobody else tells the mask where to look
-    options = options_of(args)
+    options = options_of(args, kind)
     options = replace(options, seed=options.seed + number - 1)
     keras.utils.set_random_seed(options.seed)
     model = model_def.build(name, args.size, **arguments)
-    if args.init and kind == "classifier":
-        start_from(args.init, name, model, number)
-    elif name == "guided" and starts_from_imagenet(args):
-        load_imagenet(model)
+    if kind == "classifier":
+        if args.init:
+            start_from(args.init, name, model, number)
+        elif starts_from_imagenet(args):
+            load_imagenet(model)
     which = f" {number} of {network_count(args)}" if network_count(args) > 1 and kind == "classifier" else ""
     print(f"\n{kind.capitalize()}{which}, {name}: {model.count_params():,} parameters.")
     checkpoints, ending = args.out / "checkpoints", finish.numbered(number)
