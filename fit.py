@@ -25,6 +25,7 @@ import tensorflow as tf
 
 from artifact import write_json
 from losses import MASK_LOSSES, cross_entropy
+from moving_average import MovingAverage
 
 
 @dataclass
@@ -39,6 +40,9 @@ class FitOptions:
     mask_loss: str = "bce_dice"
     mask_weight: float = 1.0
     patience: int = 10
+    average: float = (
+        0.98  # decay of the moving average of the weights that is judged and kept; 0: the weights as they are
+    )
     strength: float = 0.8  # of the augmentation
     transplants: float = 0.3  # share of slices that get another slice's lesion, where masks are known
     erased: float = 0.0  # share of tumor slices whose lesion is covered with another slice's tissue
@@ -118,14 +122,25 @@ def compile_model(model: keras.Model, steps_per_epoch: int, options: FitOptions)
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Best weights, resume point (weights and optimiser), early stopping and history after every epoch."""
+    """Best weights, resume point (weights and optimiser), early stopping and history after every epoch.
 
-    def __init__(self, folder: Path, state: FitState, patience: int):
+    With an average it is the averaged weights that are validated and kept; training goes on with the others.
+    """
+
+    def __init__(self, folder: Path, state: FitState, patience: int, average: MovingAverage | None = None):
         super().__init__()
-        self.folder, self.state, self.patience = folder, state, patience
+        self.folder, self.state, self.patience, self.average = folder, state, patience, average
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.started = time.monotonic() - self.state.seconds
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.average:
+            self.average.update(self.model.optimizer.iterations.value)
+
+    def on_test_begin(self, logs: Any = None) -> None:  # the validation at the end of each epoch
+        if self.average:
+            self.average.swap()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         state, logs = self.state, logs or {}
@@ -139,17 +154,28 @@ class Checkpoint(keras.callbacks.Callback):
         else:
             state.waited += 1
             self.model.stop_training = self.patience > 0 and state.waited >= self.patience
-        current = self.folder / f"epoch-{state.epoch:04d}.weights.h5"
-        self.save(current)
+        if self.average:
+            self.save(averaged_weights(self.folder, state.epoch))
+            self.average.swap()
+        self.save(last_weights(self.folder, state.epoch))
         write_state(self.folder, state)
+        current = averaged_weights(self.folder, state.epoch), last_weights(self.folder, state.epoch)
         for old in self.folder.glob("epoch-*.weights.h5"):
-            if old != current:
+            if old not in current:
                 old.unlink(missing_ok=True)
 
     def save(self, path: Path) -> None:
         temporary = path.with_name(f"tmp-{path.name}")
         save_weights(self.model, temporary)
         os.replace(temporary, path)
+
+
+def last_weights(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:04d}.weights.h5"
+
+
+def averaged_weights(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:04d}-averaged.weights.h5"
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
@@ -205,8 +231,12 @@ def fit(
     compile_model(model, steps, options)
     model.optimizer.build(model.trainable_variables)
     state = (read_state(folder) if resume else None) or FitState()
+    average = MovingAverage(model, options.average) if options.average else None
     if state.epoch and not state.finished:
-        model.load_weights(folder / f"epoch-{state.epoch:04d}.weights.h5")
+        if average:
+            model.load_weights(averaged_weights(folder, state.epoch))
+            average.start_from_model()
+        model.load_weights(last_weights(folder, state.epoch))
         print(f"Resuming after epoch {state.epoch} of {options.epochs}.")
     if not state.finished and state.epoch < options.epochs:
         # BatchNormalization, dropout and shuffling differ per epoch by design; a resumed run draws on from here
@@ -216,7 +246,7 @@ def fit(
             validation_data=validation,
             epochs=options.epochs,
             initial_epoch=state.epoch,
-            callbacks=[keras.callbacks.TerminateOnNaN(), Checkpoint(folder, state, options.patience)],
+            callbacks=[keras.callbacks.TerminateOnNaN(), Checkpoint(folder, state, options.patience, average)],
             shuffle=False,  # the tf.data set does that
             verbose=options.verbose,
         )

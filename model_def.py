@@ -21,6 +21,7 @@ import keras
 from keras import layers, ops
 
 import efficientnet_lite
+from batch_norm import BatchNormalization
 
 Tensor = Any
 CLASS_COUNT = 4
@@ -35,7 +36,7 @@ def normalise(x: Tensor, name: str | None = None) -> Tensor:
     Keras' default momentum 0.99 lags hundreds of steps behind the weights; on a few thousand slices the validation
     curve then jumps between chance and good.
     """
-    return layers.BatchNormalization(momentum=0.9, name=name)(x)
+    return BatchNormalization(momentum=0.9, name=name)(x)
 
 
 def conv(x: Tensor, filters: int, kernel: int = 3, stride: int = 1) -> Tensor:

@@ -34,6 +34,7 @@ def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions
         label_smoothing=args.label_smoothing,
         mask_loss=args.mask_loss,
         patience=args.patience,
+        average=FitOptions.average if args.classifier == "guided" else 0.0,  # the students' nets stay as they are known
         strength=args.augment,
         transplants=args.transplants,
         erased=args.erased,
