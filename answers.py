@@ -1,9 +1,9 @@
 """From what the two networks say to class probabilities. Pure NumPy: serving and evaluation share these lines.
 
-An artifact states a temperature: probabilities = softmax(logits / temperature). It may also state "stacking", a
-multinomial logistic regression, fitted on validation slices, on the logits and the evidence of the mask: then the CNN
-and the U-Net answer together, and "no tumor" is the surer the less the U-Net finds (Wolpert 1992, stacked
-generalisation).
+An artifact states a temperature: probabilities = softmax(logits / temperature). It may also state a "bias" of each
+class: softmax(logits / temperature + bias). Or "stacking", a multinomial logistic regression, fitted on validation
+slices, on the logits and the evidence of the mask: then a CNN and a U-Net of its own answer together, and "no tumor" is
+the surer the less the U-Net finds (Wolpert 1992, stacked generalisation).
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def class_probabilities(config: Mapping[str, Any], logits: np.ndarray, evidence:
     """float64 (N, C), calibrated. logits (N, C); evidence (N,), see mask_evidence."""
     stacking = config.get("stacking")
     if not stacking:
-        return softmax(logits, float(config["temperature"]))
+        return softmax(
+            np.asarray(logits, np.float64) / float(config["temperature"]) + np.asarray(config.get("bias", 0))
+        )
     seen = np.column_stack([np.asarray(logits, np.float64), evidence])
     return softmax(seen @ np.asarray(stacking["weights"]).T + np.asarray(stacking["bias"]))
 
@@ -54,4 +56,5 @@ def calibrated_by(config: Mapping[str, Any]) -> str:
     """How an artifact's probabilities come about, in words."""
     if config.get("stacking"):
         return "a logistic regression on the logits and the highest tumor probability of the mask"
-    return f"dividing the logits by the temperature {float(config.get('temperature', 1)):.2f}"
+    found = f"dividing the logits by the temperature {float(config.get('temperature', 1)):.2f}"
+    return found + (" and adding a bias of each class" if config.get("bias") else "")

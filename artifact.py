@@ -20,6 +20,7 @@ config.json
                      networks answer together in one file
     segmenter        the same, and "trained_on": "masks" | "weak masks" | "bundled"
     temperature      float > 0; probabilities = softmax(logits / temperature), without
+    bias             one float per class, added to logits / temperature; may be absent
     stacking         {"weights", "bias"} of a logistic regression on logits and mask (see answers.py); may be absent
     thresholds       {"mask": float, "min_fraction": float, "abstain": float, "tumor": float}
     guard            what guard.py fitted: statistics of training slices and a threshold (see guard.fit_guard)
@@ -145,6 +146,7 @@ def _usable(config: dict[str, Any]) -> dict[str, bool]:
         "files": isinstance(files, dict)
         and all(isinstance(stated, dict) and {"sha256", "bytes"} <= set(stated) for stated in files.values()),
         "guard": isinstance(config.get("guard"), dict | None),
+        "bias": "bias" not in config or _numbers(config["bias"], len(classes) if names else 0, number),
         "stacking": "stacking" not in config or _stacks(config["stacking"], len(classes) if names else 0, number),
     }
 
@@ -154,10 +156,14 @@ def _stacks(stacking: Any, count: int, number: Callable[[Any], bool]) -> bool:
     if not isinstance(stacking, dict) or not {"weights", "bias"} <= set(stacking):
         return False
     weights, bias = stacking["weights"], stacking["bias"]
-    rows = [bias, *weights] if isinstance(weights, list) and len(weights) == count else []
-    return [len(row) if isinstance(row, list) and all(map(number, row)) else -1 for row in rows] == [
-        count, *[count + 1] * count
-    ]  # fmt: skip
+    rows = (
+        isinstance(weights, list) and len(weights) == count and all(_numbers(row, count + 1, number) for row in weights)
+    )
+    return rows and _numbers(bias, count, number)
+
+
+def _numbers(values: Any, count: int, number: Callable[[Any], bool]) -> bool:
+    return isinstance(values, list) and len(values) == count and all(map(number, values))
 
 
 def serving_files(config: dict[str, Any]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ import data
 import folders
 from bench_table import Options, Row, interleaved, run
 
-SIZE, SLICES = 128, 7000  # the default size of train.py
+SIZE, SLICES = 128, 7000  # what the targets are stated for
 
 
 def training(options: Options) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
@@ -18,6 +18,7 @@ from bootstrap import Bootstrap
 BINS = 15
 FOLDS = 5  # of the validation groups, to judge the stacking
 INVERSE_PENALTY = 0.1  # of its weights: some thirty patients are few
+BIAS_PENALTY = 0.03  # times the sum of squares, beside the mean log loss; likewise
 
 
 def probabilities_of(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -43,6 +44,31 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20.0)), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(best.x))
+
+
+def fit_bias(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[float, list[float]] | None:
+    """(temperature, bias of each class): softmax(logits / temperature + bias) (Alexandari et al. 2020).
+
+    For a network that was taught on classes, and on covered lesions, in other shares than they occur: a bias puts that
+    right and, unlike a full regression on the logits, holds for the next network, too (docs/training.md).
+    logits (N, C), labels (N,) int, weights (N,) of validation images; labels below 0 are left out. None when a class is
+    missing.
+    """
+    known = np.asarray(labels) >= 0
+    logits, labels = np.asarray(logits, np.float64)[known], np.asarray(labels)[known].astype(int)
+    weights, count = np.asarray(weights, np.float64)[known], logits.shape[1]
+    if len(set(labels)) < count:
+        return None
+
+    def loss(parameters: np.ndarray) -> float:
+        bias = parameters[1:]
+        scaled = log_softmax(logits * np.exp(-parameters[0]) + bias, axis=1)
+        mean = float(np.average(scaled[np.arange(len(labels)), labels], weights=weights))
+        return BIAS_PENALTY * float(bias @ bias) - mean
+
+    limits = [(np.log(0.05), np.log(20.0)), *[(-10.0, 10.0)] * count]
+    best = minimize(loss, np.zeros(count + 1), bounds=limits, method="L-BFGS-B").x
+    return float(np.exp(best[0])), best[1:].round(6).tolist()
 
 
 def fit_stacking(

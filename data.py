@@ -28,6 +28,9 @@ from splits import SPLITS, folds, split_groups, split_official
 __all__ = ["CLASS_FOLDER", "MASK_PAIRS", "DataError", "Dataset", "describe", "folds", "load_dataset", "split_groups"]
 
 
+SIZE = 160  # pixels a side where nobody says otherwise, as the bundled weights see them
+
+
 @dataclass
 class Dataset:
     """All pictures that could be read.
@@ -104,7 +107,7 @@ def load_dataset(
     masks: Path | None = None,
     *,
     groups: Path | None = None,
-    size: int = 128,
+    size: int = SIZE,
     cache: Path | None = None,
     seed: int = 0,
     official_split: bool = False,

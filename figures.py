@@ -39,7 +39,7 @@ def training_curves(config: Metrics, path: Path) -> Path | None:
         stages = [("classifier", "classifier: "), ("segmenter", "segmenter: ")]
         if shared:
             first = "network 1, " if training.get("others") else ""
-            stages = [("segmenter", f"{first}masks alone: "), ("classifier", f"{first}then both: ")]
+            stages = [("segmenter", f"{first}masks alone: "), ("classifier", f"{first}then the class: ")]
     for part, prefix in stages:
         state = training.get(part) or {}
         history, best = state.get("history") or {}, int(state.get("best_epoch", -1))

@@ -133,7 +133,7 @@ def pipeline(config: Mapping[str, Any], path: Path) -> Path:
     way = (
         "network and mask together"
         if config.get("stacking")
-        else f"temperature {float(config.get('temperature', 1)):.2f}"
+        else f"temperature {float(config.get('temperature', 1)):.2f}{', bias' * bool(config.get('bias'))}"
     )
     steps = [
         ("Any scan", "PNG, JPEG, TIFF,\nDICOM, NIfTI;\n8 or 16 bit", FAINT),

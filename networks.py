@@ -1,4 +1,4 @@
-"""The networks of one run: build, fit, and where masks are known, teach the outline before the class."""
+"""The networks of one run: build, fit, and where masks are known, teach the outline, then the class on top of it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def starts_from_imagenet(args: argparse.Namespace) -> bool:
 
 
 def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions:
+    """How to fit a classifier, a segmenter, or the "class layers" on top of a U-Net, which are always new."""
     pretrained = kind == "classifier" and starts_from_imagenet(args)
     own = FitOptions.learning_rate / 2 if pretrained else FitOptions.learning_rate
     return FitOptions(
@@ -94,8 +95,11 @@ def train_model(
     checkpoints, ending = args.out / "checkpoints", finish.numbered(number)
     outlined = None
     if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
-        outlined = outline_first(model, training, validation, options, checkpoints / f"outliner{ending}", args.resume)
-        options = replace(options, learning_rate=options.learning_rate / 2)  # from here on it is fine-tuning
+        outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
+        folder = checkpoints / f"outliner{ending}"
+        outlined = outline_first(outliner, training, validation, options, folder, args.resume)
+        outliner.trainable = False  # the class learns to read the U-Net, which it would spoil (docs/training.md)
+        options = replace(options, learning_rate=options_of(args, "class layers").learning_rate)
     if kind == "classifier":
         # A transplanted lesion has lost its place, which says much about its kind: it teaches outlines only
         options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0)
@@ -103,23 +107,23 @@ def train_model(
         options = replace(options, erased=0.0)
     feeds = training.feed(model, options, True), validation.feed(model, options, False)
     state = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=args.resume)
+    model.trainable = True
     return finish.Trained(name, arguments, model, state, taught_by, outlined)
 
 
 def outline_first(
-    model: keras.Model,
+    outliner: keras.Model,
     training: TrainingSet,
     validation: TrainingSet,
     options: FitOptions,
     checkpoints: Path,
     resume: bool,
 ) -> FitState:
-    """Fit the mask branch alone on the slices whose mask is known: the U-Net first, then the class beside it.
+    """Fit the mask branch alone on the slices whose mask is known: the U-Net first, then the class on top of it.
 
     With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4).
     """
     options = replace(options, erased=0.0)
-    outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
     training, validation = training.where(training.has_mask), validation.where(validation.has_mask)
     print(f"First the masks alone: {len(np.unique(training.units))} different slices an epoch.")
     feeds = training.feed(outliner, options, True), validation.feed(outliner, options, False)

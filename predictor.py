@@ -320,6 +320,6 @@ def fingerprint(artifact: Artifact) -> str:
     digest = hashlib.sha256()
     for name in serving_files(artifact.config)[1:]:
         digest.update(artifact.config["files"][name]["sha256"].encode())
-    for key in ("classes", "temperature", "stacking", "thresholds", "guard"):
+    for key in ("classes", "temperature", "bias", "stacking", "thresholds", "guard"):
         digest.update(repr(artifact.config.get(key)).encode())
     return digest.hexdigest()[:12]

@@ -105,6 +105,8 @@ def method(metrics: Metrics, config: Metrics) -> list[str]:
         )
     if parts["segmenter"].get("shared"):
         networks.append("The same network gives the mask.")
+        if (config.get("training") or {}).get("segmenter"):
+            networks.append("It learned masks first, then the class on top of that U-Net, which stood still.")
     if (count := int(parts["classifier"].get("members") or 1)) > 1:
         networks.append(
             f"{count} such networks answer together by the mean of their logits and masks. Each was fitted from other "

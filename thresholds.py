@@ -1,4 +1,4 @@
-"""How an artifact turns outputs into answers: temperature, stacking and every threshold, from validation slices only.
+"""How an artifact turns outputs into answers: temperature, bias, stacking and every threshold, from validation only.
 
 Each network judges the slices that it has not learned from. The networks of an ensemble have validation parts of their
 own (splits.rotated), and what each says about its part is pooled.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from answers import answered, class_probabilities, mask_evidence
-from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_stacking, fit_temperature
+from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_bias, fit_stacking, fit_temperature
 from counterfactual import erased_copies
 from data import Dataset
 from inference import Outputs, run_model
@@ -24,7 +24,7 @@ from segmentation import postprocess
 from selection import mask_rows
 from training_set import labels_of
 
-ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor, when the stacking is fitted
+ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor, when bias or stacking are fitted
 CUTS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 SPECKS = (0.0005, 0.001, 0.002, 0.004)  # share of the picture
 ABSENT = CLASSES.index(NO_TUMOR)
@@ -43,8 +43,8 @@ class Part:
 def ask(folder: Path, dataset: Dataset, rows: np.ndarray, seed: int | None = None) -> Part:
     """Run a folder's ONNX models on rows that they have not learned from.
 
-    seed: also on these rows with their lesions erased, for the stacking. Without them every slice without a tumor is
-    from another source than those with one, and the faintest doubt of the U-Net would count as a tumor.
+    seed: also on these rows with their lesions erased, for bias or stacking. Without them every slice without a tumor
+    is from another source than those with one, and the faintest doubt of the U-Net would count as a tumor.
     """
     said = run_model(folder, dataset.images[rows])
     table = dataset.table.iloc[rows]
@@ -57,7 +57,11 @@ def ask(folder: Path, dataset: Dataset, rows: np.ndarray, seed: int | None = Non
 
 
 def calibrate(parts: Sequence[Part], config: dict[str, Any], dataset: Dataset) -> None:
-    """Fill in config's temperature, stacking and thresholds."""
+    """Fill in config's temperature, bias or stacking, and thresholds.
+
+    A network that classifies what its own mask shows needs no more than a bias; a CNN and a U-Net that know nothing of
+    each other are heard together (answers.py).
+    """
     rows = np.concatenate([part.rows for part in parts])
     logits = np.concatenate([part.outputs.logits for part in parts])
     masks = np.concatenate([part.outputs.mask_probability for part in parts])
@@ -69,8 +73,11 @@ def calibrate(parts: Sequence[Part], config: dict[str, Any], dataset: Dataset) -
         groups = dataset.table["group"].to_numpy(str)
         real = logits[known], evidence[known], labels[known], groups[rows[known]], np.ones(len(known))
         copies = erased_answers(parts, groups, ERASED_WEIGHT * np.count_nonzero(labels == ABSENT))
-        stacking = fit_stacking(*(np.concatenate(column) for column in zip(real, *copies, strict=True)))
-        if stacking:
+        said, shown, truth, group, weight = (np.concatenate(column) for column in zip(real, *copies, strict=True))
+        if config["segmenter"].get("shared"):
+            if fitted := fit_bias(said, truth, weight):
+                config["temperature"], config["bias"] = fitted
+        elif stacking := fit_stacking(said, shown, truth, group, weight):
             config["stacking"] = stacking
     probabilities = class_probabilities(config, logits, evidence)
     config["thresholds"] = {

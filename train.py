@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     add("--classifier", default="guided", choices=list(model_def.CLASSIFIERS))
     add("--segmenter", default="shared", choices=[*model_def.SEGMENTER_NAMES, "bundled"],
         help="shared: the mask branch of the classifier; bundled: keep the one in weights/")  # fmt: skip
-    add("--size", type=int, default=128, help="side of the model's input in pixels, a multiple of 16")
+    add("--size", type=int, default=data.SIZE, help="side of the model's input in pixels, a multiple of 16")
     add("--members", type=int, default=1,
         help="networks that answer together, each with other validation patients; --segmenter shared only")  # fmt: skip
     add("--cross-validate", type=int, default=1, metavar="N",
@@ -67,7 +67,11 @@ def parser() -> argparse.ArgumentParser:
     add("--width", type=int, help="channels of the first level of guided's decoder and of resunet")
     add = p.add_argument_group("fitting").add_argument
     add("--epochs", type=int, default=defaults.epochs, help="0: only check the data")
-    add("--joint-epochs", type=int, help="epochs of the classifier; the default is --epochs, as for the masks")
+    add(
+        "--joint-epochs",
+        type=int,
+        help="epochs of the classifier, in guided of its class layers; the default is --epochs, as for the masks",
+    )
     add("--init", type=Path, metavar="DIR", help="start from this artifact; what it has seen stays out of the test set")
     add("--batch-size", type=int, default=defaults.batch_size)
     add("--learning-rate", type=float, help="the default is 0.002, from ImageNet weights 0.001")
@@ -79,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add("--augment", type=float, default=defaults.strength, help="strength of the augmentation, 0: none")
     add("--transplants", type=float, default=defaults.transplants,
         help="share of slices that get the lesion of another one while masks alone are learned")  # fmt: skip
-    add("--erased", type=float, default=0.4,
+    add("--erased", type=float, default=0.15,
         help="guided only: share of tumor slices whose lesion is covered, where it can be, as 'no tumor'")  # fmt: skip
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
@@ -212,7 +216,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
                 part.masks, part.has_mask = weak_masks(classifiers[0].model, part.images, part.labels)
         segmenter = train_model(args, "segmenter", training, validation, taught_by)
 
-    command_line = " ".join(["train.py", *command])
+    command_line = " ".join(["train.py", *(word for word in command if word != "--resume")])  # what makes it anew
     facts = {"command": command_line, "precision": precision, "options": asdict(options_of(args))}
     finish.write_artifact(args, dataset, classifiers, segmenter, facts)
     print(f"\nWritten: {args.out}\nOpen it: python app.py --model {args.out}")

@@ -243,9 +243,10 @@ def training_settings(config: Metrics) -> list[tuple[str, str]]:
         "Input": f"{side} × {side} pixels, gray ({name})",
         "Epochs": str(training.get("epochs", "")),
     }
-    stages = {"masks alone": training.get("segmenter"), "masks and classes": state}
+    outlined = training.get("segmenter")
+    stages = {"masks alone": outlined, "then the class" if outlined else "masks and classes": state}
     if not segmenter.get("shared"):
-        stages = {"classifier": state, "segmenter": training.get("segmenter")}
+        stages = {"classifier": state, "segmenter": outlined}
     known = {name: stage for name, stage in stages.items() if stage and stage.get("history")}
     count = int(classifier.get("members") or 1)
     texts = [

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 import answers
 from artifact import ArtifactError, load_artifact
-from calibration import fit_stacking
+from calibration import fit_bias, fit_stacking
 from inference import run_model
 from predictor import Predictor
 from scan import CLASSES, preprocess, scan_from_array
@@ -46,6 +46,28 @@ def test_without_stacking_the_temperature_is_all() -> None:
     logits = np.random.default_rng(0).normal(size=(5, 4))
     found = answers.class_probabilities({"temperature": 2.0}, logits, np.full(5, 9.0))
     np.testing.assert_allclose(found, softmax(logits / 2, axis=1))
+
+
+def test_a_bias_puts_the_shares_of_the_classes_right() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 4, 2000)
+    truth = 2.0 * np.eye(4)[labels] + rng.normal(0, 1, (2000, 4))  # softmax(2 x) is then the probability
+    shift = np.array([0.0, -0.4, 0.8, 0.0])
+    fitted = fit_bias(truth + shift, np.where(np.arange(2000) < 5, -1, labels), np.ones(2000))
+    assert fitted
+    temperature, bias = fitted
+    assert temperature == pytest.approx(0.5, rel=0.25)  # the penalty of the bias holds it back
+    found, wanted = np.array(bias) - np.mean(bias), -2 * (shift - shift.mean())
+    np.testing.assert_allclose(found, wanted, atol=0.6)
+    assert list(np.argsort(found)) == [2, *np.argsort(wanted)[1:]]
+    config = {"temperature": temperature, "bias": bias}
+    right = answers.class_probabilities(config, truth + shift, np.zeros(2000)).argmax(1) == labels
+    plain = answers.class_probabilities({"temperature": temperature}, truth + shift, np.zeros(2000)).argmax(1) == labels
+    assert right.mean() > plain.mean() + 0.02
+    assert "bias" in answers.calibrated_by(config)
+    heavy = fit_bias(truth, labels, np.where(labels == 2, 3.0, 1.0))
+    assert heavy and heavy[1][2] == max(heavy[1]), "what weighs more is said more often"
+    assert fit_bias(truth, np.minimum(labels, 2), np.ones(2000)) is None
 
 
 def test_stacking_lets_the_mask_correct_the_cnn() -> None:
@@ -84,6 +106,20 @@ def test_the_app_and_the_evaluation_answer_alike(tmp_path: Path, phantom_image) 
     np.testing.assert_allclose([found.probabilities[name] for name in CLASSES], wanted, atol=1e-6)
     assert model.outline(scan).probabilities == found.probabilities
     assert "mask" in model.calibration
+
+
+@pytest.mark.parametrize("bias", [[0.0] * 3, ["a"] * 4, 1.0, None, [float("inf")] * 4])
+def test_a_malformed_bias_is_refused(tmp_path: Path, bias: object) -> None:
+    with pytest.raises(ArtifactError, match="bias"):
+        load_artifact(write_handmade(tmp_path / "model", bias=bias))
+
+
+def test_the_app_adds_the_bias(tmp_path: Path, phantom_image) -> None:
+    scan = scan_from_array(phantom_image("meningioma"))
+    plain = Predictor.load(write_handmade(tmp_path / "plain")).analyze(scan).probabilities
+    found = Predictor.load(write_handmade(tmp_path / "model", bias=[0.0, 0.0, 3.0, 0.0])).analyze(scan).probabilities
+    odds = (found["notumor"] / found["glioma"]) / (plain["notumor"] / plain["glioma"])
+    assert odds == pytest.approx(np.exp(3), rel=1e-3)
 
 
 @pytest.mark.parametrize(
