@@ -212,14 +212,17 @@ def test_both_stages_of_a_shared_network_are_told(made, tmp_path):
     config["training"]["segmenter"] = {"history": {"loss": [1.0, 0.5]}, "best_epoch": 1, "seconds": 30.0}
     settings = dict(wording.training_settings(config))
     assert settings["Epochs"] == (
-        "masks alone: 2, the weights of epoch 2 are kept; masks and classes: 3, the weights of epoch 2 are kept"
+        "masks alone: 2, the weights of epoch 2 are kept; then the class: 3, the weights of epoch 2 are kept"
     )
     assert settings["Time"].startswith("2 min on")
     config["training"]["command"] = "train.py --data /home/ann/My/scans --out runs/a --init /x/b/ -v"
     assert dict(wording.training_settings(config))["Command"] == "train.py --data scans --out runs/a --init b/ -v"
     assert settings["Segmenter"] == "the same network, learned from: masks outlined by hand"
-    assert "decides where the classifier may look" in " ".join(prose.method(made["evaluation"].metrics, config))
+    told = " ".join(prose.method(made["evaluation"].metrics, config))
+    assert "decides where the classifier may look" in told and "on top of that U-Net, which stood still" in told
     assert figures.training_curves(config, tmp_path / "c.png") is not None
+    del config["training"]["segmenter"]
+    assert dict(wording.training_settings(config))["Epochs"].startswith("3, the weights")
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet_lite0", "resnet"])

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -210,6 +211,12 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, hand
         starts.append(model.get_weights()[0])
     assert not np.array_equal(starts[0], starts[1]), "--init: the second network starts from its own weights"
     assert np.array_equal(starts[0], starts[2]), "there is no third one"
+    outliner = keras.Model(model.input, {"mask": model.output["mask"]})
+    outliner.load_weights(out / "checkpoints" / "outliner" / "best.weights.h5")
+    taught = outliner.get_weights()
+    model.load_weights(out / "checkpoints" / "classifier" / "best.weights.h5")
+    for before, after in zip(taught, outliner.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)  # the U-Net stood still while the class was learned
     assert networks.encoder_of(handmade_artifact) == "resnet", "artifacts of earlier versions do not name theirs"
 
 
