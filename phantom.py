@@ -151,17 +151,20 @@ def write_dataset(root: str | Path, per_class: int = 40, seed: int = 0, masks: b
 
 
 def example_files(folder: str | Path) -> list[Path]:
-    """Write the examples of the page, a few formats and planes, and return their paths. All names say `synthetic`."""
+    """Write the examples of the page, a few formats and planes, and return their paths. All names say `synthetic`.
+
+    The drawings are some that the bundled weights, which learned from scans only, take for what they are meant to be.
+    """
     folder = Path(folder)
-    _write(folder / "synthetic_glioma_axial.png", make_phantom("glioma", 8, 320).image)
-    _write(folder / "synthetic_pituitary_sagittal.png", make_phantom("pituitary", 7, 320, "sagittal").image)
+    _write(folder / "synthetic_glioma_coronal.png", make_phantom("glioma", 10, 320, "coronal").image)
+    _write(folder / "synthetic_pituitary_sagittal.png", make_phantom("pituitary", 24, 320, "sagittal").image)
     deep = make_phantom("meningioma", 5, 320, "coronal").image.astype(np.uint16) * 13
     _write(folder / "synthetic_meningioma_coronal_16bit.png", deep)
     _write(
         folder / "synthetic_no_tumor_axial.jpg", make_phantom(NO_TUMOR, 12, 320).image, [cv2.IMWRITE_JPEG_QUALITY, 93]
     )
     write_dicom(folder / "synthetic_meningioma_axial.dcm", make_phantom("meningioma", 21, 256).image, HEAD_MM / 256)
-    voxels, _, spacing = make_volume("glioma", 7)
+    voxels, _, spacing = make_volume("glioma", 13)
     write_nifti(folder / "synthetic_glioma_volume.nii.gz", voxels, spacing)
     return sorted(folder.glob("synthetic_*"))
 

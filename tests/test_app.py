@@ -70,7 +70,7 @@ def picture(path: str | Path) -> np.ndarray:
 # --- endpoints -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["axial.png", "16bit.png", "axial.jpg", ".dcm", ".nii.gz"])
+@pytest.mark.parametrize("kind", ["glioma_coronal.png", "16bit.png", "axial.jpg", ".dcm", ".nii.gz"])
 def test_analyze_answers_as_the_predictor_does(
     client: Client, predictor: Predictor, samples: dict[str, Path], kind: str
 ) -> None:

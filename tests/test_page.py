@@ -142,7 +142,7 @@ def wait_for_change(page: Page, panel: str, before: str) -> None:
 # --- Analyze ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["glioma_axial.png", "16bit.png", ".jpg", ".dcm", ".nii.gz"])
+@pytest.mark.parametrize("kind", ["glioma_coronal.png", "16bit.png", ".jpg", ".dcm", ".nii.gz"])
 def test_upload_fills_three_panels(page: Page, samples: dict[str, Path], predictor: Predictor, kind: str) -> None:
     path = next(p for name, p in samples.items() if name.endswith(kind))
     upload(page, path)
