@@ -14,6 +14,7 @@ import keras
 Tensor = Any
 
 
+@keras.saving.register_keras_serializable("brain_mri")
 class BatchNormalization(keras.layers.BatchNormalization):
     """keras.layers.BatchNormalization over the last axis of (N, H, W, C); named as it, so weight files fit both."""
 

@@ -44,6 +44,9 @@ def test_fused_batch_normalisation_reads_the_weight_files_of_keras(tmp_path):
     theirs.save_weights(tmp_path / "theirs.weights.h5")
     ours.load_weights(tmp_path / "theirs.weights.h5")
     np.testing.assert_array_equal(np.stack(ours.get_weights()), np.stack(theirs.get_weights()))
+    ours.save(tmp_path / "ours.keras")
+    again = keras.models.load_model(tmp_path / "ours.keras")
+    np.testing.assert_array_equal(again(IMAGES), ours(IMAGES))
 
 
 def test_a_moving_average_follows_all_weights_and_swaps_with_them():
