@@ -40,9 +40,7 @@ class FitOptions:
     mask_loss: str = "bce_dice"
     mask_weight: float = 1.0
     patience: int = 10
-    average: float = (
-        0.98  # decay of the moving average of the weights that is judged and kept; 0: the weights as they are
-    )
+    average: float = 0.98  # decay of the moving average of the weights that is judged and kept; 0: none
     strength: float = 0.8  # of the augmentation
     transplants: float = 0.3  # share of slices that get another slice's lesion, where masks are known
     erased: float = 0.0  # share of tumor slices whose lesion is covered with another slice's tissue

@@ -107,7 +107,6 @@ def train_model(
         options = replace(options, erased=0.0)
     feeds = training.feed(model, options, True), validation.feed(model, options, False)
     state = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=args.resume)
-    model.trainable = True
     return finish.Trained(name, arguments, model, state, taught_by, outlined)
 
 

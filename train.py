@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--init", type=Path, metavar="DIR", help="start from this artifact; what it has seen stays out of the test set")
     add("--batch-size", type=int, default=defaults.batch_size)
-    add("--learning-rate", type=float, help="the default is 0.002, from ImageNet weights 0.001")
+    add("--learning-rate", type=float, help="the default is 0.002, of a U-Net from ImageNet weights 0.001")
     add("--label-smoothing", type=float, default=defaults.label_smoothing)
     add("--mask-loss", default=defaults.mask_loss, choices=list(MASK_LOSSES))
     add(
