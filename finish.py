@@ -87,6 +87,16 @@ def numbered(number: int) -> str:
     return "" if number == 1 else f"-{number}"
 
 
+def answering(args: argparse.Namespace, classifiers: Sequence[Trained]) -> Sequence[Trained]:
+    """Those that answer together: the first, with --refit the last, which have learned from validation rows, too."""
+    return classifiers[-args.members :] if args.refit else classifiers[: args.members]
+
+
+def calibrating(args: argparse.Namespace, classifiers: Sequence[Trained]) -> Sequence[Trained]:
+    """Those that have validation rows of their own."""
+    return classifiers[: -args.members] if args.refit else classifiers
+
+
 def together(classifiers: Sequence[Trained]) -> dict[str, Any]:
     """The facts of networks that answer together."""
     facts = classifiers[0].facts()
@@ -104,24 +114,25 @@ def write_artifact(
 ) -> dict[str, Any]:
     """Write args.out and return its metrics.
 
-    classifiers: the first args.members answer together, the others only calibrate; dataset.table's split is the first
-    one's. segmenter: may be the first classifier, and then all of them outline; None: the bundled one, or K-means.
+    classifiers: see answering and calibrating; dataset.table's split is the first one's. segmenter: may be the first
+    one that answers, and then all of them outline; None: the bundled one, or K-means.
     """
-    classifier, *others = classifiers
-    masks_alone = classifier.outlined if segmenter in (None, classifier) else segmenter.state  # type: ignore[union-attr]
+    first, *others = classifiers
+    served, judges = answering(args, classifiers), calibrating(args, classifiers)
+    masks_alone = first.outlined if segmenter in (None, served[0]) else segmenter.state  # type: ignore[union-attr]
     own = {"segmenter": asdict(masks_alone)} if masks_alone else {}
     config: dict[str, Any] = {
         "name": args.push or args.out.name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": list(CLASSES),
         "preprocessing": {"name": PREPROCESSING, "image_size": args.size},
-        "classifier": together(classifiers[: args.members]),
+        "classifier": together(served),
         "training": {
             **facts,
             "seed": args.seed,
             "epochs": args.epochs,
             "hardware": hardware(),
-            "classifier": asdict(classifier.state),
+            "classifier": asdict(first.state),
             **own,
             **({"others": [other.history() for other in others]} if others else {}),
         },
@@ -130,11 +141,14 @@ def write_artifact(
     }
     with new_artifact(args.out, config) as folder:
         print("\nExporting to ONNX.")
-        models = [member.in_float32(half=args.members > 1) for member in classifiers]
-        export_models(args, folder, config, models[: args.members], classifier, segmenter)
+        half = len(served) > 1
+        export_models(args, folder, config, [one.in_float32(half) for one in served], served[0], segmenter)
         print("Calibrating on validation, measuring on test.")
-        splits = rotated(dataset.table, len(models), args.seed)
-        parts = each_alone(folder, models, splits, dataset, args.seed if args.erased > 0 else None)
+        splits, seed = rotated(dataset.table, len(judges), args.seed), args.seed if args.erased > 0 else None
+        if len(classifiers) == 1:
+            parts = [ask(folder, dataset, dataset.rows("validation"), seed)]
+        else:
+            parts = each_alone([one.in_float32(half) for one in judges], splits, dataset, seed)
         calibrate(parts, config, dataset)
         if not args.brief:
             config["guard"] = fit_guard(folder, dataset, args.seed)
@@ -188,17 +202,14 @@ def export_models(
 
 
 def each_alone(
-    folder: Path, models: Sequence[keras.Model], splits: Sequence[pd.Series], dataset: Dataset, seed: int | None
+    models: Sequence[keras.Model], splits: Sequence[pd.Series], dataset: Dataset, seed: int | None
 ) -> list[Part]:
-    """What every network says by itself about its own validation rows. folder: holds the ONNX models of all."""
-    rows = [np.flatnonzero(split == "validation") for split in splits]
-    if len(models) == 1:
-        return [ask(folder, dataset, rows[0], seed)]
+    """What every network, a float32 twin, says by itself about its own validation rows."""
     parts = []
-    for model, own in zip(models, rows, strict=True):
+    for model, split in zip(models, splits, strict=True):
         with tempfile.TemporaryDirectory(prefix="brain-mri-member-") as alone:
             export.export_classifier(model, Path(alone, "classifier.onnx"), mirrored=True, outlines=True)
-            parts.append(ask(Path(alone), dataset, own, seed))
+            parts.append(ask(Path(alone), dataset, np.flatnonzero(split == "validation"), seed))
     return parts
 
 

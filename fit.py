@@ -122,7 +122,8 @@ def compile_model(model: keras.Model, steps_per_epoch: int, options: FitOptions)
 class Checkpoint(keras.callbacks.Callback):
     """Best weights, resume point (weights and optimiser), early stopping and history after every epoch.
 
-    With an average it is the averaged weights that are validated and kept; training goes on with the others.
+    With an average it is the averaged weights that are validated and kept; training goes on with the others. Where
+    nothing is validated the last epoch is kept.
     """
 
     def __init__(self, folder: Path, state: FitState, patience: int, average: MovingAverage | None = None):
@@ -142,11 +143,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         state, logs = self.state, logs or {}
+        validated = "val_loss" in logs
+        if self.average and not validated:
+            self.average.swap()
         for name, value in logs.items():
             state.history.setdefault(name, []).append(round(float(value), 5))
         state.epoch, state.seconds = epoch + 1, time.monotonic() - self.started
         score = float(logs.get("val_loss", logs.get("loss", math.nan)))
-        if score < state.best:
+        if score < state.best or not validated:
             state.best, state.best_epoch, state.waited = score, epoch, 0
             self.save(self.folder / "best.weights.h5")
         else:
@@ -214,13 +218,13 @@ def read_state(folder: Path) -> FitState | None:
 def fit(
     model: keras.Model,
     training: tf.data.Dataset,
-    validation: tf.data.Dataset,
+    validation: tf.data.Dataset | None,
     options: FitOptions,
     folder: Path,
     *,
     resume: bool = False,
 ) -> FitState:
-    """Fit, leave the best weights in the model, and return what happened.
+    """Fit, leave the best weights in the model (without validation: the last), and return what happened.
 
     folder: for checkpoints; created. resume: continue an interrupted run found there (a finished one is only loaded).
     """

@@ -44,18 +44,29 @@ def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions
     )
 
 
-def train_and_validation(dataset: data.Dataset) -> tuple[TrainingSet, TrainingSet]:
-    return TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation").one_of_each()
+def train_and_validation(dataset: data.Dataset) -> tuple[TrainingSet, TrainingSet | None]:
+    validates = dataset.rows("validation").size
+    return TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation").one_of_each() if validates else None
 
 
 def network_count(args: argparse.Namespace) -> int:
     """How many classifiers are fitted: those that answer, and those that only calibrate."""
+    return judge_count(args) + (args.members if args.refit else 0)
+
+
+def judge_count(args: argparse.Namespace) -> int:
+    """How many of them have validation patients of their own, and so calibrate."""
     return max(args.members, args.cross_validate)
 
 
 def train_members(args: argparse.Namespace, dataset: data.Dataset, taught_by: str) -> list[finish.Trained]:
-    """The classifiers, each from a seed of its own and with validation patients of its own."""
-    splits = rotated(dataset.table, network_count(args), args.seed)
+    """The classifiers, each from a seed of its own: first those with validation patients of their own.
+
+    With --refit as many more as answer follow, which learn from all patients but the test ones.
+    """
+    splits = rotated(dataset.table, judge_count(args), args.seed)
+    everything = dataset.table["split"].replace("validation", "train")
+    splits += [everything] * (network_count(args) - len(splits))
     tables = [dataset.table.assign(split=split) for split in splits]
     return [
         train_model(args, "classifier", *train_and_validation(replace(dataset, table=table)), taught_by, number)
@@ -67,11 +78,13 @@ def train_model(
     args: argparse.Namespace,
     kind: str,
     training: TrainingSet,
-    validation: TrainingSet,
+    validation: TrainingSet | None,
     taught_by: str,
     number: int = 1,
 ) -> finish.Trained:
     """Build and fit the classifier or the segmenter that args name; the classifier also sees covered lesions.
+
+    validation: to choose an epoch by; without it the last one is kept.
 
     number: which of the classifiers, from 1.
     """
@@ -94,7 +107,8 @@ def train_model(
     print(f"\n{kind.capitalize()}{which}, {name}: {model.count_params():,} parameters.")
     checkpoints, ending = args.out / "checkpoints", finish.numbered(number)
     outlined = None
-    if name == "guided" and training.outlines_tumors and validation.outlines_tumors and not args.init:
+    judged = validation is None or validation.outlines_tumors
+    if name == "guided" and training.outlines_tumors and judged and not args.init:
         outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
         folder = checkpoints / f"outliner{ending}"
         outlined = outline_first(outliner, training, validation, options, folder, args.resume)
@@ -105,7 +119,7 @@ def train_model(
         options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0)
     else:
         options = replace(options, erased=0.0)
-    feeds = training.feed(model, options, True), validation.feed(model, options, False)
+    feeds = training.feed(model, options, True), validation and validation.feed(model, options, False)
     state = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=args.resume)
     return finish.Trained(name, arguments, model, state, taught_by, outlined)
 
@@ -113,7 +127,7 @@ def train_model(
 def outline_first(
     outliner: keras.Model,
     training: TrainingSet,
-    validation: TrainingSet,
+    validation: TrainingSet | None,
     options: FitOptions,
     checkpoints: Path,
     resume: bool,
@@ -123,9 +137,9 @@ def outline_first(
     With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4).
     """
     options = replace(options, erased=0.0)
-    training, validation = training.where(training.has_mask), validation.where(validation.has_mask)
+    training, validation = training.where(training.has_mask), validation and validation.where(validation.has_mask)
     print(f"First the masks alone: {len(np.unique(training.units))} different slices an epoch.")
-    feeds = training.feed(outliner, options, True), validation.feed(outliner, options, False)
+    feeds = training.feed(outliner, options, True), validation and validation.feed(outliner, options, False)
     return fit(outliner, *feeds, options, checkpoints, resume=resume)
 
 

@@ -107,15 +107,24 @@ def method(metrics: Metrics, config: Metrics) -> list[str]:
         networks.append("The same network gives the mask.")
         if (config.get("training") or {}).get("segmenter"):
             networks.append("It learned masks first, then the class on top of that U-Net, which stood still.")
-    if (count := int(parts["classifier"].get("members") or 1)) > 1:
+    count = int(parts["classifier"].get("members") or 1)
+    judges = int((metrics.get("cross_validation") or {}).get("parts") or 1)
+    if count > 1:
+        networks.append(f"{count} such networks answer together by the mean of their logits and masks.")
+    if (config.get("training") or {}).get("refit"):
         networks.append(
-            f"{count} such networks answer together by the mean of their logits and masks. Each was fitted from other "
-            "random numbers and chosen on other patients, so that between them they have learned from all patients "
-            "but those of the test set."
+            "What answers was fitted on all patients but those of the test set and kept as its last epoch left it; "
+            f"{judges} fitted alike before, with validation patients of {'its' if judges == 1 else 'their'} own, only "
+            "gave the calibration, the thresholds and the cross-validation."
         )
-    if (parts_seen := (metrics.get("cross_validation") or {}).get("parts") or 0) > count:
+    elif count > 1:
         networks.append(
-            f"{parts_seen - count} further networks, fitted alike, only take part in the calibration and the "
+            "Each was fitted from other random numbers and chosen on other patients, so that between them they have "
+            "learned from all patients but those of the test set."
+        )
+    if judges > count and not (config.get("training") or {}).get("refit"):
+        networks.append(
+            f"{judges - count} further networks, fitted alike, only take part in the calibration and the "
             "cross-validation."
         )
     if count == 1 and names["segmenter"] in ARCHITECTURES:

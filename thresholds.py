@@ -14,14 +14,21 @@ from typing import Any
 import numpy as np
 
 from answers import answered, class_probabilities, mask_evidence
-from calibration import choose_abstain_threshold, choose_tumor_threshold, fit_bias, fit_stacking, fit_temperature
+from calibration import (
+    choose_abstain_threshold,
+    choose_tumor_threshold,
+    fit_bias,
+    fit_stacking,
+    fit_temperature,
+    match_confidence,
+)
 from counterfactual import erased_copies
 from data import Dataset
 from inference import Outputs, run_model
 from metrics_masks import MISSED_DICE
 from scan import CLASSES, NO_TUMOR
 from segmentation import postprocess
-from selection import mask_rows
+from selection import classification_rows, mask_rows
 from training_set import labels_of
 
 ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor, when bias or stacking are fitted
@@ -76,7 +83,11 @@ def calibrate(parts: Sequence[Part], config: dict[str, Any], dataset: Dataset) -
         said, shown, truth, group, weight = (np.concatenate(column) for column in zip(real, *copies, strict=True))
         if config["segmenter"].get("shared"):
             if fitted := fit_bias(said, truth, weight):
-                config["temperature"], config["bias"] = fitted
+                temperature, bias = fitted
+                counted = classification_rows(dataset.table.iloc[rows], CLASSES)
+                sharper = match_confidence(logits[counted] / temperature + np.array(bias), labels[counted])
+                config["temperature"] = temperature / sharper
+                config["bias"] = [round(sharper * value, 6) for value in bias]
         elif stacking := fit_stacking(said, shown, truth, group, weight):
             config["stacking"] = stacking
     probabilities = class_probabilities(config, logits, evidence)

@@ -62,6 +62,11 @@ def parser() -> argparse.ArgumentParser:
         help="networks that answer together, each with other validation patients; --segmenter shared only")  # fmt: skip
     add("--cross-validate", type=int, default=1, metavar="N",
         help="fit N networks in all; those beyond --members only calibrate: cross-validated figures")  # fmt: skip
+    add(
+        "--refit",
+        action="store_true",
+        help="these only calibrate; fit as many more as --members, which answer, on all but the test patients",
+    )
     add("--encoder", default="efficientnet_lite0", choices=list(model_def.ENCODERS),
         help="of guided; efficientnet_lite0 starts from ImageNet weights")  # fmt: skip
     add("--width", type=int, help="channels of the first level of guided's decoder and of resunet")
@@ -203,21 +208,23 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         args.erased = 0.0  # a network that nobody shows the lesion does not learn from where it is missing
     if network_count(args) > 1 and args.segmenter != "shared":
         raise ValueError(
-            "--members and --cross-validate need networks that classify and outline: --classifier guided, and --masks."
+            "--members, --cross-validate and --refit need networks that classify and outline: --classifier guided, "
+            "and --masks."
         )
     check_resume(args.out, args, dataset.fingerprint())
 
     classifiers = train_members(args, dataset, taught_by)
-    segmenter = classifiers[0] if args.segmenter == "shared" else None
+    segmenter = finish.answering(args, classifiers)[0] if args.segmenter == "shared" else None
     if args.segmenter in model_def.SEGMENTERS:
         training, validation = train_and_validation(dataset)
         if taught_by == "weak masks":
-            for part in (training, validation):
+            for part in filter(None, (training, validation)):
                 part.masks, part.has_mask = weak_masks(classifiers[0].model, part.images, part.labels)
         segmenter = train_model(args, "segmenter", training, validation, taught_by)
 
     command_line = " ".join(["train.py", *(word for word in command if word != "--resume")])  # what makes it anew
-    facts = {"command": command_line, "precision": precision, "options": asdict(options_of(args))}
+    options = asdict(options_of(args))
+    facts = {"command": command_line, "precision": precision, "options": options, "refit": args.refit}
     finish.write_artifact(args, dataset, classifiers, segmenter, facts)
     print(f"\nWritten: {args.out}\nOpen it: python app.py --model {args.out}")
     if args.push:

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 import answers
 from artifact import ArtifactError, load_artifact
-from calibration import fit_bias, fit_stacking
+from calibration import fit_bias, fit_stacking, match_confidence
 from inference import run_model
 from predictor import Predictor
 from scan import CLASSES, preprocess, scan_from_array
@@ -68,6 +68,18 @@ def test_a_bias_puts_the_shares_of_the_classes_right() -> None:
     heavy = fit_bias(truth, labels, np.where(labels == 2, 3.0, 1.0))
     assert heavy and heavy[1][2] == max(heavy[1]), "what weighs more is said more often"
     assert fit_bias(truth, np.minimum(labels, 2), np.ones(2000)) is None
+
+
+def test_confidence_is_matched_to_how_often_the_answers_are_right() -> None:
+    rng = np.random.default_rng(1)
+    scores = 3 * rng.normal(0, 1, (4000, 4))
+    labels = np.array([rng.choice(4, p=p) for p in answers.softmax(scores)])
+    assert match_confidence(0.7 * scores, labels) == pytest.approx(1 / 0.7, rel=0.05)
+    assert match_confidence(1.6 * scores, labels) == pytest.approx(1 / 1.6, rel=0.05)
+    assert match_confidence(scores / 10, labels) == 2.0 and match_confidence(scores * 10, labels) == 0.5, (
+        "within bounds"
+    )
+    assert match_confidence(scores[:0], labels[:0]) == 1.0
 
 
 def test_stacking_lets_the_mask_correct_the_cnn() -> None:

@@ -109,3 +109,16 @@ def test_the_averaged_weights_are_kept_and_a_resumed_run_goes_on_with_both(tmp_p
     assert sorted(path.name for path in (tmp_path / "torn").iterdir()) == [
         "best.weights.h5", "epoch-0003-averaged.weights.h5", "epoch-0003.weights.h5", "state.json",
     ]  # fmt: skip
+
+
+def test_without_validation_the_averaged_weights_of_the_last_epoch_are_kept(tmp_path):
+    options = FitOptions(epochs=3, average=0.9, learning_rate=0.05, patience=1, verbose=0)
+    model, data = outliner(), masks_to_learn()
+    state = fit(model, data, None, options, tmp_path)
+    assert (state.epoch, state.best_epoch) == (3, 2) and "val_loss" not in state.history
+    kept = outliner()
+    kept.load_weights(averaged_weights(tmp_path, 3))
+    for ours, theirs in zip(model.get_weights(), kept.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    kept.load_weights(last_weights(tmp_path, 3))
+    assert not np.allclose(model.get_weights()[0], kept.get_weights()[0], atol=1e-6)

@@ -12,7 +12,10 @@ import keras
 import numpy as np
 import pytest
 
+import model_def
+import networks
 import phantom
+import prose
 from artifact import load_artifact, read_json
 from predictor import Predictor
 from scan import preprocess, read_scan
@@ -172,7 +175,7 @@ def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--size", "100"], "multiple of 16"),
         (["--fold", "9"], "--fold"),
-        (["--members", "2", "--classifier", "gap_cnn"], "--members and --cross-validate need"),
+        (["--members", "2", "--classifier", "gap_cnn"], "--members, --cross-validate and --refit need"),
         (["--members", "0"], "--members"),
         (["--cross-validate", "-1"], "--cross-validate is a number from 1 up, not -1"),
     ],
@@ -187,8 +190,6 @@ def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sent
 
 
 def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, handmade_artifact):
-    import model_def
-    import networks
     import train
 
     out = tmp_path / "run"
@@ -218,6 +219,40 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, hand
     for before, after in zip(taught, outliner.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)  # the U-Net stood still while the class was learned
     assert networks.encoder_of(handmade_artifact) == "resnet", "artifacts of earlier versions do not name theirs"
+
+
+def test_networks_that_answer_can_learn_from_all_but_the_test_patients(phantoms, tmp_path, monkeypatch):
+    import finish
+    import train
+
+    fed, asked = [], []
+    fit, ask, out = networks.fit, finish.ask, tmp_path / "run"
+
+    def watched_fit(model, training, validation, *more, **options):
+        fed.append((int(training.cardinality()), validation is not None))
+        return fit(model, training, validation, *more, **options)
+
+    def watched_ask(folder, dataset, rows, seed):
+        asked.append(set(rows))
+        return ask(folder, dataset, rows, seed)
+
+    monkeypatch.setattr(networks, "fit", watched_fit)
+    monkeypatch.setattr(finish, "ask", watched_ask)
+    words = ["--epochs", "1", "--cross-validate", "2", "--refit", "--encoder", "resnet", "--brief"]
+    assert train.main(arguments(phantoms, out, *words)) == 0
+    assert [validates for _, validates in fed] == [True] * 4 + [False] * 2, "masks, then the class, thrice"
+    assert fed[-1][0] > fed[1][0], "the last one learns from more"
+    assert len(asked) == 2 and not asked[0] & asked[1], "only those with patients of their own calibrate"
+    config = load_artifact(out).config
+    assert config["training"]["refit"] and "members" not in config["classifier"]
+    assert read_json(out / "metrics.json")["cross_validation"]["parts"] == 2
+    kept = model_def.build("guided", 64, width=6)
+    kept.load_weights(out / "classifier.weights.h5")
+    last = model_def.build("guided", 64, width=6)
+    last.load_weights(out / "checkpoints" / "classifier-3" / "epoch-0001-averaged.weights.h5")
+    for ours, theirs in zip(kept.get_weights(), last.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert "fitted on all patients but those of the test set" in " ".join(prose.method({"images": {}}, config))
 
 
 def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):
