@@ -157,7 +157,7 @@ def example_files(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     _write(folder / "synthetic_glioma_coronal.png", make_phantom("glioma", 10, 320, "coronal").image)
-    _write(folder / "synthetic_pituitary_sagittal.png", make_phantom("pituitary", 24, 320, "sagittal").image)
+    _write(folder / "synthetic_pituitary_axial.png", make_phantom("pituitary", 164, 320).image)
     deep = make_phantom("meningioma", 5, 320, "coronal").image.astype(np.uint16) * 13
     _write(folder / "synthetic_meningioma_coronal_16bit.png", deep)
     _write(

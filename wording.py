@@ -248,7 +248,7 @@ def training_settings(config: Metrics) -> list[tuple[str, str]]:
     if not segmenter.get("shared"):
         stages = {"classifier": state, "segmenter": outlined}
     known = {name: stage for name, stage in stages.items() if stage and stage.get("history")}
-    count = int(classifier.get("members") or 1)
+    count = 1 + len(training.get("others") or [])
     texts = [
         (f"{name}: " if len(known) > 1 else "")
         + f"{max(len(values) for values in stage['history'].values())}, the weights of epoch "
