@@ -24,7 +24,8 @@ config.json
     stacking         {"weights", "bias"} of a logistic regression on logits and mask (see answers.py); may be absent
     thresholds       {"mask": float, "min_fraction": float, "abstain": float, "tumor": float}
     guard            what guard.py fitted: statistics of training slices and a threshold (see guard.fit_guard)
-    training         seed, epochs, command, seconds, hardware, history; "others": that of further networks
+    training         seed, epochs, command, seconds, hardware, history; "others": that of further networks; "refit": do
+                     the last ones answer, which learned from validation rows, too
     data             counts, groups, split, fingerprint
     versions         {"python", "keras", "tensorflow", ...}
     metrics          the summary that is also in metrics.json
