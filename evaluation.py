@@ -10,7 +10,7 @@ The command line is evaluate.py.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ from selection import (
 )
 
 METRICS_FORMAT = 1
+LEARNED_FROM_VALIDATION = (
+    "Networks that answer here have learned from the validation images, too: these figures are too good. "
+    "Those of the test images and of the cross-validation are not touched by that."
+)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ def evaluate(
         resamples=resamples,
     )
     result.metrics["split"] = split
+    if split == "validation" and has_learned_from_validation(artifact.config):
+        result.metrics["notes"].insert(0, LEARNED_FROM_VALIDATION)
     result.metrics["official_split"] = result.metrics["sanity"] = result.metrics["guard"] = None
     if baseline:
         result.metrics["official_split"] = official_baselines(
@@ -116,6 +122,12 @@ def evaluate(
             artifact, own["path"].tolist(), own["group"].to_numpy(object), seed=seed, resamples=resamples
         )
     return result
+
+
+def has_learned_from_validation(config: Mapping[str, Any]) -> bool:
+    """Is there a network among those that answer that was fitted on rows which the split calls validation?"""
+    several = int((config.get("classifier") or {}).get("members") or 1) > 1  # each validates on patients of its own
+    return several or bool((config.get("training") or {}).get("refit"))
 
 
 def official_baselines(

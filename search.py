@@ -97,6 +97,11 @@ def open_study(args: argparse.Namespace) -> Any:
     """Create the study or open the one that is there. Raises ValueError when it belongs to another search."""
     import optuna
 
+    if found := {"--refit", "--members"} & {word.split("=")[0] for word in shlex.split(args.train_args)}:
+        raise ValueError(
+            f"--train-args holds {' and '.join(sorted(found))}, with which networks learn from validation rows, "
+            "by which the search chooses. Search with one network, then train with what was found."
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     url = args.storage or f"sqlite:///{(args.out / 'search.db').absolute()}"
     if "://" not in url:

@@ -28,6 +28,7 @@ import sanity
 import segmentation
 import selection
 from artifact import load_artifact, read_json
+from evaluation import LEARNED_FROM_VALIDATION
 from predictor import Predictor
 from scan import CLASSES, read_scan
 
@@ -199,6 +200,19 @@ def test_group_that_touches_training_and_validation_counts_as_training(dataset, 
     merged = dataset.table.assign(group="everybody")
     found, _ = held_out.held_out(artifact, replace(dataset, table=merged))
     assert set(found.table["split"]) == {"train"}
+
+
+@pytest.mark.parametrize("change", [{"training": {"refit": True}}, {"classifier": {"members": 2}}, {}])
+def test_validation_figures_of_networks_that_learned_from_them_say_so(dataset, handmade_artifact, change):
+    artifact = load_artifact(handmade_artifact)
+    artifact = replace(artifact, config={**artifact.config, **change})
+    common: dict[str, Any] = {"baseline": False, "sanity": False, "resamples": 0}
+    notes = {
+        split: evaluate.evaluate(artifact, dataset, split=split, **common).metrics["notes"]
+        for split in ("validation", "test")
+    }
+    assert (LEARNED_FROM_VALIDATION in notes["validation"]) == bool(change)
+    assert LEARNED_FROM_VALIDATION not in notes["test"]
 
 
 def test_unknown_model_measures_everything_and_says_so(dataset, handmade_artifact):

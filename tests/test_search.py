@@ -110,3 +110,9 @@ def test_progress_of_a_run_that_has_not_begun_is_empty(tmp_path):
 def test_storage_that_is_no_url_is_a_sentence(quick, capsys):
     assert run(quick, "--storage", "here.db") == 1
     assert "Optuna URL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", ["--refit", "--epochs 2 --members=3"])
+def test_networks_that_learn_from_validation_rows_cannot_be_searched(quick, capsys, more):
+    assert run(quick, f"--train-args={more}") == 1
+    assert "learn from validation rows" in capsys.readouterr().err and not quick.exists()
