@@ -18,10 +18,10 @@ from scan import NO_TUMOR
 FAINTEST = 1e-4  # mask probabilities nearer to 0 or 1 are taken for this near
 
 
-def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
     """float64 (..., C) that sums to 1 along the last axis, for logits of any float type."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    shifted = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    logits = np.asarray(logits, np.float64)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 

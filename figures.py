@@ -28,9 +28,8 @@ from tables import BASELINE_TITLES, architecture, class_title
 Metrics = Mapping[str, Any]
 
 
-@styled
-def training_curves(config: Metrics, path: Path) -> Path | None:
-    """Loss, accuracy and Dice per epoch, training and validation, with the epoch that is shipped."""
+def curves_of(config: Metrics) -> list[tuple[str, str, Any, Any, int]]:
+    """What training_curves draws: (kind, title, training, validation, epoch kept) of every curve that can move."""
     training = config.get("training") or {}
     panels: list[tuple[str, str, Any, Any, int]] = []
     shared = bool((config.get("segmenter") or {}).get("shared"))  # one network, perhaps taught masks alone first
@@ -46,9 +45,17 @@ def training_curves(config: Metrics, path: Path) -> Path | None:
         for title, ending in (("loss", "loss"), ("accuracy", "accuracy"), ("Dice", "dice")):
             names = [n for n in history if n.endswith(ending) and not n.startswith("val_")]
             name = ending if ending in names else next(iter(names), None)
-            if name and (part == "classifier" or ending != "accuracy"):
-                label = prefix + title
-                panels.append((ending, label, history[name], history.get(f"val_{name}"), best))
+            checked = history.get(f"val_{name}") or []
+            still = ending == "dice" and len(checked) > 1 and min(checked) == max(checked)  # the U-Net is not fitted
+            if name and not still and (part == "classifier" or ending != "accuracy"):
+                panels.append((ending, prefix + title, history[name], checked, best))
+    return panels
+
+
+@styled
+def training_curves(config: Metrics, path: Path) -> Path | None:
+    """Loss, accuracy and Dice per epoch, training and validation, with the epoch that is shipped."""
+    panels = curves_of(config)
     if not panels:
         return None
     figure, axes = new_figure(3.4 * min(3, len(panels)), 2.9 * -(-len(panels) // 3), -(-len(panels) // 3),

@@ -386,6 +386,13 @@ def test_curves_of_a_run_that_was_not_trained_are_left_out(tmp_path, made):
     assert figures.training_curves(config, tmp_path / "b.png") is not None
 
 
+@pytest.mark.parametrize(("dice", "drawn"), [([0.7, 0.7, 0.7], ["loss"]), ([0.7, 0.71, 0.7], ["loss", "Dice"])])
+def test_the_dice_of_a_u_net_that_stands_still_is_no_curve(dice, drawn):
+    history = {"loss": [3.0, 2.0, 1.0], "mask_dice": [0.8, 0.81, 0.79], "val_loss": [3.0] * 3, "val_mask_dice": dice}
+    config = {"training": {"classifier": {"history": history, "best_epoch": 2}}}
+    assert [title for _, title, *_ in figures.curves_of(config)] == drawn
+
+
 def test_case_without_any_outline_is_drawn(tmp_path, made):
     case = made["evaluation"].cases[0]
     blank = replace(case, kind="worst", predicted=np.zeros_like(case.predicted))
