@@ -1,8 +1,9 @@
-"""Lesion-erased slices: the same head, the same scanner, no tumor.
+"""Slices as they might have been: the same head, the same scanner, without its lesion or with one that it never had.
 
 In the public sets "no tumor" comes from other sources than the tumors, so a classifier can be right by recognising
-the source. Erased copies of validation slices show the calibration what it says without a lesion. They are made in
-another way than the covered lesions of the training (transplant.py): with tissue of the same slice.
+the source. Erased copies of validation slices show the calibration what it says without a lesion; both kinds of copies
+of test slices show whether the answer follows the lesion (metrics_counterfactual.py). They are made in other ways than
+in training (transplant.py): lesions are erased with tissue of the same slice, and given by Poisson blending.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
+ALIKE = 0.6  # least correlation of two thumbnails whose slices may give and receive: same plane, about the same place
+THUMBNAIL = 8  # pixels a side
+AIR = 10  # gray values up to this are no tissue
+IN_HEAD = 0.9  # share of a given lesion that must be tissue in both heads
+VISIBLE = 25  # gray values by which a given lesion must differ from what was there and from what surrounds it
 SHIFT_STEPS = np.arange(-0.36, 0.37, 0.09)  # where to look for donor tissue, as a share of the side
 
 
@@ -70,3 +76,57 @@ def erased_copies(
     found = [(row, picture) for row, picture in zip(rows, tried, strict=True) if picture is not None]
     pictures = np.stack([picture for _, picture in found]) if found else np.zeros((0, *images.shape[1:]), np.uint8)
     return pictures, np.asarray([row for row, _ in found], int)
+
+
+def give(host: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """The masked lesion of `donor` at the same place in `host`, by Poisson blending (Perez et al. 2003).
+
+    host, donor, mask: uint8 (S, S). Returns uint8 (S, S), or None where the lesion does not lie inside both heads, or
+    could hardly be seen in this one.
+    """
+    width = max(3, host.shape[0] // 24) | 1
+    grown = cv2.dilate((mask > 127).astype(np.uint8), np.ones((width, width), np.uint8))
+    grown[[0, -1]] = grown[:, [0, -1]] = 0
+    inside = grown > 0
+    if not inside.any() or min((picture[inside] > AIR).mean() for picture in (host, donor)) < IN_HEAD:
+        return None
+    x, y, w, h = cv2.boundingRect(grown)
+    lesion_from, into = (cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) for picture in (donor, host))
+    middle = (x + w // 2, y + h // 2)
+    joined = np.asarray(cv2.seamlessClone(lesion_from, into, 255 * grown, middle, cv2.NORMAL_CLONE))[..., 0]
+    lesion = mask > 127
+    around = (cv2.dilate(grown, np.ones((width, width), np.uint8)) > 0) & ~inside & (host > AIR)
+    changed = np.median(np.abs(joined[lesion].astype(int) - host[lesion]))
+    if not around.any() or min(changed, abs(np.median(joined[lesion]) - np.median(joined[around]))) < VISIBLE:
+        return None
+    return joined
+
+
+def given_copies(
+    images: np.ndarray, masks: np.ndarray, hosts: np.ndarray, donors: np.ndarray, *, each: int = 4, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tumor-free slices with lesions of slices that look alike, up to `each` a host.
+
+    images, masks: uint8 (N, S, S). hosts, donors: rows of them. Which donors of a host are taken is random.
+    Returns (pictures uint8 (M, S, S), host rows int (M,), donor rows int (M,)).
+    """
+    rng, small = np.random.default_rng(seed), (THUMBNAIL, THUMBNAIL)
+
+    def thumbnails(rows: np.ndarray) -> np.ndarray:
+        found = [cv2.resize(images[row], small, interpolation=cv2.INTER_AREA).ravel() for row in rows]
+        centred = np.reshape(found, (len(rows), -1)).astype(float)
+        centred -= centred.mean(axis=1, keepdims=True)
+        return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+
+    alike = thumbnails(hosts) @ thumbnails(donors).T > ALIKE if len(hosts) and len(donors) else np.zeros((0, 0), bool)
+    found = []
+    for host, possible in zip(hosts, alike, strict=False):
+        left = each
+        for donor in rng.permutation(donors[possible]):
+            if left and (picture := give(images[host], images[donor], masks[donor])) is not None:
+                found.append((picture, host, donor))
+                left -= 1
+    if not found:
+        return np.zeros((0, *images.shape[1:]), np.uint8), np.zeros(0, int), np.zeros(0, int)
+    pictures, of, by = zip(*found, strict=True)
+    return np.stack(pictures), np.asarray(of, int), np.asarray(by, int)

@@ -30,6 +30,7 @@ from metrics import (
     probabilities_of,
     segmentation_metrics,
 )
+from metrics_counterfactual import counterfactual_metrics
 from metrics_guard import guard_metrics
 from sanity import sanity_check
 from scan import head_mask
@@ -86,7 +87,8 @@ def evaluate(
     """Measure a model on rows of a data.Dataset (default: those whose split is `split`; "all" for every row).
 
     model: an Artifact, a Predictor or an artifact folder. baseline: also score the baselines, which see the rows whose
-    split is "train". sanity: also compare heatmaps with those of a model with random weights, and try the guard.
+    split is "train". sanity: also compare heatmaps with those of a model with random weights, take lesions out and put
+    them in, and try the guard.
     Raises ArtifactError for an unusable model, ValueError when no row is left.
     """
     artifact: Artifact = getattr(model, "artifact", model)
@@ -110,13 +112,16 @@ def evaluate(
     result.metrics["split"] = split
     if split == "validation" and has_learned_from_validation(artifact.config):
         result.metrics["notes"].insert(0, LEARNED_FROM_VALIDATION)
-    result.metrics["official_split"] = result.metrics["sanity"] = result.metrics["guard"] = None
+    result.metrics.update(dict.fromkeys(("official_split", "sanity", "counterfactual", "guard")))
     if baseline:
         result.metrics["official_split"] = official_baselines(
             dataset, classes=artifact.classes, seed=seed, resamples=resamples
         )
     if sanity:
         result.metrics["sanity"] = _sanity(artifact, dataset, rows, seed)
+        result.metrics["counterfactual"] = counterfactual_metrics(
+            artifact, dataset, rows, seed=seed, resamples=resamples
+        )
         own = table.iloc[rows]
         result.metrics["guard"] = guard_metrics(
             artifact, own["path"].tolist(), own["group"].to_numpy(object), seed=seed, resamples=resamples

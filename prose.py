@@ -66,6 +66,7 @@ SOURCES = {
     "kaggle": "Class folders: Kaggle masoudnickparvar/brain-tumor-mri-dataset, which combines figshare, SARTAJ and "
     "Br35H; licence as its page states.",
 }
+BLENDING_PAPER = "Pérez P., Gangnet M., Blake A. Poisson image editing. SIGGRAPH (2003)."
 ENCODER_PAPER = (
     "Tan M., Le Q. V. EfficientNet: rethinking model scaling for convolutional neural networks. ICML (2019)."
 )
@@ -89,6 +90,7 @@ def references(metrics: Metrics) -> list[str]:
     """Papers on the data sets that were recognised, then on the methods."""
     known = metrics["images"].get("known_sources") or []
     own = [ENCODER_PAPER] if from_imagenet((metrics.get("model") or {}).get("classifier") or {}) else []
+    own += [BLENDING_PAPER] if (metrics.get("counterfactual") or {}).get("given") else []
     return [*(text for name in known for text in DATA_SETS.get(name, ())), *METHODS, *own]
 
 

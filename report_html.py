@@ -152,7 +152,9 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
             _paragraphs([" ".join(wording.explanation_findings(metrics))])
             + figure("explanation")
             + table(tables.explanation)
-            + table(tables.sanity),
+            + table(tables.sanity)
+            + _paragraphs([" ".join(wording.counterfactual_findings(metrics))])
+            + table(tables.counterfactual),
         ),
         ("Results: cross-validation", table(tables.cross_validation)),
         ("Limits", _list(prose.limits(metrics))),

@@ -266,6 +266,22 @@ def sanity(metrics: Mapping[str, Any]) -> Table | None:
     return Table("Randomised-weights check of the heatmaps", columns, rows, f"{found['count']} slices.")
 
 
+def counterfactual(metrics: Mapping[str, Any]) -> Table | None:
+    """Lesions taken out, and put in."""
+    found = metrics.get("counterfactual") or {}
+    rows = []
+    for kind, before, after in (
+        ("erased", "Slices with a tumor", "  the same, lesion covered with tissue of the same slice"),
+        ("given", 'Slices of the "no tumor" sources', "  the same, with the lesion of another slice"),
+    ):
+        if part := found.get(kind):
+            rows.append([before, str(part["count"]), percent(part["before"]), ""])
+            rows.append([after, str(part["count"]), percent(part["called_tumor"]), percent(part["outlined"])])
+    note = "A model that looks at the lesion, and not at the source of the picture, changes its answer."
+    columns = ["", "Count", "Called a tumor", "Given a mask"]
+    return Table("Does the answer follow the lesion?", columns, rows, note)
+
+
 def splits(metrics: Mapping[str, Any]) -> Table | None:
     """The folders' own Training/Testing split beside the split by group."""
     found = metrics.get("official_split")
@@ -300,6 +316,6 @@ def sections(metrics: Mapping[str, Any]) -> list[Table]:
     """Every table that these metrics can fill, in reading order."""
     builders = (
         comparison, subsets, splits, by_class, decisions, masks, mask_parts, cross_validation, explanation,
-        sanity, guard,
+        sanity, counterfactual, guard,
     )  # fmt: skip
     return [table for build in builders if (table := build(metrics)) is not None and table.rows]

@@ -163,6 +163,27 @@ def explanation_findings(metrics: Metrics) -> list[str]:
     return text
 
 
+def counterfactual_findings(metrics: Metrics) -> list[str]:
+    found = metrics.get("counterfactual") or {}
+    text = []
+    if erased := found.get("erased"):
+        text.append(
+            f"Of {erased['count']} slices with a tumor, {percent(erased['before'])} are called one; with the lesion "
+            f"covered it is still {percent(erased['called_tumor'])}."
+        )
+    if given := found.get("given"):
+        text.append(
+            f"A lesion of another patient put into a head of the tumor-free sources is seen in "
+            f"{percent(given['called_tumor'])} of {given['count']} cases (before: {percent(given['before'])})."
+        )
+    if text:
+        text.append(
+            "As far as such pictures look natural, what these shares lack to 0 and 100 % is said by the source of the "
+            "picture, not by the lesion."
+        )
+    return text
+
+
 def calibration_findings(metrics: Metrics) -> list[str]:
     found, before = metrics.get("classification"), metrics.get("calibration_before")
     if not found or not before:

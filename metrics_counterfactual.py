@@ -1,0 +1,70 @@
+"""Does the answer follow the lesion, or the source of the picture? Both ways it can be wrong.
+
+Tumors and "no tumor" come from different sources in the public sets. So lesions are taken out of tumor slices, and put
+into heads of the tumor-free sources (counterfactual.py): a model that looks at the lesion changes its answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from answers import answered, class_probabilities, mask_evidence
+from artifact import Artifact
+from bootstrap import Bootstrap
+from counterfactual import erased_copies, given_copies
+from inference import run_model
+from scan import NO_TUMOR
+from segmentation import postprocess
+
+LEAST = 10  # copies of a kind; fewer say nothing
+
+
+def counterfactual_metrics(
+    artifact: Artifact, dataset: Any, rows: np.ndarray, *, seed: int = 0, resamples: int = 1000
+) -> dict[str, Any] | None:
+    """{"erased": ..., "given": ...} on these rows of a data.Dataset; None where neither kind of copies can be made.
+
+    Each {"count", "groups", "before", "called_tumor", "outlined"} or None: the share called a tumor among the slices
+    that the copies were made from and among the copies, and the share of copies that get a mask (where a lesion was
+    given: on it), as intervals.
+    """
+    table = dataset.table.iloc[rows]
+    units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
+    outlined = np.flatnonzero(table["has_mask"] & (table["class"] != NO_TUMOR))
+    free = np.flatnonzero(table["class"] == NO_TUMOR)
+    hosts = free[np.unique(units[free], return_index=True)[1]]
+    donors = outlined[np.unique(units[outlined], return_index=True)[1]]
+    images, masks = dataset.images[rows], dataset.masks[rows]
+
+    own = table["group"].to_numpy(object)
+    erased, of = erased_copies(images[outlined], masks[outlined], units[outlined], seed=seed)
+    of = outlined[of]
+    given, host, donor = given_copies(images, masks, hosts, donors, seed=seed)
+    lesions = masks[donor] > 127
+    found: dict[str, dict[str, Any] | None] = {}
+    for kind, copies, source, groups in (("erased", erased, of, own[of]), ("given", given, host, own[donor])):
+        found[kind] = None
+        if len(copies) < LEAST:
+            continue
+        before, (after, drawn) = _answers(artifact, images[source])[0], _answers(artifact, copies)
+        seen = drawn & lesions if kind == "given" else drawn
+        boot = Bootstrap(groups, resamples=resamples, seed=seed)  # of lesions given: the patients they are from
+        shares = {"before": before, "called_tumor": after, "outlined": seen.any(axis=(1, 2))}
+        found[kind] = {
+            "count": len(copies),
+            "groups": boot.groups,
+            **{name: boot.mean(values.astype(float)) for name, values in shares.items()},
+        }
+    return found if any(found.values()) else None
+
+
+def _answers(artifact: Artifact, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(called a tumor, bool (N,); masks as the app draws them, bool (N, S, S))."""
+    config, said = artifact.config, run_model(artifact.folder, images)
+    probabilities = class_probabilities(config, said.logits, mask_evidence(said.mask_probability))
+    tumor = np.asarray(config["classes"])[probabilities.argmax(axis=1)] != NO_TUMOR
+    limits = {"mask": 0.5, "min_fraction": 0.0, **config.get("thresholds", {})}
+    maps = answered(said.mask_probability, config["classes"], probabilities)
+    return tumor, np.stack([postprocess(found, limits["mask"], limits["min_fraction"]) for found in maps])
