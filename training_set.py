@@ -73,5 +73,6 @@ class TrainingSet:
             training=training,
             strength=options.strength,
             transplants=options.transplants,
+            given=options.given,
             covered=options.erased,
         )
