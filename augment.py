@@ -60,7 +60,6 @@ def batches(
     training: bool = False,
     strength: float = 1.0,
     transplants: float = 0.0,
-    given: float = 0.0,
     covered: float = 0.0,
     class_count: int = 4,
 ) -> tf.data.Dataset:
@@ -69,9 +68,8 @@ def batches(
     images, masks: uint8 (N, S, S). labels: int (N,), -1 where unknown. outputs: any of "logits", "mask".
     weights: float32 (N,) per output; 0 switches a row off for that output (unknown class, unknown mask).
     units: int (N,), equal for copies of one slice: a training epoch shows one of them, drawn anew each time.
-    transplants, given, covered: shares of the tumor slices that get another one's lesion, of the tumor-free ones that
-    do (then an epoch shows these twice), and of the tumor slices whose lesion is covered with another one's tissue,
-    which makes them "no tumor"; only where weights["mask"] says that the mask is known.
+    transplants, covered: shares of the slices that get another one's lesion, and whose lesion is covered with another
+    one's tissue, which makes them "no tumor"; only where weights["mask"] says that the mask is known.
     training=True shuffles anew every epoch and augments; otherwise the order is kept and pixels are untouched.
     """
     size = images.shape[1]
@@ -96,17 +94,16 @@ def batches(
         label = tf.gather(all_labels, rows)
         if training:
             x /= 255.0
-            if (transplants or given or covered) and all_known is not None:
+            if (transplants or covered) and all_known is not None:
                 luck, known = tf.random.uniform(tf.shape(rows)), tf.gather(all_known, rows)
                 x, mask, gone = cover_lesions(x, mask, known, luck > 1 - covered)
                 label = tf.where(gone[:, None], tf.one_hot(absent, class_count), label)
                 hosts = compatible(label, known) & ~gone[:, None]
-                wanted = luck < tf.where(label[:, absent] > 0.5, given, transplants)
-                x, mask, donor, done = give_lesions(x, mask, hosts, wanted)
-                label = tf.where(done[:, None], tf.gather(label, donor), label)
+                x, mask, donor, given = give_lesions(x, mask, hosts, luck < transplants)
+                label = tf.where(given[:, None], tf.gather(label, donor), label)
                 if "logits" in outputs:
                     own = tf.where(gone, healthy_weight, weight["logits"])
-                    weight["logits"] = tf.where(done, tf.gather(own, donor), own)
+                    weight["logits"] = tf.where(given, tf.gather(own, donor), own)
             x = 255.0 * tf.ensure_shape(change_intensity(x, strength), [None, size, size, 1])
         truths = {"logits": label, "mask": mask}
         return x, {name: truths[name] for name in outputs}, weight
@@ -126,11 +123,7 @@ def batches(
             place = tf.minimum(tf.cast(place, tf.int64), tf.gather(count, unit) - 1)
             return tf.gather(by_unit, tf.gather(first, unit) + place)
 
-        shown = np.arange(len(copies))
-        if given:
-            shown = np.concatenate([shown, np.unique(unit_of_row[labels == absent])])
-        rows = tf.data.Dataset.from_tensor_slices(tf.constant(shown, tf.int64))
-        rows = rows.shuffle(len(shown), seed=seed, reshuffle_each_iteration=True)
+        rows = tf.data.Dataset.range(len(copies)).shuffle(len(copies), seed=seed, reshuffle_each_iteration=True)
         # A last batch of another size is left out: oneDNN (TF 2.21, float32) corrupted memory on it, and crashed
-        rows = rows.batch(batch_size, drop_remainder=len(shown) >= batch_size).map(draw, num_parallel_calls=1)
+        rows = rows.batch(batch_size, drop_remainder=len(copies) >= batch_size).map(draw, num_parallel_calls=1)
     return rows.map(gather, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -42,8 +42,7 @@ class FitOptions:
     patience: int = 10
     average: float = 0.98  # decay of the moving average of the weights that is judged and kept; 0: none
     strength: float = 0.8  # of the augmentation
-    transplants: float = 0.3  # share of tumor slices that get another slice's lesion, where masks are known
-    given: float = 0.0  # of tumor-free slices, which are shown twice as often then
+    transplants: float = 0.3  # share of slices that get another slice's lesion, where masks are known
     erased: float = 0.0  # share of tumor slices whose lesion is covered with another slice's tissue
     seed: int = 0
     verbose: int | str = "auto"

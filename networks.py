@@ -38,7 +38,6 @@ def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions
         average=FitOptions.average if args.classifier == "guided" else 0.0,  # the students' nets stay as they are known
         strength=args.augment,
         transplants=args.transplants,
-        given=args.given,
         erased=args.erased,
         seed=args.seed,
         verbose="auto" if args.verbose is None else args.verbose,
@@ -117,7 +116,7 @@ def train_model(
         options = replace(options, learning_rate=options_of(args, "class layers").learning_rate)
     if kind == "classifier":
         # A transplanted lesion has lost its place, which says much about its kind: it teaches outlines only
-        options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0, given=0.0)
+        options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0)
     else:
         options = replace(options, erased=0.0)
     feeds = training.feed(model, options, True), validation and validation.feed(model, options, False)

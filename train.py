@@ -87,9 +87,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--augment", type=float, default=defaults.strength, help="strength of the augmentation, 0: none")
     add("--transplants", type=float, default=defaults.transplants,
-        help="share of tumor slices that get the lesion of another one while masks alone are learned")  # fmt: skip
-    add("--given", type=float, default=defaults.given,
-        help="guided only: share of tumor-free slices, shown twice then, that get another one's lesion")  # fmt: skip
+        help="share of slices that get the lesion of another one while masks alone are learned")  # fmt: skip
     add("--erased", type=float, default=0.15,
         help="guided only: share of tumor slices whose lesion is covered, where it can be, as 'no tumor'")  # fmt: skip
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
@@ -207,7 +205,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         return 0
     args.segmenter, taught_by = choose_segmenter(args, dataset)
     if args.classifier != "guided":
-        args.erased = args.given = 0.0  # a network that nobody shows the lesion does not learn from where it is missing
+        args.erased = 0.0  # a network that nobody shows the lesion does not learn from where it is missing
     if network_count(args) > 1 and args.segmenter != "shared":
         raise ValueError(
             "--members, --cross-validate and --refit need networks that classify and outline: --classifier guided, "

@@ -73,6 +73,5 @@ class TrainingSet:
             training=training,
             strength=options.strength,
             transplants=options.transplants,
-            given=options.given,
             covered=options.erased,
         )

@@ -19,9 +19,7 @@ CHANCE = 0.3  # how much less alike a chosen donor may be than the most alike
 CELL = 4  # pixels: patches are made of whole cells around a lesion, and one more on each side
 TISSUE = 0.04  # darker is air, in 0..1
 INSIDE_HEAD = 0.9  # share of a patch that must be tissue in both heads
-WORST_SEAM = 0.14  # mean difference along the rim of a covered lesion, in 0..1
-WORST_GIVEN = 0.25  # of a given one, which must also be learned in heads of other contrasts
-OFFSET = 0.3  # by which its tissue may be made brighter or darker, in 0..1
+WORST_SEAM = 0.14  # mean difference along the rim, in 0..1
 LARGEST = 0.05  # share of the picture that a lesion may have to be covered: larger ones have changed what is around
 
 
@@ -45,13 +43,10 @@ def cells_of(masks: Tensor) -> Tensor:
     return tf.nn.max_pool2d(cells, 3, 1, "SAME")
 
 
-def blend(
-    images: Tensor, tissue: Tensor, cells: Tensor, lesions: Tensor, wanted: Tensor, loose: bool = False
-) -> tuple[Tensor, Tensor]:
+def blend(images: Tensor, tissue: Tensor, cells: Tensor, lesions: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Tissue of other slices over the images, where wanted, bool (N,), and inside the head: (images, patch).
 
-    cells: where (cells_of); lesions (N, S, S, 1): what the rims, whose brightness is matched, leave out. loose:
-    match it by a factor, or by half of them by adding, and mind the seams less.
+    cells: where (cells_of); lesions (N, S, S, 1): what the rims, whose brightness is matched, leave out.
     """
     patch = tf.image.resize(cells, tf.shape(images)[1:3], method="bilinear")  # which gives it a soft edge
 
@@ -62,11 +57,7 @@ def blend(
     rim = patch * (1 - lesions)
     gain = tf.clip_by_value((mean(images, rim) + 0.02) / (mean(tissue, rim) + 0.02), 0.6, 1.6)
     both = tf.cast((images > TISSUE) & (tissue > TISSUE), tf.float32)
-    if loose:
-        gain = tf.where(tf.random.uniform(tf.shape(gain)) < 0.5, gain, 1.0)
-        tissue += tf.clip_by_value(mean(images, rim) / gain - mean(tissue, rim), -OFFSET, OFFSET)
-    seam = mean(tf.abs(images - gain * tissue), rim)
-    fits = (mean(both, patch) > INSIDE_HEAD) & (seam < (WORST_GIVEN if loose else WORST_SEAM))
+    fits = (mean(both, patch) > INSIDE_HEAD) & (mean(tf.abs(images - gain * tissue), rim) < WORST_SEAM)
     done = fits & wanted[:, None, None, None]
     patch *= tf.cast(done, tf.float32)
     return tf.clip_by_value(images + patch * (tissue * gain - images), 0.0, 1.0), patch
@@ -80,7 +71,7 @@ def give_lesions(images: Tensor, masks: Tensor, hosts: Tensor, wanted: Tensor) -
     """
     donor, found = choose_donors(images, hosts & (tf.reduce_max(masks, axis=(1, 2, 3)) > 0.5)[None, :])
     lesions, tissue = tf.gather(masks, donor), tf.gather(images, donor)
-    joined, patch = blend(images, tissue, cells_of(lesions), lesions, wanted & found, loose=True)
+    joined, patch = blend(images, tissue, cells_of(lesions), lesions, wanted & found)
     return joined, masks + patch * (lesions - masks), donor, tf.reduce_max(patch, axis=(1, 2, 3)) > 0
 
 
