@@ -32,7 +32,8 @@ for these and may give a wrong one.</li>
 <li>“No tumor” means that none of the three was recognised on this one slice, not that the head is healthy.</li></ul>
 <h3>Known limits</h3>
 <p>Public data sets mix sources: slices without a tumor come from other scanners than those with one. The figures are
-measured on patients that the model never saw, yet from the same sources; expect less on scans from elsewhere. The
+measured on patients that the model never saw, yet from the same sources; expect less on scans from elsewhere. On T2,
+FLAIR or T1 without contrast medium a tumor is easily missed: such pictures were only seen without one. The
 heatmap shows where the classifier looked, not why.</p></div>"""
 
 

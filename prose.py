@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from table_text import percent
+
 Metrics = Mapping[str, Any]
 
 BRACKETS = "In square brackets: the 95 % interval, from a bootstrap over patients and clusters of near-copies."
@@ -150,6 +152,7 @@ def method(metrics: Metrics, config: Metrics) -> list[str]:
 def limits(metrics: Metrics) -> list[str]:
     """What the numbers do not say."""
     kaggle = "kaggle" in (metrics["images"].get("known_sources") or [])
+    given = (metrics.get("counterfactual") or {}).get("given")
     found = [
         "Single slices are judged, not patients: no history, no other sequences, no neighbouring slices.",
         (
@@ -158,7 +161,13 @@ def limits(metrics: Metrics) -> list[str]:
             else 'In public data sets "no tumor" pictures come from other sources than tumor pictures.'
         )
         + " Part of the score for tumor or not may be recognition of the source; performance on another hospital's "
-        "scanner is not known.",
+        "scanner is not known."
+        + (
+            f" Of heads of the tumor-free sources into which a lesion was put {percent(given['called_tumor'])} were "
+            "called a tumor."
+            if given
+            else ""
+        ),
         "Only the tumor kinds in the training data are known. Metastases, abscesses, bleeding, or several lesions get "
         'one of the known classes or "not sure".',
     ]

@@ -173,8 +173,8 @@ def counterfactual_findings(metrics: Metrics) -> list[str]:
         )
     if given := found.get("given"):
         text.append(
-            f"A lesion of another patient put into a head of the tumor-free sources is seen in "
-            f"{percent(given['called_tumor'])} of {given['count']} cases (before: {percent(given['before'])})."
+            f"Of {given['count']} pictures of the tumor-free sources, {percent(given['before'])} are called a tumor; "
+            f"with the lesion of another patient put in, {percent(given['called_tumor'])}."
         )
     if text:
         text.append(

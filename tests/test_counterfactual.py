@@ -120,7 +120,7 @@ def test_a_model_that_looks_at_the_lesion_changes_its_answer(handmade_artifact: 
     table = tables.counterfactual({"counterfactual": found})
     assert table is not None and len(table.rows) == 4
     said = " ".join(wording.counterfactual_findings({"counterfactual": found}))
-    assert f"{found['erased']['count']} slices" in said and f"{found['given']['count']} cases" in said
+    assert f"{found['erased']['count']} slices" in said and f"{found['given']['count']} pictures" in said
 
 
 @pytest.mark.parametrize("kept", ["tumor-free", "tumors"])
