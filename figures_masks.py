@@ -105,6 +105,36 @@ def explanation(metrics: Metrics, path: Path) -> Path | None:
 
 
 @styled
+def counterfactual(metrics: Metrics, path: Path) -> Path | None:
+    """How often slices are called a tumor as they are, and with their lesion covered or another one put in."""
+    found = metrics.get("counterfactual") or {}
+    bars: list[tuple[str, Any, str, float]] = []  # label, interval, colour, what a model of lesions alone would say
+    for kind, before, after, wanted in (
+        ("erased", "slices with a tumor", "their lesion covered", 0.0),
+        ("given", 'slices of the "no tumor" sources', "a lesion put in", 1.0),
+    ):
+        if part := found.get(kind):
+            bars += [(f"{before} (n = {part['count']})", part["before"], BASELINE, 1 - wanted)]
+            bars += [(after, part["called_tumor"], MODEL, wanted)]
+    if not bars:
+        return None
+    figure, ax = new_figure(7.6, 0.8 + 0.48 * len(bars))
+    y = np.arange(len(bars))[::-1]
+    rows = [row for _, row, _, _ in bars]
+    ax.barh(y, [row["value"] for row in rows], 0.62, color=[color for _, _, color, _ in bars])
+    ax.errorbar([row["value"] for row in rows], y, xerr=error_limits(rows), fmt="none", ecolor="#555555", capsize=3)
+    ax.plot([wanted for *_, wanted in bars], y, "D", color=INK, markersize=5, clip_on=False,
+            label="an answer that follows the lesion alone")  # fmt: skip
+    ax.set_yticks(y, [label for label, *_ in bars])
+    ax.grid(axis="y", visible=False)
+    ax.set_xlim(-0.01, 1.01)
+    ax.set_xlabel("share called a tumor")
+    ax.set_title("Does the answer follow the lesion?")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center")
+    return save(figure, path)
+
+
+@styled
 def cases(found: Sequence[Case], path: Path) -> Path | None:
     """Best, median and worst slices by Dice: outlines on the scan, and the heatmap beside it."""
     kinds = [kind for kind in ("best", "median", "worst") if any(case.kind == kind for case in found)]

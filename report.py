@@ -69,6 +69,7 @@ def write_figures(
         "abstention": lambda path: figures.abstention(metrics, path),
         "dice": lambda path: figures_masks.dice(metrics, path),
         "explanation": lambda path: figures_masks.explanation(metrics, path),
+        "counterfactual": lambda path: figures_masks.counterfactual(metrics, path),
         "cases": lambda path: figures_masks.cases(evaluation.cases, path),
     }
     if dataset is not None:

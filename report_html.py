@@ -64,6 +64,8 @@ CAPTIONS = {
     "abstention": "Accuracy when only the most confident answers are given.",
     "dice": "Left: Dice of every outlined test slice. Right: against the size of the lesion.",
     "explanation": "How much of the Grad-CAM heatmap of the predicted class lies on the outlined lesion.",
+    "counterfactual": "Test slices as they are (gray), and changed (blue): the lesion covered with tissue of the same "
+    "slice, or the lesion of another patient put into a picture of the tumor-free sources.",
     "cases": "Best, median and worst test slices by Dice, one per patient. Left: outlines; right: Grad-CAM with the "
     "answer of the model.",
 }
@@ -154,6 +156,7 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
             + table(tables.explanation)
             + table(tables.sanity)
             + _paragraphs([" ".join(wording.counterfactual_findings(metrics))])
+            + figure("counterfactual")
             + table(tables.counterfactual),
         ),
         ("Results: cross-validation", table(tables.cross_validation)),

@@ -128,7 +128,9 @@ def sentence(a: Analysis) -> tuple[str, str, str]:
         return "unsure", "Not sure", a.reason
     sure = f"the model is {percent(a.confidence)} confident."
     if a.label == NO_TUMOR:
-        return "clear", "No tumor", f"No tumor seen on this slice; {sure}"
+        # The public sets show tumors on contrast-enhanced T1 only: metrics_counterfactual.py says what comes of it
+        missed = "On T2, FLAIR or T1 without contrast medium tumors are easily missed."
+        return "clear", "No tumor", f"No tumor seen on this slice; {sure} {missed}"
     return "tumor", "Tumor", f"Most likely {ARTICLES.get(a.label, title(a.label))}; {sure}"
 
 

@@ -14,11 +14,6 @@ from transplant import choose_donors, cover_lesions, give_lesions
 from warp import random_map, warp
 
 
-def phantoms(labels, size=96):
-    drawn = [make_phantom(label, seed, size) for seed, label in enumerate(labels)]
-    return np.stack([p.image for p in drawn]), np.stack([p.mask for p in drawn])
-
-
 def test_image_and_mask_move_together():
     squares = np.zeros((16, 64, 64), np.uint8)
     for i in range(16):

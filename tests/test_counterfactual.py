@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import figures_masks
 import metrics_counterfactual
 import tables
 import wording
@@ -108,7 +109,9 @@ def test_copies_are_counted_beside_what_they_were_made_from(
         assert found[kind]["called_tumor"]["value"] == found[kind]["outlined"]["value"] == float(tumor)
 
 
-def test_a_model_that_looks_at_the_lesion_changes_its_answer(handmade_artifact: Path, dataset: Any) -> None:
+def test_a_model_that_looks_at_the_lesion_changes_its_answer(
+    handmade_artifact: Path, dataset: Any, tmp_path: Path
+) -> None:
     """The handmade one looks for bright spots and knows nothing of sources."""
     rows = np.arange(len(dataset.table))
     found = counterfactual_metrics(load_artifact(handmade_artifact), dataset, rows, resamples=50)
@@ -119,6 +122,9 @@ def test_a_model_that_looks_at_the_lesion_changes_its_answer(handmade_artifact: 
     assert found["erased"]["called_tumor"]["value"] < found["erased"]["before"]["value"]
     table = tables.counterfactual({"counterfactual": found})
     assert table is not None and len(table.rows) == 4
+    assert figures_masks.counterfactual({"counterfactual": found}, tmp_path / "a.png") is not None
+    assert figures_masks.counterfactual({"counterfactual": found | {"given": None}}, tmp_path / "b.png") is not None
+    assert figures_masks.counterfactual({"counterfactual": None}, tmp_path / "c.png") is None
     said = " ".join(wording.counterfactual_findings({"counterfactual": found}))
     assert f"{found['erased']['count']} slices" in said and f"{found['given']['count']} pictures" in said
 
