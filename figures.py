@@ -58,8 +58,9 @@ def training_curves(config: Metrics, path: Path) -> Path | None:
     panels = curves_of(config)
     if not panels:
         return None
-    figure, axes = new_figure(3.4 * min(3, len(panels)), 2.9 * -(-len(panels) // 3), -(-len(panels) // 3),
-                              min(3, len(panels)), squeeze=False)  # fmt: skip
+    across = 2 if len(panels) == 4 else min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure, axes = new_figure(3.4 * across, 2.9 * down, down, across, squeeze=False)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
     for ax, (ending, title, fitted, checked, best) in zip(axes.flat, panels, strict=False):
