@@ -216,9 +216,10 @@ def each_alone(
 def fit_guard(folder: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
     """The not-a-brain-MRI guard: fitted on training slices, its threshold on validation slices."""
     rng = np.random.default_rng(seed)
+    chosen = {split: rng.permutation(dataset.rows(split))[:GUARD_SLICES] for split in ("train", "validation")}
 
     def scans(split: str) -> Iterator[Scan]:
-        for row in rng.permutation(dataset.rows(split))[:GUARD_SLICES]:
+        for row in chosen[split]:
             with contextlib.suppress(ScanError):  # gone since the data was read; the other slices do
                 yield read_scan(dataset.table["path"].iloc[row])
 
@@ -227,6 +228,7 @@ def fit_guard(folder: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
         scans("validation"),
         dataset.size,
         features=lambda squares: run_model(folder, squares).features,
+        groups=dataset.table["group"].iloc[chosen["validation"]].nunique(),
         seed=seed,
     )
 

@@ -34,12 +34,14 @@ def fit_on_scans(
     size: int,
     *,
     features: Features | None = None,
+    groups: int | None = None,
     seed: int = 0,
     rate: float = 0.005,
 ) -> dict[str, Any]:
     """config["guard"] from scans read in full; train and validation must not share patients.
 
-    size: side of the model's input; features: the classifier's, for slices, their variants and the negatives alike.
+    size: side of the model's input; features: the classifier's, for slices, their variants and the negatives alike;
+    groups: see fit_guard.
     Takes a few milliseconds for each scan and each of up to NEGATIVES negatives (fewer for fewer scans).
     """
     from guard_negatives import synthetic_negatives, vary  # needed for fitting only
@@ -60,6 +62,7 @@ def fit_on_scans(
         variants=described((vary(image, rng), color) for image, color in slices[::2]),
         negatives=described((item.image, item.color) for item in foreign),
         kinds=[item.kind for item in foreign],
+        groups=groups,
         rate=rate,
     )
 
@@ -71,6 +74,7 @@ def fit_guard(
     variants: Described | None = None,
     negatives: Described | None = None,
     kinds: Sequence[str] | None = None,
+    groups: int | None = None,
     seed: int = 0,
     rate: float = 0.005,
 ) -> dict[str, Any]:
@@ -79,7 +83,8 @@ def fit_guard(
     rate: the largest share of validation slices that may be flagged. variants: training slices made to look as if
     they came from elsewhere. negatives: pictures that are no brain MRI; by default synthetic ones, described without
     features, which the discriminative judge then does without as well. kinds: of each negative; then "unseen_kinds"
-    says which share of each kind is flagged when the fit has not seen that kind.
+    says which share of each kind is flagged when the fit has not seen that kind. groups: how many patients and clusters
+    the validation slices are of; by default each is one of its own.
     """
     if negatives is None:
         negatives = synthetic(NEGATIVES, seed), None
@@ -108,7 +113,9 @@ def fit_guard(
     model["judged"] = x.shape[1] if both else described.shape[1]
     foreign = _standard(model, negatives[0], negatives[1] if both else None)
     held_out = _standard(model, *validation)
-    _fit_judges(model, x, foreign, held_out, rate)
+    # Slices of one patient look alike: few patients say little about the tail of all, and the cuts keep more distance
+    doubt = float(1 / np.sqrt(groups or len(held_out)))
+    _fit_judges(model, x, foreign, held_out, rate, doubt)
     missed = float((_odds(model, foreign) <= model["logit"]).mean())
     model |= {"rate": rate, "flagged_validation": float(_flagged(model, held_out).mean()), "missed_negatives": missed}
     if kinds is not None:
@@ -116,7 +123,7 @@ def fit_guard(
         for kind in dict.fromkeys(kinds):
             own = np.asarray(kinds) == kind
             other = dict(model)
-            _fit_judges(other, x, foreign[~own], held_out, rate)
+            _fit_judges(other, x, foreign[~own], held_out, rate, doubt)
             unseen[kind] = float(_flagged(other, foreign[own]).mean())
         model["unseen_kinds"] = unseen
     model |= {"slices": slices, "variants": len(described) - slices, "negatives": len(foreign)}
@@ -124,14 +131,12 @@ def fit_guard(
 
 
 def _fit_judges(
-    model: dict[str, Any], real: np.ndarray, foreign: np.ndarray, held_out: np.ndarray, rate: float
+    model: dict[str, Any], real: np.ndarray, foreign: np.ndarray, held_out: np.ndarray, rate: float, doubt: float
 ) -> None:
     """Weights of the regression, and both cuts; all arrays are standardised."""
     judged = model["judged"]
     model["weights"] = _logistic(_quadratic(real[:, :judged]), _quadratic(foreign[:, :judged]))
     distances, logits = _judge(model, held_out)
-    # Few validation slices say little about the tail of all slices, so the cuts then keep more distance.
-    doubt = float(1 / np.sqrt(len(distances)))
     model["distance"] = _upper(distances, rate / 2) * (1 + doubt)
     # Above 0 the regression itself finds "foreign" the likelier answer; below it, no picture is flagged by it.
     model["logit"] = max(0.0, _upper(logits, rate / 2) + 10 * doubt)

@@ -124,6 +124,17 @@ def test_validation_rate_is_kept(phantom_image: Phantom) -> None:
     assert config["flagged_validation"] <= 0.1 and config["slices"] == 24 and config["negatives"] == 28
 
 
+def test_the_fewer_patients_validate_the_more_distance_is_kept(phantom_image: Phantom) -> None:
+    described = np.stack([guard.describe(s.image, 0.0, 64)[0] for s in scans_of(phantom_image, range(12))])
+    parts: Any = (described[::2], None), (described[1::2], None)
+    negatives = guard.synthetic(28, 0), None
+    alone, few = (guard.fit_guard(*parts, negatives=negatives, groups=groups) for groups in (None, 4))
+    assert alone == guard.fit_guard(*parts, negatives=negatives, groups=len(parts[1][0]))
+    assert few["distance"] > alone["distance"] and few["logit"] >= alone["logit"]
+    for image in described:
+        assert guard.guard_score(few, image) <= guard.guard_score(alone, image)
+
+
 def test_the_fit_says_how_unseen_kinds_fare(fitted: dict[str, Any]) -> None:
     shares = fitted["config"]["unseen_kinds"]
     assert list(shares) == list(KINDS) and all(0 <= share <= 1 for share in shares.values())
