@@ -9,6 +9,7 @@ in training (transplant.py): lesions are erased with tissue of the same slice, a
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -85,7 +86,8 @@ def give(host: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray | 
     could hardly be seen in this one.
     """
     width = max(3, host.shape[0] // 24) | 1
-    grown = cv2.dilate((mask > 127).astype(np.uint8), np.ones((width, width), np.uint8))
+    lesion, kernel = mask > 127, np.ones((width, width), np.uint8)
+    grown = cv2.dilate(lesion.astype(np.uint8), kernel)
     grown[[0, -1]] = grown[:, [0, -1]] = 0
     inside = grown > 0
     if not inside.any() or min((picture[inside] > AIR).mean() for picture in (host, donor)) < IN_HEAD:
@@ -94,8 +96,7 @@ def give(host: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray | 
     lesion_from, into = (cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR) for picture in (donor, host))
     middle = (x + w // 2, y + h // 2)
     joined = np.asarray(cv2.seamlessClone(lesion_from, into, 255 * grown, middle, cv2.NORMAL_CLONE))[..., 0]
-    lesion = mask > 127
-    around = (cv2.dilate(grown, np.ones((width, width), np.uint8)) > 0) & ~inside & (host > AIR)
+    around = (cv2.dilate(grown, kernel) > 0) & ~inside & (host > AIR)
     changed = np.median(np.abs(joined[lesion].astype(int) - host[lesion]))
     if not around.any() or min(changed, abs(np.median(joined[lesion]) - np.median(joined[around]))) < VISIBLE:
         return None
@@ -113,19 +114,16 @@ def given_copies(
     rng, small = np.random.default_rng(seed), (THUMBNAIL, THUMBNAIL)
 
     def thumbnails(rows: np.ndarray) -> np.ndarray:
-        found = [cv2.resize(images[row], small, interpolation=cv2.INTER_AREA).ravel() for row in rows]
-        centred = np.reshape(found, (len(rows), -1)).astype(float)
+        found = [cv2.resize(images[row], small, interpolation=cv2.INTER_AREA) for row in rows]
+        centred = np.reshape(found, (len(rows), THUMBNAIL**2)).astype(float)
         centred -= centred.mean(axis=1, keepdims=True)
         return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
 
-    alike = thumbnails(hosts) @ thumbnails(donors).T > ALIKE if len(hosts) and len(donors) else np.zeros((0, 0), bool)
-    found = []
-    for host, possible in zip(hosts, alike, strict=False):
-        left = each
-        for donor in rng.permutation(donors[possible]):
-            if left and (picture := give(images[host], images[donor], masks[donor])) is not None:
-                found.append((picture, host, donor))
-                left -= 1
+    alike = thumbnails(hosts) @ thumbnails(donors).T > ALIKE
+    found: list[tuple[np.ndarray, int, int]] = []
+    for host, possible in zip(hosts, alike, strict=True):
+        tried = ((give(images[host], images[row], masks[row]), row) for row in rng.permutation(donors[possible]))
+        found += islice(((picture, host, row) for picture, row in tried if picture is not None), each)
     if not found:
         return np.zeros((0, *images.shape[1:]), np.uint8), np.zeros(0, int), np.zeros(0, int)
     pictures, of, by = zip(*found, strict=True)
