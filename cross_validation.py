@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from answers import answered, class_probabilities, mask_evidence
 from data import Dataset
+from inference import answers_of
 from metrics import classification_metrics, segmentation_metrics
-from segmentation import postprocess
 from selection import classification_rows, mask_rows
 from thresholds import Part, calibrate
 from training_set import labels_of
@@ -51,11 +50,5 @@ def _answers(
     """(rows (N,), probabilities (N, C), masks bool (N, S, S)) of a part, judged by the others' calibration."""
     judge = {key: config[key] for key in ("classes", "segmenter")}
     calibrate(others, judge, dataset)
-    maps, limits = part.outputs.mask_probability, judge["thresholds"]
-    probabilities = class_probabilities(judge, part.outputs.logits, mask_evidence(maps))
-    maps = answered(maps, judge["classes"], probabilities)
-    return (
-        part.rows,
-        probabilities,
-        np.stack([postprocess(found, limits["mask"], limits["min_fraction"]) for found in maps]),
-    )
+    said = answers_of(part.outputs, judge)
+    return part.rows, said.probabilities, said.masks

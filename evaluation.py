@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 import segmentation
-from answers import answered, calibrated_by, class_probabilities, mask_evidence
+from answers import calibrated_by
 from artifact import Artifact, load_artifact
 from file_masks import file_masks
-from inference import Outputs, run_model
+from inference import Outputs, answers_of, run_model
 from metrics import (
     calibration_metrics,
     classification_metrics,
@@ -185,7 +185,8 @@ def evaluate_arrays(
     table: pd.DataFrame = dataset.table.iloc[rows]
     thresholds = {"mask": 0.5, "min_fraction": 0.0, "abstain": 0.0, "tumor": 0.5, **config.get("thresholds", {})}
     notes: list[str] = []
-    probabilities = class_probabilities(config, outputs.logits, mask_evidence(outputs.mask_probability))
+    said = answers_of(outputs, config)
+    probabilities = said.probabilities
     predicted = probabilities.argmax(axis=1)
     common: dict[str, Any] = {"seed": seed, "resamples": resamples}
     metrics: dict[str, Any] = {
@@ -236,8 +237,7 @@ def evaluate_arrays(
         notes.append("No image has an outlined lesion (--masks), so masks and heatmaps were not measured.")
         return Evaluation(metrics, cases)
     images, truth = dataset.images[rows[chosen]], dataset.masks[rows[chosen]] > 127
-    maps = answered(outputs.mask_probability[chosen], classes, probabilities[chosen])
-    masks = [segmentation.postprocess(found, thresholds["mask"], thresholds["min_fraction"]) for found in maps]
+    maps, masks = said.maps[chosen], said.masks[chosen]
     names, own = list(table["class"].iloc[chosen]), groups[chosen]
     metrics["segmentation"] = segmentation_metrics(masks, truth, names, own, **common)
     metrics["segmentation"]["pixels"] = int(truth.shape[1])

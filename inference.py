@@ -1,17 +1,20 @@
-"""Both ONNX models of an artifact on many preprocessed images at once: raw outputs, for calibration and evaluation.
+"""Both ONNX models of an artifact on many preprocessed images at once, for calibration and evaluation.
 
 Single scans go through predictor.py; this is the same arithmetic without the restoring to the scan's own size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from answers import answered, class_probabilities, mask_evidence
 from onnx_model import OnnxModel, cores
-from segmentation import kmeans_mask
+from segmentation import kmeans_mask, postprocess
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,24 @@ class Outputs:
     heatmaps: np.ndarray  # float32 (N, h, w, C) >= 0, raw Grad-CAM per class
     features: np.ndarray  # float32 (N, F)
     mask_probability: np.ndarray  # float32 (N, S, S) 0..1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an artifact makes of Outputs."""
+
+    probabilities: np.ndarray  # float64 (N, C), calibrated
+    maps: np.ndarray  # float32 (N, S, S), tumor probability; zero where the answer is "no tumor"
+    masks: np.ndarray  # bool (N, S, S), as the app draws them
+
+
+def answers_of(outputs: Outputs, config: Mapping[str, Any]) -> Answers:
+    """The calibrated answers. config needs classes and temperature; bias, stacking, thresholds are used when there."""
+    probabilities = class_probabilities(config, outputs.logits, mask_evidence(outputs.mask_probability))
+    maps = answered(outputs.mask_probability, config["classes"], probabilities)
+    limits = {"mask": 0.5, "min_fraction": 0.0, **config.get("thresholds", {})}
+    masks = [postprocess(found, limits["mask"], limits["min_fraction"]) for found in maps]
+    return Answers(probabilities, maps, np.stack(masks))
 
 
 def run_model(folder: str | Path, images: np.ndarray, *, batch: int = 32) -> Outputs:

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from answers import answered, class_probabilities, mask_evidence
 from artifact import Artifact
 from bootstrap import Bootstrap
 from counterfactual import erased_copies, given_copies
-from inference import run_model
+from inference import answers_of, run_model
 from scan import NO_TUMOR
-from segmentation import postprocess
 
 LEAST = 10  # copies of a kind; fewer say nothing
 
@@ -62,9 +60,5 @@ def counterfactual_metrics(
 
 def _answers(artifact: Artifact, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(called a tumor, bool (N,); masks as the app draws them, bool (N, S, S))."""
-    config, said = artifact.config, run_model(artifact.folder, images)
-    probabilities = class_probabilities(config, said.logits, mask_evidence(said.mask_probability))
-    tumor = np.asarray(config["classes"])[probabilities.argmax(axis=1)] != NO_TUMOR
-    limits = {"mask": 0.5, "min_fraction": 0.0, **config.get("thresholds", {})}
-    maps = answered(said.mask_probability, config["classes"], probabilities)
-    return tumor, np.stack([postprocess(found, limits["mask"], limits["min_fraction"]) for found in maps])
+    said = answers_of(run_model(artifact.folder, images), artifact.config)
+    return np.asarray(artifact.classes)[said.probabilities.argmax(axis=1)] != NO_TUMOR, said.masks

@@ -268,7 +268,9 @@ def sanity(metrics: Mapping[str, Any]) -> Table | None:
 
 def counterfactual(metrics: Mapping[str, Any]) -> Table | None:
     """Lesions taken out, and put in."""
-    found = metrics.get("counterfactual") or {}
+    found = metrics.get("counterfactual")
+    if not found:
+        return None
     rows = []
     for kind, before, after in (
         ("erased", "Slices with a tumor", "  the same, lesion covered with tissue of the same slice"),
