@@ -23,7 +23,7 @@ config.json
     bias             one float per class, added to logits / temperature; may be absent
     stacking         {"weights", "bias"} of a logistic regression on logits and mask (see answers.py); may be absent
     thresholds       {"mask": float, "min_fraction": float, "abstain": float, "tumor": float}
-    guard            what guard.py fitted: statistics of training slices and a threshold (see guard.fit_guard)
+    guard            what guard_fit.py fitted: statistics of training slices and thresholds
     training         seed, epochs, command, seconds, hardware, history; "others": that of further networks; "refit": do
                      the last ones answer, which learned from validation rows, too
     data             counts, groups, split, fingerprint

@@ -24,7 +24,7 @@ import pandas as pd
 import evaluate
 import evaluation
 import export
-import guard
+import guard_fit
 import model_card
 import model_def
 import report
@@ -223,7 +223,7 @@ def fit_guard(folder: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
             with contextlib.suppress(ScanError):  # gone since the data was read; the other slices do
                 yield read_scan(dataset.table["path"].iloc[row])
 
-    return guard.fit_on_scans(
+    return guard_fit.fit_on_scans(
         scans("train"),
         scans("validation"),
         dataset.size,

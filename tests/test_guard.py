@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import guard
+import guard_fit
 import tables
 from artifact import load_artifact
 from guard_descriptors import NAMES
@@ -38,7 +39,7 @@ def fitted(phantom_image: Phantom) -> dict[str, Any]:
         small = np.stack([cv2.resize(square, (16, 16), interpolation=cv2.INTER_AREA).ravel() for square in squares])
         return np.maximum(small / 255 @ weights, 0).astype(np.float32)
 
-    config = guard.fit_on_scans(
+    config = guard_fit.fit_on_scans(
         scans_of(phantom_image, range(10)), scans_of(phantom_image, range(50, 56)), 64, features=features
     )
     return {"config": json.loads(json.dumps(config, allow_nan=False)), "features": features}
@@ -106,8 +107,8 @@ def test_score_is_one_at_the_threshold_and_grows(fitted: dict[str, Any], phantom
 
 def test_guard_without_features_and_wrong_guards(phantom_image: Phantom, fitted: dict[str, Any]) -> None:
     described = np.stack([guard.describe(s.image, 0.0, 64)[0] for s in scans_of(phantom_image, range(6))])
-    negatives = guard.synthetic(28, 0)
-    config = guard.fit_guard((described[::2], None), (described[1::2], None), negatives=(negatives, None))
+    negatives = guard_fit.synthetic(28, 0)
+    config = guard_fit.fit_guard((described[::2], None), (described[1::2], None), negatives=(negatives, None))
     assert guard.guard_score(config, negatives[0]) > 1 > guard.guard_score(config, described[0])
     assert guard.guard_score(guard.prepare_guard(config), described[0]) == guard.guard_score(config, described[0])
     with pytest.raises(ValueError, match="needs them"):
@@ -118,8 +119,8 @@ def test_guard_without_features_and_wrong_guards(phantom_image: Phantom, fitted:
 
 def test_validation_rate_is_kept(phantom_image: Phantom) -> None:
     described = np.stack([guard.describe(s.image, 0.0, 64)[0] for s in scans_of(phantom_image, range(12))])
-    config = guard.fit_guard(
-        (described[::2], None), (described[1::2], None), negatives=(guard.synthetic(28, 0), None), rate=0.1
+    config = guard_fit.fit_guard(
+        (described[::2], None), (described[1::2], None), negatives=(guard_fit.synthetic(28, 0), None), rate=0.1
     )
     assert config["flagged_validation"] <= 0.1 and config["slices"] == 24 and config["negatives"] == 28
 
@@ -127,9 +128,9 @@ def test_validation_rate_is_kept(phantom_image: Phantom) -> None:
 def test_the_fewer_patients_validate_the_more_distance_is_kept(phantom_image: Phantom) -> None:
     described = np.stack([guard.describe(s.image, 0.0, 64)[0] for s in scans_of(phantom_image, range(12))])
     parts: Any = (described[::2], None), (described[1::2], None)
-    negatives = guard.synthetic(28, 0), None
-    alone, few = (guard.fit_guard(*parts, negatives=negatives, groups=groups) for groups in (None, 4))
-    assert alone == guard.fit_guard(*parts, negatives=negatives, groups=len(parts[1][0]))
+    negatives = guard_fit.synthetic(28, 0), None
+    alone, few = (guard_fit.fit_guard(*parts, negatives=negatives, groups=groups) for groups in (None, 4))
+    assert alone == guard_fit.fit_guard(*parts, negatives=negatives, groups=len(parts[1][0]))
     assert few["distance"] > alone["distance"] and few["logit"] >= alone["logit"]
     for image in described:
         assert guard.guard_score(few, image) <= guard.guard_score(alone, image)
@@ -147,7 +148,7 @@ def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: P
     from conftest import write_handmade
 
     slices = scans_of(phantom_image, range(12)), scans_of(phantom_image, range(50, 56))
-    stored = guard.fit_on_scans(*slices, 64)
+    stored = guard_fit.fit_on_scans(*slices, 64)
     paths = []
     for number in range(20):
         paths.append(tmp_path / f"{number}.png")
@@ -172,7 +173,7 @@ def test_shrunk_covariance_is_ledoit_wolf() -> None:
     x = rng.normal(size=(40, 9)) @ rng.normal(size=(9, 9))
     x -= x.mean(axis=0)
     expected = covariance.LedoitWolf(assume_centered=True).fit(x).covariance_
-    assert np.allclose(guard.shrunk_covariance(x), expected, atol=1e-5)
+    assert np.allclose(guard_fit.shrunk_covariance(x), expected, atol=1e-5)
 
 
 def test_real_slices(real_data: Path) -> None:
@@ -183,7 +184,7 @@ def test_real_slices(real_data: Path) -> None:
     for row in rows[::2]:
         part = {"1": 0, "2": 0, "3": 0, "4": 1, "5": 2}[row["fold"]]
         parts[part].append(read_scan(real_data / "segmentation/images" / row["file"]))
-    config = guard.prepare_guard(guard.fit_on_scans(parts[0], parts[1], 128))
+    config = guard.prepare_guard(guard_fit.fit_on_scans(parts[0], parts[1], 128))
     flagged = [guard.guard_score(config, guard.describe(s.image, s.color)[0]) > 1 for s in parts[2]]
     assert len(flagged) > 40 and np.mean(flagged) <= 0.03
     foreign = synthetic_negatives(70, seed=123)

@@ -18,6 +18,7 @@ import pytest
 from conftest import SIZE, write_handmade
 
 import guard
+import guard_fit
 import predictor as predictor_module
 from analysis import Heatmaps
 from answers import softmax
@@ -211,8 +212,8 @@ def test_mask_lies_where_the_model_saw_it(model: Predictor) -> None:
 
 def test_guard_flags_noise_and_not_phantoms(tmp_path: Path, phantom_image: Callable[..., np.ndarray]) -> None:
     described = np.stack([guard.describe(phantom_image(c, s, 128), 0.0, SIZE)[0] for c in CLASSES for s in range(6)])
-    fitted = guard.fit_guard(
-        (described[::2], None), (described[1::2], None), negatives=(guard.synthetic(28, 0), None), rate=0.0
+    fitted = guard_fit.fit_guard(
+        (described[::2], None), (described[1::2], None), negatives=(guard_fit.synthetic(28, 0), None), rate=0.0
     )
     p = Predictor.load(write_handmade(tmp_path / "m", guard=fitted))
     noise = np.random.default_rng(1).integers(0, 256, (128, 128), dtype=np.uint8)
@@ -361,8 +362,8 @@ def test_bundled_model_on_phantoms(bundled: Path, phantom_image: Callable[..., n
 
 def test_an_outline_says_what_the_analysis_says(tmp_path: Path, phantom_image: Callable[..., np.ndarray]) -> None:
     described = np.stack([guard.describe(phantom_image(c, s, 128), 0.0, SIZE)[0] for c in CLASSES for s in range(6)])
-    fitted = guard.fit_guard(
-        (described[::2], None), (described[1::2], None), negatives=(guard.synthetic(28, 0), None), rate=0.0
+    fitted = guard_fit.fit_guard(
+        (described[::2], None), (described[1::2], None), negatives=(guard_fit.synthetic(28, 0), None), rate=0.0
     )
     p = Predictor.load(write_handmade(tmp_path / "m", guard=fitted))
     scans = [scan_from_array(phantom_image(label, 5)) for label in CLASSES] + [scan_from_array(head())]
