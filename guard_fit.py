@@ -18,7 +18,7 @@ from scan import Scan
 Described = tuple[np.ndarray, np.ndarray | None]  # descriptors (N, D) and classifier features (N, F) of N pictures
 Features = Callable[[np.ndarray], np.ndarray]  # uint8 (N, S, S) -> float32 (N, F)
 DIRECTIONS = 16  # principal directions of the classifier's features that are kept
-NEGATIVES = 980  # 70 of each kind
+NEGATIVES = 1050  # 70 of each kind
 
 
 def fit_on_scans(

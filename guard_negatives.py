@@ -1,18 +1,31 @@
 """Procedurally made pictures that are no brain MRI: what the guard is fitted against, beside real slices.
 
-The kinds, one function each in guard_pictures.py, are also the folds of the test: a kind that was left out of the fit
-must still be flagged.
+The kinds, one function each in guard_pictures.py and guard_scans.py, are also the folds of the test: a kind that was
+left out of the fit must still be flagged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from guard_pictures import KINDS, grain, to_byte
+import guard_pictures as pictures
+import guard_scans as scans
+from guard_paint import grain, to_byte
 from scan import scan_from_array
+
+Maker = Callable[[np.random.Generator, int], np.ndarray]
+KINDS: dict[str, Maker] = {
+    maker.__name__: maker
+    for maker in (
+        *(pictures.clouds, pictures.scene, pictures.portrait, pictures.things, pictures.drawing, pictures.figure),
+        *(pictures.text, pictures.chart, scans.chest, scans.limb, scans.trunk, scans.ultrasound, scans.cells),
+        *(pictures.pattern, pictures.noise),
+    )
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Does the guard tell brain MRI slices from other pictures? Both ways it can be wrong, as the app would be.
 
 Real slices come from the rows that are measured, read again from their files. Other pictures are drawn
-(guard_pictures.py) with a seed that the fit has not seen; how kinds fare that were left out of a fit altogether is in
+(guard_negatives.py) with a seed that the fit has not seen; how kinds fare that were left out of a fit altogether is in
 config["guard"]["unseen_kinds"].
 """
 
@@ -20,7 +20,7 @@ from predictor import Predictor
 from scan import Scan, ScanError, read_scan
 
 SLICES = 600  # at most
-DRAWN = 280  # 20 of each kind
+DRAWN = 300  # 20 of each kind
 FRESH = 1_000_003  # added to the seed: other drawings than those of the fit
 
 

@@ -17,8 +17,7 @@ import guard_fit
 import tables
 from artifact import load_artifact
 from guard_descriptors import NAMES
-from guard_negatives import synthetic_negatives, vary
-from guard_pictures import KINDS
+from guard_negatives import KINDS, synthetic_negatives, vary
 from metrics_guard import guard_metrics
 from scan import CLASSES, Scan, read_scan, scan_from_array
 
