@@ -151,10 +151,11 @@ def warnings_of(
     measures: segmentation.Measures,
     agreement: float,
     unsaid: int = 0,
+    stripped: bool = False,
 ) -> list[str]:
     """Sentences for the person who reads the answer; most important first.
 
-    unsaid: pixels that the segmentation would mark, were the answer not "no tumor".
+    unsaid: pixels that the segmentation would mark, were the answer not "no tumor". stripped: the skull is missing.
     """
     if foreign:
         return ["This does not look like a brain MRI slice; the figures, the mask and the heatmap mean nothing for it."]
@@ -162,6 +163,11 @@ def warnings_of(
     height, width = scan.image.shape
     if min(height, width) < SMALL:
         found.append(f"The picture is very small ({width} x {height} pixels); details of a tumor are lost.")
+    if stripped:
+        found.append(
+            "Skull and scalp seem to be missing. The model has learned from whole heads only: without them it is wrong "
+            "more often, and overlooks tumors."
+        )
     if reason:
         return found
     marked = measures.pixels > 0

@@ -7,7 +7,8 @@ Two judges, and the stricter one counts:
 - how much it resembles known kinds of other pictures: a quadratic logistic regression against procedurally made
   photographs, drawings, text, X-rays and so on (guard_negatives.py), so that near misses are caught.
 
-`guard_score` above 1 means "no brain MRI". guard_fit.py fits it; the result is a dict of plain lists for
+`guard_score` above 1 means "no brain MRI". A third judge, `looks_stripped`, tells a brain without its skull, which is
+one all the same, from a whole head. guard_fit.py fits it; the result is a dict of plain lists for
 config["guard"], and NumPy is all that serving needs.
 """
 
@@ -21,6 +22,7 @@ from guard_descriptors import NAMES, descriptors
 from scan import head_mask, preprocess
 
 FAR = 8.0  # standard deviations at which a single statistic stops counting more
+SURE = 2.2  # log odds from which a skull counts as missing: nine to one
 
 
 def guard_score(guard: dict[str, Any], described: np.ndarray, features: np.ndarray | None = None) -> float:
@@ -30,11 +32,25 @@ def guard_score(guard: dict[str, Any], described: np.ndarray, features: np.ndarr
     without features ignores them. Raises ValueError for a guard that needs other descriptors or features.
     """
     model = prepare_guard(guard)
+    distances, logits = judge(model, _one(model, described, features))
+    return float(max(distances[0] / model["distance"], np.exp(np.clip(logits[0] - model["logit"], -30, 30))))
+
+
+def looks_stripped(guard: dict[str, Any], described: np.ndarray, features: np.ndarray | None = None) -> bool:
+    """Is it a brain without skull and scalp? Arguments and errors as of guard_score.
+
+    False of a guard that was fitted on whole heads only.
+    """
+    model = prepare_guard(guard)
+    if "skull" not in model:
+        return False
+    return bool(odds(model, _one(model, described, features), "skull")[0] > SURE)
+
+
+def _one(model: dict[str, Any], described: np.ndarray, features: np.ndarray | None) -> np.ndarray:
     if "directions" in model and features is None:
         raise ValueError("This guard was fitted with classifier features and needs them.")
-    x = standard(model, described[None], features[None] if features is not None else None)
-    distances, logits = judge(model, x)
-    return float(max(distances[0] / model["distance"], np.exp(np.clip(logits[0] - model["logit"], -30, 30))))
+    return standard(model, described[None], features[None] if features is not None else None)
 
 
 def prepare_guard(guard: dict[str, Any]) -> dict[str, Any]:
@@ -76,8 +92,9 @@ def judge(model: dict[str, Any], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.sqrt(np.maximum((centred @ model["precision"] * centred).sum(axis=1), 0)), odds(model, x)
 
 
-def odds(model: dict[str, Any], x: np.ndarray) -> np.ndarray:
-    return quadratic(x[:, : int(model["judged"])]) @ model["weights"]
+def odds(model: dict[str, Any], x: np.ndarray, weights: str = "weights") -> np.ndarray:
+    """Log odds (N,) of being foreign, or with "skull" of being a brain without it."""
+    return quadratic(x[:, : int(model["judged"])]) @ model[weights]
 
 
 def flagged(model: dict[str, Any], x: np.ndarray) -> np.ndarray:

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from guard import describe, flagged, judge, odds, quadratic, standard
+from guard import SURE, describe, flagged, judge, odds, quadratic, standard
 from guard_descriptors import NAMES
 from guard_negatives import synthetic_negatives, vary
 from scan import Scan
+from skull_strip import strip_skull
 
 Described = tuple[np.ndarray, np.ndarray | None]  # descriptors (N, D) and classifier features (N, F) of N pictures
 Features = Callable[[np.ndarray], np.ndarray]  # uint8 (N, S, S) -> float32 (N, F)
 DIRECTIONS = 16  # principal directions of the classifier's features that are kept
+FEWEST = 10  # stripped brains; fewer teach nothing
 NEGATIVES = 1050  # 70 of each kind
 
 
@@ -46,12 +48,16 @@ def fit_on_scans(
     rng = np.random.default_rng(seed)
     slices = [(scan.image, scan.color) for scan in train]
     kept = [(scan.image, scan.color) for scan in validation] or slices  # tiny data sets may have no validation part
+    bare = [(brain, color) for image, color in slices[1::2] if (brain := strip_skull(image)) is not None]
     count = min(NEGATIVES, max(NEGATIVES // 4, len(slices)))
     foreign = synthetic_negatives(count, seed)
     return fit_guard(
         described(slices),
         described(kept),
         variants=described((vary(image, rng), color) for image, color in slices[::2]),
+        stripped=described((vary(image, rng) if i % 2 else image, color) for i, (image, color) in enumerate(bare))
+        if len(bare) >= FEWEST
+        else None,
         negatives=described((item.image, item.color) for item in foreign),
         kinds=[item.kind for item in foreign],
         groups=groups,
@@ -64,6 +70,7 @@ def fit_guard(
     validation: Described,
     *,
     variants: Described | None = None,
+    stripped: Described | None = None,
     negatives: Described | None = None,
     kinds: Sequence[str] | None = None,
     groups: int | None = None,
@@ -73,7 +80,8 @@ def fit_guard(
     """config["guard"] from described slices; train and validation must not share patients.
 
     rate: the largest share of validation slices that may be flagged. variants: training slices made to look as if
-    they came from elsewhere. negatives: pictures that are no brain MRI; by default synthetic ones, described without
+    they came from elsewhere. stripped: training slices without their skull, which are brain MRI, too, but are told from
+    whole heads. negatives: pictures that are no brain MRI; by default synthetic ones, described without
     features, which the discriminative judge then does without as well. kinds: of each negative; then "unseen_kinds"
     says which share of each kind is flagged when the fit has not seen that kind. groups: how many patients and clusters
     the validation slices are of; by default each is one of its own.
@@ -83,6 +91,9 @@ def fit_guard(
     slices = len(train[0])
     if variants is not None:
         train = _joined(train, variants)
+    whole = len(train[0])
+    if stripped is not None:
+        train = _joined(train, stripped)
     described = np.asarray(train[0], np.float64)
     model: dict[str, Any] = {
         "descriptors": list(NAMES),
@@ -108,6 +119,11 @@ def fit_guard(
     # Slices of one patient look alike: few patients say little about the tail of all, and the cuts keep more distance
     doubt = float(1 / np.sqrt(groups or len(held_out)))
     _fit_judges(model, x, foreign, held_out, rate, doubt)
+    if stripped is not None:
+        seen = quadratic(x[:, : model["judged"]])
+        weights = _logistic(seen[:whole], seen[whole:])
+        if float((quadratic(held_out[:, : model["judged"]]) @ weights > SURE).mean()) <= 2 * rate:
+            model["skull"] = weights  # else the slices themselves have no skull, or none that can be told
     missed = float((odds(model, foreign) <= model["logit"]).mean())
     model |= {"rate": rate, "flagged_validation": float(flagged(model, held_out).mean()), "missed_negatives": missed}
     if kinds is not None:
@@ -118,7 +134,12 @@ def fit_guard(
             _fit_judges(other, x, foreign[~own], held_out, rate, doubt)
             unseen[kind] = float(flagged(other, foreign[own]).mean())
         model["unseen_kinds"] = unseen
-    model |= {"slices": slices, "variants": len(described) - slices, "negatives": len(foreign)}
+    model |= {
+        "slices": slices,
+        "variants": whole - slices,
+        "stripped": len(described) - whole,
+        "negatives": len(foreign),
+    }
     return {key: _plain(value) for key, value in model.items()}
 
 

@@ -16,10 +16,12 @@ import numpy as np
 from artifact import Artifact
 from bootstrap import Bootstrap
 from guard_negatives import synthetic_negatives
-from predictor import Predictor
+from predictor import Predictor, likeliest
 from scan import Scan, ScanError, read_scan
+from skull_strip import strip_skull
 
 SLICES = 600  # at most
+LEAST = 10  # slices without a skull; fewer say nothing
 DRAWN = 300  # 20 of each kind
 FRESH = 1_000_003  # added to the seed: other drawings than those of the fit
 
@@ -27,10 +29,13 @@ FRESH = 1_000_003  # added to the seed: other drawings than those of the fit
 def guard_metrics(
     artifact: Artifact, paths: Sequence[Any], groups: np.ndarray, *, seed: int = 0, resamples: int = 1000
 ) -> dict[str, Any] | None:
-    """None for a model without a guard. paths: files of real slices; groups (N,): their patients or clusters.
+    """None for a model without a guard, or where no file can be read.
 
-    Returns {"count", "flagged": interval, "drawn": {"count", "flagged", "by_kind": {kind: share}}, "unseen_kinds":
-    {kind: share} or None}; flagged is the share that the app would call no brain MRI.
+    paths: files of real slices; groups (N,): their patients or clusters.
+
+    Returns {"count", "flagged": interval, "stripped": {"count", "flagged", "same_answer": intervals} or None, "drawn":
+    {"count", "flagged", "by_kind": {kind: share}}, "unseen_kinds": {kind: share} or None}. flagged is the share that
+    the app would call no brain MRI; stripped are the same slices without their skull (skull_strip.py).
     """
     stored = artifact.config.get("guard")
     if not stored:
@@ -40,20 +45,33 @@ def guard_metrics(
     def foreign(scan: Scan) -> bool:
         return predictor.outline(scan).not_brain_mri
 
-    chosen = np.random.default_rng(seed).permutation(len(paths))[:SLICES]
     found: list[tuple[int, bool]] = []
-    for i in chosen:
+    bare: list[tuple[int, bool, bool]] = []
+    for i in np.random.default_rng(seed).permutation(len(paths))[:SLICES]:
         with contextlib.suppress(ScanError):  # it was readable when the data was read; the others do
-            found.append((i, foreign(read_scan(paths[i]))))
-    flags = np.array([flag for _, flag in found], float)
-    boot = Bootstrap(np.asarray(groups, object)[[i for i, _ in found]], resamples=resamples, seed=seed)
+            scan = read_scan(paths[i])
+            whole = predictor.outline(scan)
+            found.append((i, whole.not_brain_mri))
+            if (brain := strip_skull(scan.image)) is not None:
+                seen = predictor.outline(Scan(brain, brain, color=scan.color))
+                bare.append((i, seen.not_brain_mri, likeliest(seen.probabilities) == likeliest(whole.probabilities)))
+
+    def shares(rows: Sequence[tuple[Any, ...]], *names: str) -> dict[str, Any]:
+        own, *columns = zip(*rows, strict=True)
+        boot = Bootstrap(np.asarray(groups, object)[list(own)], resamples=resamples, seed=seed)
+        means = (boot.ratio(np.array(column, float), np.ones(len(rows))) for column in columns)
+        return {"count": len(rows), **dict(zip(names, means, strict=True))}
+
+    if not found:
+        return None
+
     kinds: dict[str, list[bool]] = {}
     for item in synthetic_negatives(DRAWN, seed + FRESH):
         kinds.setdefault(item.kind, []).append(foreign(Scan(item.image, item.image, color=item.color)))
     drawn = {kind: float(np.mean(flagged)) for kind, flagged in kinds.items()}
     return {
-        "count": len(flags),
-        "flagged": boot.ratio(flags, np.ones(len(flags))),
+        **shares(found, "flagged"),
+        "stripped": shares(bare, "flagged", "same_answer") if len(bare) >= LEAST else None,
         "drawn": {"count": DRAWN, "flagged": float(np.mean(list(drawn.values()))), "by_kind": drawn},
         "unseen_kinds": stored.get("unseen_kinds"),
     }

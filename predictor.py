@@ -56,6 +56,7 @@ class _Seen:
     logits: np.ndarray  # float32 (C,)
     heatmaps: np.ndarray  # float32 (h, w, C)
     score: float  # of the guard: above 1 it is no brain MRI; nan without a guard
+    stripped: bool  # a brain without its skull
     mask: np.ndarray | None  # float32 (S, S) tumor probability, from a classifier with a mask branch
 
 
@@ -230,13 +231,14 @@ class Predictor:
 
     def _classify(self, prepared: _Prepared) -> _Seen:
         found = self._classifier(prepared.image)
-        score = math.nan
+        score, stripped = math.nan, False
         if self._guard:
             scan = prepared.scan
             described = guard.descriptors(scan.image, scan.color, prepared.head, prepared.square)
             score = guard.guard_score(self._guard, described, found["features"][0])
+            stripped = guard.looks_stripped(self._guard, described, found["features"][0])
         mask = found["mask"][0, ..., 0] if "mask" in found else None
-        return _Seen(found["logits"][0], found["heatmaps"][0], score, mask)
+        return _Seen(found["logits"][0], found["heatmaps"][0], score, stripped, mask)
 
     def _segment(self, prepared: _Prepared, seen: _Seen | None = None) -> np.ndarray:
         """float32 (S, S): tumor probability in the model's square."""
@@ -270,7 +272,7 @@ class Predictor:
         tumor = 1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold
         reason = self._reason(values, label, foreign)
         unsaid = int(np.count_nonzero(seen_alone)) if label == NO_TUMOR else 0
-        warnings = [*scan.warnings, *warnings_of(scan, label, reason, foreign, measures, agreement, unsaid)]
+        found = warnings_of(scan, label, reason, foreign, measures, agreement, unsaid, seen.stripped)
         return Analysis(
             name=scan.name,
             image=scan.image,
@@ -290,7 +292,7 @@ class Predictor:
             heat_agreement=agreement,
             not_brain_mri=foreign,
             guard_score=seen.score,
-            warnings=warnings,
+            warnings=[*scan.warnings, *found],
             model_id=self.model_id,
             revision=self.revision,
             seconds=time.perf_counter() - started,

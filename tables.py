@@ -237,6 +237,8 @@ def guard(metrics: Mapping[str, Any]) -> Table | None:
         return None
     drawn, unseen = found["drawn"], found["unseen_kinds"]
     rows = [["Real slices, of the rows measured here", str(found["count"]), percent(found["flagged"])]]
+    if bare := found.get("stripped"):
+        rows.append(["  the same without their skull (cut off roughly)", str(bare["count"]), percent(bare["flagged"])])
     rows.append(["Drawn photographs, X-rays, text, noise …", str(drawn["count"]), percent({"value": drawn["flagged"]})])
     if unseen:
         share = sum(unseen.values()) / len(unseen)
@@ -245,7 +247,8 @@ def guard(metrics: Mapping[str, Any]) -> Table | None:
         )
         weakest = min(unseen, key=lambda kind: unseen[kind])
         rows.append([f"  the weakest of these kinds: {weakest}", "", percent({"value": unseen[weakest]})])
-    return Table("Flagged as no brain MRI", ["Pictures", "Count", "Flagged"], rows)
+    note = f"Without its skull a slice gets the same answer in {percent(bare['same_answer'])}." if bare else ""
+    return Table("Flagged as no brain MRI", ["Pictures", "Count", "Flagged"], rows, note)
 
 
 def sanity(metrics: Mapping[str, Any]) -> Table | None:

@@ -18,8 +18,9 @@ import tables
 from artifact import load_artifact
 from guard_descriptors import NAMES
 from guard_negatives import KINDS, synthetic_negatives, vary
-from metrics_guard import guard_metrics
-from scan import CLASSES, Scan, read_scan, scan_from_array
+from metrics_guard import LEAST, guard_metrics
+from scan import CLASSES, Scan, head_mask, read_scan, scan_from_array
+from skull_strip import strip_skull
 
 Phantom = Callable[..., np.ndarray]
 
@@ -86,6 +87,50 @@ def test_varied_slices_pass(fitted: dict[str, Any], phantom_image: Phantom) -> N
     rng = np.random.default_rng(4)
     varied = [scan_from_array(vary(scan.image, rng)) for scan in scans_of(phantom_image, range(90, 96))]
     assert np.mean([score(fitted, scan) > 1 for scan in varied]) <= 0.15
+
+
+def bare(phantom_image: Phantom, seeds: range) -> list[Scan]:
+    found = [strip_skull(scan.image) for scan in scans_of(phantom_image, seeds)]
+    return [scan_from_array(image) for image in found if image is not None]
+
+
+def test_a_skull_is_cut_off_and_the_brain_stays(phantom_image: Phantom) -> None:
+    whole = phantom_image("glioma", 3, 200)
+    brain = strip_skull(whole)
+    assert brain is not None and brain.dtype == np.uint8 and brain.shape == whole.shape
+    kept, head = brain > 0, head_mask(whole)
+    assert np.array_equal(brain[kept], whole[kept]) and 0.35 < kept.sum() / head.sum() < 0.85
+    inside = cv2.distanceTransform(head.astype(np.uint8), cv2.DIST_L2, 3)
+    assert inside[kept].min() > 5, "the scalp is gone"
+    assert kept[inside > 0.8 * inside.max()].all(), "the middle of the brain is whole"
+    for nothing in (np.zeros((60, 60), np.uint8), np.full((9, 9), 200, np.uint8), np.eye(64, dtype=np.uint8) * 255):
+        assert strip_skull(nothing) is None
+
+
+def test_a_brain_without_its_skull_is_a_brain_and_is_noticed(fitted: dict[str, Any], phantom_image: Phantom) -> None:
+    def noticed(scan: Scan) -> bool:
+        described, square = guard.describe(scan.image, scan.color, 64)
+        return guard.looks_stripped(fitted["config"], described, fitted["features"](square[None])[0])
+
+    brains, heads = bare(phantom_image, range(80, 86)), scans_of(phantom_image, range(80, 86))
+    assert len(brains) > 10
+    assert np.mean([score(fitted, scan) > 1 for scan in brains]) <= 0.15
+    assert np.mean([noticed(scan) for scan in brains]) >= 0.8
+    assert np.mean([noticed(scan) for scan in heads]) <= 0.1
+
+
+def test_a_guard_of_stripped_slices_or_of_before_notices_nothing(phantom_image: Phantom) -> None:
+    whole = np.stack([guard.describe(s.image, 0.0, 64)[0] for s in scans_of(phantom_image, range(12))])
+    brains = np.stack([guard.describe(s.image, 0.0, 64)[0] for s in bare(phantom_image, range(12))])
+    negatives = guard_fit.synthetic(30, 0), None
+    told = guard_fit.fit_guard((whole[::2], None), (whole[1::2], None), stripped=(brains, None), negatives=negatives)
+    assert told["stripped"] == len(brains) and any(guard.looks_stripped(told, brain) for brain in brains)
+    own = guard_fit.fit_guard(
+        (whole[::2], None), (brains[1::2], None), stripped=(brains[::2], None), negatives=negatives
+    )
+    before = guard_fit.fit_guard((whole[::2], None), (whole[1::2], None), negatives=negatives)
+    for config in (own, before):
+        assert "skull" not in config and not any(guard.looks_stripped(config, brain) for brain in brains)
 
 
 def test_real_photographs_are_flagged(fitted: dict[str, Any]) -> None:
@@ -161,7 +206,12 @@ def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: P
     assert 1 / 21 <= found["flagged"]["value"] <= 4 / 21
     assert set(found["drawn"]["by_kind"]) == set(KINDS) and found["drawn"]["flagged"] > 0.9
     assert found["unseen_kinds"] == stored["unseen_kinds"]
+    assert found["stripped"] and LEAST <= found["stripped"]["count"] <= 21
+    assert 0 <= found["stripped"]["flagged"]["value"] < 0.5 < found["stripped"]["same_answer"]["value"] <= 1
     table = tables.guard({"guard": found})
+    assert table and "without their skull" in tables.as_text(table)
+    older = tables.guard({"guard": {key: value for key, value in found.items() if key != "stripped"}})
+    assert older and len(older.rows) == len(table.rows) - 1
     assert table and "21" in tables.as_text(table) and "kinds that the fit has not seen" in tables.as_text(table)
     assert guard_metrics(load_artifact(write_handmade(tmp_path / "none")), paths, np.arange(22)) is None
 
