@@ -53,6 +53,11 @@ class Heatmaps(Mapping[str, np.ndarray]):
         return heat
 
 
+NO_SKULL = (
+    "skull and scalp seem to be missing. The model has learned from whole heads only and is often wrong without them"
+)
+
+
 @dataclass(frozen=True, eq=False)
 class Analysis:
     """What the models say about one scan. Arrays are at the scan's own resolution (H, W)."""
@@ -79,6 +84,7 @@ class Analysis:
     model_id: str = ""
     revision: str = ""
     seconds: float = 0.0
+    skull_stripped: bool = False  # a brain without its skull: nothing that the model has learned from
     speck_share: float = 0.0  # a component of the mask below this share of the picture was dropped
 
     def mask_at(self, threshold: float) -> np.ndarray:
@@ -124,6 +130,7 @@ class Analysis:
             "abstained": self.abstained,
             "reason": self.reason,
             "not_brain_mri": self.not_brain_mri,
+            "skull_stripped": self.skull_stripped,
             "tumor_fraction": self.measures.fraction,
             "tumor_pixels": self.measures.pixels,
             "tumor_area_mm2": self.measures.area_mm2,
@@ -151,11 +158,10 @@ def warnings_of(
     measures: segmentation.Measures,
     agreement: float,
     unsaid: int = 0,
-    stripped: bool = False,
 ) -> list[str]:
     """Sentences for the person who reads the answer; most important first.
 
-    unsaid: pixels that the segmentation would mark, were the answer not "no tumor". stripped: the skull is missing.
+    unsaid: pixels that the segmentation would mark, were the answer not "no tumor".
     """
     if foreign:
         return ["This does not look like a brain MRI slice; the figures, the mask and the heatmap mean nothing for it."]
@@ -163,11 +169,6 @@ def warnings_of(
     height, width = scan.image.shape
     if min(height, width) < SMALL:
         found.append(f"The picture is very small ({width} x {height} pixels); details of a tumor are lost.")
-    if stripped:
-        found.append(
-            "Skull and scalp seem to be missing. The model has learned from whole heads only: without them it is wrong "
-            "more often, and overlooks tumors."
-        )
     if reason:
         return found
     marked = measures.pixels > 0

@@ -33,9 +33,10 @@ def guard_metrics(
 
     paths: files of real slices; groups (N,): their patients or clusters.
 
-    Returns {"count", "flagged": interval, "stripped": {"count", "flagged", "same_answer": intervals} or None, "drawn":
-    {"count", "flagged", "by_kind": {kind: share}}, "unseen_kinds": {kind: share} or None}. flagged is the share that
-    the app would call no brain MRI; stripped are the same slices without their skull (skull_strip.py).
+    Returns {"count", "flagged", "noticed": intervals, "stripped": {"count", "flagged", "noticed", "same_answer":
+    intervals} or None, "drawn": {"count", "flagged", "by_kind": {kind: share}}, "unseen_kinds": {kind: share} or None}.
+    flagged is the share that the app would call no brain MRI, noticed that of a brain without its skull; stripped are
+    the same slices with their skull cut off (skull_strip.py).
     """
     stored = artifact.config.get("guard")
     if not stored:
@@ -45,16 +46,17 @@ def guard_metrics(
     def foreign(scan: Scan) -> bool:
         return predictor.outline(scan).not_brain_mri
 
-    found: list[tuple[int, bool]] = []
-    bare: list[tuple[int, bool, bool]] = []
+    found: list[tuple[int, bool, bool]] = []
+    bare: list[tuple[int, bool, bool, bool]] = []
     for i in np.random.default_rng(seed).permutation(len(paths))[:SLICES]:
         with contextlib.suppress(ScanError):  # it was readable when the data was read; the others do
             scan = read_scan(paths[i])
             whole = predictor.outline(scan)
-            found.append((i, whole.not_brain_mri))
+            found.append((i, whole.not_brain_mri, whole.skull_stripped))
             if (brain := strip_skull(scan.image)) is not None:
                 seen = predictor.outline(Scan(brain, brain, color=scan.color))
-                bare.append((i, seen.not_brain_mri, likeliest(seen.probabilities) == likeliest(whole.probabilities)))
+                same = likeliest(seen.probabilities) == likeliest(whole.probabilities)
+                bare.append((i, seen.not_brain_mri, seen.skull_stripped, same))
 
     def shares(rows: Sequence[tuple[Any, ...]], *names: str) -> dict[str, Any]:
         own, *columns = zip(*rows, strict=True)
@@ -70,8 +72,8 @@ def guard_metrics(
         kinds.setdefault(item.kind, []).append(foreign(Scan(item.image, item.image, color=item.color)))
     drawn = {kind: float(np.mean(flagged)) for kind, flagged in kinds.items()}
     return {
-        **shares(found, "flagged"),
-        "stripped": shares(bare, "flagged", "same_answer") if len(bare) >= LEAST else None,
+        **shares(found, "flagged", "noticed"),
+        "stripped": shares(bare, "flagged", "noticed", "same_answer") if len(bare) >= LEAST else None,
         "drawn": {"count": DRAWN, "flagged": float(np.mean(list(drawn.values()))), "by_kind": drawn},
         "unseen_kinds": stored.get("unseen_kinds"),
     }

@@ -33,7 +33,8 @@ for these and may give a wrong one.</li>
 <h3>Known limits</h3>
 <p>Public data sets mix sources: slices without a tumor come from other scanners than those with one. The figures are
 measured on patients that the model never saw, yet from the same sources; expect less on scans from elsewhere. On T2,
-FLAIR or T1 without contrast medium a tumor is easily missed: such pictures were only seen without one. The
+FLAIR or T1 without contrast medium a tumor is easily missed: such pictures were only seen without one. Brains cut out
+of their skull, as research data sets hold them, are answered with “not sure”. The
 heatmap shows where the classifier looked, not why.</p></div>"""
 
 

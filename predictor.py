@@ -25,7 +25,7 @@ import numpy as np
 
 import guard
 import segmentation
-from analysis import Analysis, Heatmaps, title, warnings_of
+from analysis import NO_SKULL, Analysis, Heatmaps, title, warnings_of
 from answers import calibrated_by, class_probabilities, mask_evidence
 from artifact import Artifact, ArtifactError, load_artifact, serving_files
 from onnx_model import OnnxModel, cores
@@ -66,6 +66,7 @@ class Outline:
 
     probabilities: dict[str, float]
     not_brain_mri: bool
+    skull_stripped: bool
     mask: np.ndarray  # bool (H, W); empty where there is no brain
 
 
@@ -223,7 +224,7 @@ class Predictor:
         values = self._probabilities(seen, small)
         nothing = foreign or likeliest(values) == NO_TUMOR
         mask = np.zeros(scan.image.shape, bool) if nothing else self._mask(prepared, small)[1]
-        return Outline(values, foreign, mask)
+        return Outline(values, foreign, seen.stripped and not foreign, mask)
 
     def _prepare(self, scan: Scan) -> _Prepared:
         square, frame, head = preprocess_with_head(scan.image, self.image_size)
@@ -270,9 +271,9 @@ class Predictor:
         measures = segmentation.measure(mask, head, scan.spacing)
         agreement = segmentation.agreement(heatmaps[label], mask)
         tumor = 1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold
-        reason = self._reason(values, label, foreign)
+        reason = self._reason(values, label, foreign, seen.stripped)
         unsaid = int(np.count_nonzero(seen_alone)) if label == NO_TUMOR else 0
-        found = warnings_of(scan, label, reason, foreign, measures, agreement, unsaid, seen.stripped)
+        warnings = [*scan.warnings, *warnings_of(scan, label, reason, foreign, measures, agreement, unsaid)]
         return Analysis(
             name=scan.name,
             image=scan.image,
@@ -292,17 +293,20 @@ class Predictor:
             heat_agreement=agreement,
             not_brain_mri=foreign,
             guard_score=seen.score,
-            warnings=[*scan.warnings, *found],
+            skull_stripped=seen.stripped and not foreign,
+            warnings=warnings,
             model_id=self.model_id,
             revision=self.revision,
             seconds=time.perf_counter() - started,
             speck_share=share,
         )
 
-    def _reason(self, values: dict[str, float], label: str, foreign: bool) -> str:
+    def _reason(self, values: dict[str, float], label: str, foreign: bool, stripped: bool) -> str:
         """Why there is no answer, or "" when there is one."""
         if foreign:
             return "The picture does not look like a brain MRI slice, so no class is named."
+        if stripped:
+            return f"Not sure: {NO_SKULL}; {title(label)} is its most likely answer at {values[label]:.0%}."
         if values[label] >= self.abstain_below:
             return ""
         second = sorted(values, key=lambda name: -values[name])[1]

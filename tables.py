@@ -247,7 +247,12 @@ def guard(metrics: Mapping[str, Any]) -> Table | None:
         )
         weakest = min(unseen, key=lambda kind: unseen[kind])
         rows.append([f"  the weakest of these kinds: {weakest}", "", percent({"value": unseen[weakest]})])
-    note = f"Without its skull a slice gets the same answer in {percent(bare['same_answer'])}." if bare else ""
+    note = ""
+    if bare:
+        note = (
+            f"Noticed as brains without a skull, and answered with “not sure”: {percent(bare['noticed'])} of those, "
+            f"{percent(found['noticed'])} of the whole heads. The class stays in {percent(bare['same_answer'])}."
+        )
     return Table("Flagged as no brain MRI", ["Pictures", "Count", "Flagged"], rows, note)
 
 

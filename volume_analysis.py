@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis import NO_SKULL, title
 from orientation import PLANES, display_axes, display_order
-from predictor import Predictor, cores, title
+from predictor import Predictor, cores
 from scan import NO_TUMOR
 from volume import Volume
 
@@ -37,6 +38,7 @@ class VolumeAnalysis:
     classes: tuple[str, ...]
     area: np.ndarray  # float32 (D,) marked mm², or pixels when the spacing is not known
     foreign: np.ndarray  # bool (D,): the guard finds no brain on the slice; nothing is marked there
+    stripped: np.ndarray  # bool (D,): a brain without its skull
     warnings: tuple[str, ...]
     model_id: str
     revision: str
@@ -72,6 +74,11 @@ class VolumeAnalysis:
             return NO_TUMOR
         return self.classes[int((self.probabilities * self.area[:, None]).sum(axis=0).argmax())]
 
+    @property
+    def skull_stripped(self) -> bool:
+        """Is the skull missing on most slices with a brain?"""
+        return bool(2 * np.count_nonzero(self.stripped) > np.count_nonzero(~self.foreign))
+
     def start(self) -> Point:
         """Where to look first: the middle of the largest mark, else the fullest slice."""
         _, height, width = self.volume.shape
@@ -91,6 +98,7 @@ class VolumeAnalysis:
             "shape": list(self.volume.shape),
             "spacing_mm": list(self.volume.spacing) if self.volume.spacing else None,
             "label": self.label,
+            "skull_stripped": self.skull_stripped,
             "marked_slices": self.marked,
             "largest_slice": int(self.area.argmax()) if self.marked else None,
             "volume_ml": self.millilitres,
@@ -120,13 +128,13 @@ def analyze_volume(
     depth = len(volume)
     mask = np.lib.format.open_memmap(Path(folder.name) / "mask.npy", "w+", bool, volume.shape)
     probabilities = np.zeros((depth, len(predictor.classes)), np.float32)
-    area, foreign = np.zeros(depth, np.float32), np.zeros(depth, bool)
+    area, foreign, stripped = np.zeros(depth, np.float32), np.zeros(depth, bool), np.zeros(depth, bool)
     pixel = volume.spacing[1] * volume.spacing[2] if volume.spacing else 1.0
 
     def work(i: int) -> None:
         found = predictor.outline(volume.scan(i))
         probabilities[i] = [found.probabilities[name] for name in predictor.classes]
-        foreign[i], mask[i] = found.not_brain_mri, found.mask
+        foreign[i], stripped[i], mask[i] = found.not_brain_mri, found.skull_stripped, found.mask
         area[i] = np.count_nonzero(found.mask) * pixel
 
     pool = ThreadPoolExecutor(cores())
@@ -137,7 +145,7 @@ def analyze_volume(
     finally:
         pool.shutdown(cancel_futures=True)  # after an exception, also one of `progress`, the rest is not begun
     return VolumeAnalysis(
-        volume, mask, probabilities, predictor.classes, area, foreign, _warnings(volume, foreign),
+        volume, mask, probabilities, predictor.classes, area, foreign, stripped, _warnings(volume, foreign),
         predictor.model_id, predictor.revision, folder,
     )  # fmt: skip
 
@@ -171,6 +179,9 @@ def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
     depth = len(found.area)
     if found.foreign.all():
         return "foreign", "Not a brain MRI?", "No slice of this volume looks like a brain MRI, so no finding is given."
+    if found.skull_stripped:
+        where = f"Marked on {found.marked} of {depth} slices" if found.marked else "Nothing is marked"
+        return "unsure", "Not sure", f"{where}, but {NO_SKULL}."
     if not found.marked:
         return "clear", "Nothing marked", f"The segmentation marks nothing on any of the {depth} slices."
     size = f", {found.millilitres:.1f} mL in all" if found.millilitres is not None else ""

@@ -25,6 +25,7 @@ from answers import softmax
 from artifact import ArtifactError, load_artifact, new_artifact
 from predictor import Predictor
 from scan import CLASSES, ScanError, preprocess, read_scan, scan_from_array
+from skull_strip import strip_skull
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -360,6 +361,20 @@ def test_bundled_model_on_phantoms(bundled: Path, phantom_image: Callable[..., n
         assert p.analyze(scan_from_array(noise)).not_brain_mri
 
 
+def test_bundled_model_takes_a_brain_without_its_skull_for_one(
+    bundled: Path, phantom_image: Callable[..., np.ndarray]
+) -> None:
+    p = Predictor.load(bundled)
+    for number, label in enumerate(CLASSES):
+        whole = phantom_image(label, 20 + number, 224)
+        brain = strip_skull(whole)
+        assert brain is not None
+        found = p.analyze(scan_from_array(brain))
+        assert found.skull_stripped and not found.not_brain_mri and p.outline(scan_from_array(brain)).skull_stripped
+        assert found.abstained and "skull and scalp" in found.reason and found.to_dict()["skull_stripped"]
+        assert not p.analyze(scan_from_array(whole)).skull_stripped
+
+
 def test_an_outline_says_what_the_analysis_says(tmp_path: Path, phantom_image: Callable[..., np.ndarray]) -> None:
     described = np.stack([guard.describe(phantom_image(c, s, 128), 0.0, SIZE)[0] for c in CLASSES for s in range(6)])
     fitted = guard_fit.fit_guard(
@@ -369,7 +384,11 @@ def test_an_outline_says_what_the_analysis_says(tmp_path: Path, phantom_image: C
     scans = [scan_from_array(phantom_image(label, 5)) for label in CLASSES] + [scan_from_array(head())]
     for scan in scans:
         a, o = p.analyze(scan), p.outline(scan)
-        assert (o.probabilities, o.not_brain_mri) == (a.probabilities, a.not_brain_mri)
+        assert (o.probabilities, o.not_brain_mri, o.skull_stripped) == (
+            a.probabilities,
+            a.not_brain_mri,
+            a.skull_stripped,
+        )
         assert np.array_equal(o.mask, a.mask & (not a.not_brain_mri))
     noise = p.outline(scan_from_array(np.random.default_rng(1).integers(0, 256, (128, 128), dtype=np.uint8)))
     assert noise.not_brain_mri and not noise.mask.any()

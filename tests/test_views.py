@@ -290,6 +290,17 @@ def test_a_volume_without_a_head_says_so(predictor: Predictor, found: volume_ana
     assert volume_analysis.sentence(empty)[0] == "clear"
 
 
+def test_a_volume_of_brains_without_skulls_says_so(found: volume_analysis.VolumeAnalysis) -> None:
+    assert not found.skull_stripped and "skull" not in volume_analysis.sentence(found)[2]
+    for area in (found.area, np.zeros_like(found.area)):
+        bare = replace(found, stripped=~found.foreign, area=area)
+        kind, _, text = volume_analysis.sentence(bare)
+        assert kind == "unsure" and "skull and scalp" in text and bare.to_dict()["skull_stripped"]
+    few = np.zeros_like(found.foreign)
+    few[0] = True
+    assert not replace(found, stripped=few).skull_stripped
+
+
 def test_a_doubtful_slice_distance_is_said(predictor: Predictor, tmp_path: Path) -> None:
     voxels, _, (thickness, rows, columns) = make_volume("glioma", 9)
     for distance, doubtful in ((1.0, True), (thickness, False)):
