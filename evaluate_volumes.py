@@ -4,7 +4,8 @@
 
 In the usual class folders slices without a tumor come from other scanners than those with one, so a model may have
 learned the scanner. Here both kinds are of the same head. A slice counts as tumor-free when the given mask is empty on
-it and on both neighbours, as a tumor slice when the mask is not empty on it; slices in between are left out.
+it and on both neighbours, as a tumor slice when the mask is not empty on it; slices in between are left out, and so are
+empty ones, which scanners append.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ def slices(predictor: Predictor, scan: Path, mask: Path) -> pd.DataFrame:
     rows = []
     for index in range(len(volume)):
         found = predictor.analyze(volume.scan(index))
+        kind = "tumor" if outlined[index] else "between" if near[index] else "tumor-free"
         rows.append(
             {
                 "volume": scan.name,
                 "slice": index,
-                "kind": "tumor" if outlined[index] else "between" if near[index] else "tumor-free",
+                "kind": kind if np.ptp(found.image) else "empty",
                 "truth": int(truth[index].sum()),
                 "label": found.label,
                 "dice": dice(truth[index], found.mask),
@@ -70,7 +72,7 @@ def slices(predictor: Predictor, scan: Path, mask: Path) -> pd.DataFrame:
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Shares per volume and in all: rows (volume, kind), columns slices, COLUMNS and the mean Dice."""
-    table = table[table["kind"] != "between"]
+    table = table[~table["kind"].isin(["between", "empty"])]
     both = pd.concat([table, table.assign(volume="all")])
     groups = both.groupby(["volume", "kind"], sort=False)
     shares = groups[list(COLUMNS)].mean()

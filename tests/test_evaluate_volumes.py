@@ -24,6 +24,8 @@ def write_pair(folder: Path, name: str, mask: np.ndarray, voxels: np.ndarray) ->
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     voxels, mask, _ = phantom.make_volume("meningioma", 4, 64, 12)
+    padding = np.zeros_like(voxels[:1])  # black, as scanners append them
+    voxels, mask = np.concatenate([voxels, padding]), np.concatenate([mask, padding > 0])
     write_pair(tmp_path, "head", mask, voxels)
     return tmp_path
 
@@ -33,23 +35,24 @@ def test_slices_beside_the_tumor_count_as_neither(folder: Path, handmade_artifac
     assert evaluate_volumes.main([str(folder), "--model", str(handmade_artifact), "--out", str(out)]) == 0
     table = pd.read_csv(out)
     outlined = (table["truth"] > 0).to_numpy()
-    assert len(table) == 12 and outlined.any() and not outlined.all()
+    assert len(table) == 13 and outlined.any() and not outlined.all()
     assert (table["kind"] == "tumor").to_numpy().tolist() == outlined.tolist()
     for index in np.flatnonzero(table["kind"] == "tumor-free"):
         assert not outlined[max(0, index - 1) : index + 2].any()
     assert (table["kind"] == "between").any()
+    assert table.index[table["kind"] == "empty"].tolist() == [12], "a black slice is no tumor-free head"
 
 
 def test_shares_are_counted_by_hand() -> None:
     table = pd.DataFrame(
         {
-            "volume": ["a"] * 4,
-            "kind": ["tumor", "tumor-free", "tumor-free", "between"],
-            "dice": [0.5, 1.0, 0.0, 0.9],
-            "called tumor": [True, False, True, True],
-            "given a mask": [True, False, True, True],
-            "not sure": [False, True, False, True],
-            "flagged": [False, False, False, True],
+            "volume": ["a"] * 5,
+            "kind": ["tumor", "tumor-free", "tumor-free", "between", "empty"],
+            "dice": [0.5, 1.0, 0.0, 0.9, 1.0],
+            "called tumor": [True, False, True, True, False],
+            "given a mask": [True, False, True, True, False],
+            "not sure": [False, True, False, True, True],
+            "flagged": [False, False, False, True, True],
         }
     )
     shares = evaluate_volumes.summary(table)
