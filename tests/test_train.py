@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -40,6 +41,16 @@ def cache(tmp_path_factory):
 def arguments(root: Path, out: Path, *more: str, masks: bool = True) -> list[str]:
     pairs = ["--masks", str(root / "segmentation")] if masks else []
     return ["--data", str(root), *pairs, "--out", str(out), *SMALL, *more]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="another processor")
+@pytest.mark.parametrize("own", [None, "0"])
+def test_onednn_is_switched_on_but_for_whoever_switched_it_off(own: str | None) -> None:
+    asked = {"TF_ENABLE_ONEDNN_OPTS": own} if own else {}
+    settings = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"} | asked
+    code = "import os, train; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=TRAIN.parent, env=settings, capture_output=True, text=True)
+    assert done.stdout.split()[-1] == (own or "1"), done.stderr
 
 
 def start(*words: str) -> subprocess.Popen:
