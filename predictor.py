@@ -306,7 +306,7 @@ class Predictor:
         if foreign:
             return "The picture does not look like a brain MRI slice, so no class is named."
         if stripped:
-            return f"Not sure: {NO_SKULL}; {title(label)} is its most likely answer at {values[label]:.0%}."
+            return f"Not sure: {NO_SKULL}. Its most likely answer: {title(label)}."
         if values[label] >= self.abstain_below:
             return ""
         second = sorted(values, key=lambda name: -values[name])[1]
