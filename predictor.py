@@ -224,7 +224,7 @@ class Predictor:
         values = self._probabilities(seen, small)
         nothing = foreign or likeliest(values) == NO_TUMOR
         mask = np.zeros(scan.image.shape, bool) if nothing else self._mask(prepared, small)[1]
-        return Outline(values, foreign, seen.stripped and not foreign, mask)
+        return Outline(values, foreign, seen.stripped, mask)
 
     def _prepare(self, scan: Scan) -> _Prepared:
         square, frame, head = preprocess_with_head(scan.image, self.image_size)
@@ -237,7 +237,7 @@ class Predictor:
             scan = prepared.scan
             described = guard.descriptors(scan.image, scan.color, prepared.head, prepared.square)
             score = guard.guard_score(self._guard, described, found["features"][0])
-            stripped = guard.looks_stripped(self._guard, described, found["features"][0])
+            stripped = score <= 1 and guard.looks_stripped(self._guard, described, found["features"][0])
         mask = found["mask"][0, ..., 0] if "mask" in found else None
         return _Seen(found["logits"][0], found["heatmaps"][0], score, stripped, mask)
 
@@ -293,7 +293,7 @@ class Predictor:
             heat_agreement=agreement,
             not_brain_mri=foreign,
             guard_score=seen.score,
-            skull_stripped=seen.stripped and not foreign,
+            skull_stripped=seen.stripped,
             warnings=warnings,
             model_id=self.model_id,
             revision=self.revision,
