@@ -1,9 +1,10 @@
 """Slices as they might have been: the same head, the same scanner, without its lesion or with one that it never had.
 
 In the public sets "no tumor" comes from other sources than the tumors, so a classifier can be right by recognising
-the source. Erased copies of validation slices show the calibration what it says without a lesion; both kinds of copies
-of test slices show whether the answer follows the lesion (metrics_counterfactual.py). They are made in other ways than
-in training (transplant.py): lesions are erased with tissue of the same slice, and given by Poisson blending.
+the source. Erased copies of validation slices show the calibration what it says without a lesion; copies of test slices
+show whether the answer follows the lesion (metrics_counterfactual.py). They are made in other ways than in training
+(transplant.py): lesions are erased with tissue of the same slice, or by folding the head at its midline, and given by
+Poisson blending.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from itertools import islice
 
 import cv2
 import numpy as np
+
+from midline import fold, free_half, midline
 
 ALIKE = 0.6  # least correlation of two thumbnails whose slices may give and receive: same plane, about the same place
 THUMBNAIL = 8  # pixels a side
@@ -69,14 +72,37 @@ def erased_copies(
     images, masks: uint8 (N, S, S). units: int (N,), equal for copies of one slice; which of them is taken is random.
     Returns (pictures uint8 (M, S, S), source row int (M,)).
     """
-    order = np.random.default_rng(seed).permutation(len(images))
-    rows = order[np.unique(units[order], return_index=True)[1]]
+    rows = one_of_each(units, seed)
     rows = rows[(masks[rows] > 127).any((1, 2))]
     with ThreadPoolExecutor() as pool:
         tried = list(pool.map(lambda row: erase(images[row], masks[row]), rows))
     found = [(row, picture) for row, picture in zip(rows, tried, strict=True) if picture is not None]
     pictures = np.stack([picture for _, picture in found]) if found else np.zeros((0, *images.shape[1:]), np.uint8)
     return pictures, np.asarray([row for row, _ in found], int)
+
+
+def folded_copies(
+    images: np.ndarray, masks: np.ndarray, units: np.ndarray, *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nearly symmetrical heads with a lesion in one half, folded to either half: one of each unit of copies.
+
+    Arguments as of erased_copies. Returns (without the lesion uint8 (M, S, S), with it twice (M, S, S), rows int (M,)).
+    """
+    found = []
+    for row in one_of_each(units, seed):
+        axis = midline(images[row])
+        if axis and (free := free_half(masks[row], axis)):
+            found.append((fold(images[row], axis, free), fold(images[row], axis, -free), row))
+    if not found:
+        return (*np.zeros((2, 0, *images.shape[1:]), np.uint8), np.zeros(0, int))
+    without, twice, rows = zip(*found, strict=True)
+    return np.stack(without), np.stack(twice), np.asarray(rows, int)
+
+
+def one_of_each(units: np.ndarray, seed: int) -> np.ndarray:
+    """int (K,): a row of each of the K units, int (N,), drawn at random."""
+    order = np.random.default_rng(seed).permutation(len(units))
+    return order[np.unique(units[order], return_index=True)[1]]
 
 
 def give(host: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray | None:

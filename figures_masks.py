@@ -106,10 +106,11 @@ def explanation(metrics: Metrics, path: Path) -> Path | None:
 
 @styled
 def counterfactual(metrics: Metrics, path: Path) -> Path | None:
-    """How often slices are called a tumor as they are, and with their lesion covered or another one put in."""
+    """How often slices are called a tumor as they are, and with their lesion gone or another one put in."""
     found = metrics.get("counterfactual") or {}
     bars: list[tuple[str, Any, str, float]] = []  # label, interval, colour, what a model of lesions alone would say
     for kind, before, after, wanted in (
+        ("folded", "heads with a tumor in one half", "the other half twice", 0.0),
         ("erased", "slices with a tumor", "their lesion covered", 0.0),
         ("given", 'slices of the "no tumor" sources', "a lesion put in", 1.0),
     ):

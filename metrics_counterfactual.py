@@ -1,7 +1,8 @@
 """Does the answer follow the lesion, or the source of the picture? Both ways it can be wrong.
 
-Tumors and "no tumor" come from different sources in the public sets. So lesions are taken out of tumor slices, and put
-into heads of the tumor-free sources (counterfactual.py): a model that looks at the lesion changes its answer.
+Tumors and "no tumor" come from different sources in the public sets. So lesions are taken out of tumor slices, by
+covering them and by folding heads at their midline, and put into heads of the tumor-free sources (counterfactual.py): a
+model that looks at the lesion changes its answer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from artifact import Artifact
 from bootstrap import Bootstrap
-from counterfactual import erased_copies, given_copies
+from counterfactual import erased_copies, folded_copies, given_copies
 from inference import answers_of, run_model
 from scan import NO_TUMOR
 
@@ -22,11 +23,12 @@ LEAST = 10  # copies of a kind; fewer say nothing
 def counterfactual_metrics(
     artifact: Artifact, dataset: Any, rows: np.ndarray, *, seed: int = 0, resamples: int = 1000
 ) -> dict[str, Any] | None:
-    """{"erased": ..., "given": ...} on these rows of a data.Dataset; None where neither kind of copies can be made.
+    """{"folded": ..., "erased": ..., "given": ...} on these rows of a data.Dataset; None where no copies can be made.
 
     Each {"count", "groups", "before", "called_tumor", "outlined"} or None: the share called a tumor among the slices
     that the copies were made from and among the copies, and the share of copies that get a mask (where a lesion was
-    given: on it), as intervals.
+    given: on it), as intervals. "folded" also has "twice", the share called a tumor among the same heads folded to the
+    half with the lesion, which tells what folding alone does.
     """
     table = dataset.table.iloc[rows]
     units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
@@ -37,12 +39,18 @@ def counterfactual_metrics(
     images, masks = dataset.images[rows], dataset.masks[rows]
 
     own = table["group"].to_numpy(object)
-    erased, of = erased_copies(images[outlined], masks[outlined], units[outlined], seed=seed)
-    of = outlined[of]
+    with_lesion = images[outlined], masks[outlined], units[outlined]
+    folded, twice, at = folded_copies(*with_lesion, seed=seed)
+    erased, of = erased_copies(*with_lesion, seed=seed)
+    at, of = outlined[at], outlined[of]
     given, host, donor = given_copies(images, masks, hosts, donors, seed=seed)
     lesions = masks[donor] > 127
     found: dict[str, dict[str, Any] | None] = {}
-    for kind, copies, source, groups in (("erased", erased, of, own[of]), ("given", given, host, own[donor])):
+    for kind, copies, source, groups in (
+        ("folded", folded, at, own[at]),
+        ("erased", erased, of, own[of]),
+        ("given", given, host, own[donor]),
+    ):
         found[kind] = None
         if len(copies) < LEAST:
             continue
@@ -50,6 +58,8 @@ def counterfactual_metrics(
         seen = drawn & lesions if kind == "given" else drawn
         boot = Bootstrap(groups, resamples=resamples, seed=seed)  # of lesions given: the patients they are from
         shares = {"before": before, "called_tumor": after, "outlined": seen.any(axis=(1, 2))}
+        if kind == "folded":
+            shares["twice"] = _answers(artifact, twice)[0]
         found[kind] = {
             "count": len(copies),
             "groups": boot.groups,

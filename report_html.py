@@ -64,8 +64,9 @@ CAPTIONS = {
     "abstention": "Accuracy when only the most confident answers are given.",
     "dice": "Left: Dice of every outlined test slice. Right: against the size of the lesion.",
     "explanation": "How much of the Grad-CAM heatmap of the predicted class lies on the outlined lesion.",
-    "counterfactual": "Test slices as they are (gray), and changed (blue): the lesion covered with tissue of the same "
-    "slice, or the lesion of another patient put into a picture of the tumor-free sources.",
+    "counterfactual": "Test slices as they are (gray), and changed (blue): folded at the midline to the half without "
+    "the tumor, the lesion covered with tissue of the same slice, or the lesion of another patient put into a picture "
+    "of the tumor-free sources.",
     "cases": "Best, median and worst test slices by Dice, one per patient. Left: outlines; right: Grad-CAM with the "
     "answer of the model.",
 }

@@ -281,12 +281,15 @@ def counterfactual(metrics: Mapping[str, Any]) -> Table | None:
         return None
     rows = []
     for kind, before, after in (
+        ("folded", "Symmetrical heads with a tumor in one half", "  the same, the other half twice"),
         ("erased", "Slices with a tumor", "  the same, lesion covered with tissue of the same slice"),
         ("given", 'Slices of the "no tumor" sources', "  the same, with the lesion of another slice"),
     ):
         if part := found.get(kind):
             rows.append([before, str(part["count"]), percent(part["before"]), ""])
             rows.append([after, str(part["count"]), percent(part["called_tumor"]), percent(part["outlined"])])
+            if twice := part.get("twice"):
+                rows.append(["  the same, the half with the tumor twice", str(part["count"]), percent(twice), ""])
     note = "A model that looks at the lesion, and not at the source of the picture, changes its answer."
     columns = ["", "Count", "Called a tumor", "Given a mask"]
     return Table("Does the answer follow the lesion?", columns, rows, note)

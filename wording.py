@@ -166,6 +166,12 @@ def explanation_findings(metrics: Metrics) -> list[str]:
 def counterfactual_findings(metrics: Metrics) -> list[str]:
     found = metrics.get("counterfactual") or {}
     text = []
+    if folded := found.get("folded"):
+        text.append(
+            f"Of {folded['count']} nearly symmetrical heads with a tumor in one half, {percent(folded['before'])} are "
+            f"called one; folded at the midline to show the other half twice, {percent(folded['called_tumor'])}, and "
+            f"the half with the tumor twice, {percent(folded['twice'])}."
+        )
     if erased := found.get("erased"):
         text.append(
             f"Of {erased['count']} slices with a tumor, {percent(erased['before'])} are called one; with the lesion "
