@@ -14,7 +14,7 @@ from pathlib import Path
 import model_card
 from artifact import ArtifactError, load_artifact, new_artifact
 
-SHOWS_PATIENTS = {"figures/cases.png", "figures/preprocessing.png", "report.html", "slides.pptx"}
+SHOWS_PATIENTS = {"figures/cases.png", "figures/folded.png", "figures/preprocessing.png", "report.html", "slides.pptx"}
 
 
 def bundle(run: Path, out: Path, name: str) -> list[str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from counterfactual import folded_copies
 from evaluation import Case
+from inference import answers_of, run_model
 from plot_style import (
     BASELINE,
     INK,
@@ -22,6 +24,7 @@ from plot_style import (
     save,
     styled,
 )
+from scan import NO_TUMOR
 from segmentation import heat_overlay
 from tables import class_title
 
@@ -175,3 +178,39 @@ def outline(ax: Any, mask: np.ndarray, color: str, width: float) -> None:
         ax.contour(x, y, padded, levels=[0.5], colors=[color], linewidths=width)
         ax.set_xlim(-0.5, mask.shape[1] - 0.5)
         ax.set_ylim(mask.shape[0] - 0.5, -0.5)
+
+
+@styled
+def folded(model: Path, config: Metrics, dataset: Any, path: Path, across: int = 6) -> Path | None:
+    """Test slices of different patients, and below what the model says when they are folded to either half."""
+    table = dataset.table
+    rows = np.flatnonzero((table["split"] == "test") & table["has_mask"] & (table["class"] != NO_TUMOR))
+    without, twice, of = folded_copies(dataset.images[rows], dataset.masks[rows], np.arange(len(rows)))
+    if not len(of):
+        return None
+    groups = table["group"].iloc[rows[of]].to_numpy(str)
+    order = np.random.default_rng(0).permutation(len(of))
+    chosen = order[np.sort(np.unique(groups[order], return_index=True)[1])][:across]
+    own = rows[of[chosen]]
+    kinds = {"as it is": dataset.images[own], "one half twice": without[chosen], "the other half twice": twice[chosen]}
+    figure, axes = new_figure(1.75 * len(chosen), 1.75 * len(kinds) + 0.7, len(kinds), len(chosen), squeeze=False)
+    for line, (kind, images) in zip(axes, kinds.items(), strict=True):
+        said = answers_of(run_model(model, images), config)
+        for ax, image, probabilities, mask in zip(line, images, said.probabilities, said.masks, strict=True):
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+            outline(ax, mask, PREDICTION, 1.3)
+            answer = config["classes"][int(probabilities.argmax())]
+            wrong = (answer == NO_TUMOR) != (kind == "one half twice")
+            title = f"{class_title(answer)} {100 * probabilities.max():.0f} %"
+            ax.set_title(title, fontsize=9, fontweight="normal", color=WARN if wrong else INK)
+        line[0].set_ylabel(kind, fontsize=9)
+    for ax, row in zip(axes[0], own, strict=True):
+        outline(ax, dataset.masks[row] > 127, TRUTH, 1.6)
+    handles = [
+        axes[0, 0].plot([], [], color=TRUTH, label="outlined by hand (truth)")[0],
+        axes[0, 0].plot([], [], color=PREDICTION, label="outlined by the model")[0],
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return save(figure, path)

@@ -74,6 +74,7 @@ def write_figures(
     }
     if dataset is not None:
         steps["counts"] = lambda path: figures_data.counts(dataset, path)
+        steps["folded"] = lambda path: figures_masks.folded(model, config, dataset, path)
         steps["preprocessing"] = lambda path: figures_data.preprocessing(dataset, path)
     drawn = {}
     for name, draw in steps.items():

@@ -67,6 +67,8 @@ CAPTIONS = {
     "counterfactual": "Test slices as they are (gray), and changed (blue): folded at the midline to the half without "
     "the tumor, the lesion covered with tissue of the same slice, or the lesion of another patient put into a picture "
     "of the tumor-free sources.",
+    "folded": "Test slices of different patients, and what the model says when they are folded at the midline, to the "
+    "half without the tumor and to the half with it. Orange headings: not what the lesion says.",
     "cases": "Best, median and worst test slices by Dice, one per patient. Left: outlines; right: Grad-CAM with the "
     "answer of the model.",
 }
@@ -157,6 +159,7 @@ def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
             + table(tables.explanation)
             + table(tables.sanity)
             + _paragraphs([" ".join(wording.counterfactual_findings(metrics))])
+            + figure("folded")
             + figure("counterfactual")
             + table(tables.counterfactual),
         ),
@@ -194,7 +197,7 @@ def _figure(path: Path, caption: str) -> str:
     """The picture inlined; those with scans as JPEG, which is a fifth of the size."""
     image = Image.open(path)
     buffer, kind = io.BytesIO(), "png"
-    if path.stem in ("cases", "preprocessing"):
+    if path.stem in ("cases", "folded", "preprocessing"):
         image.convert("RGB").save(buffer, "JPEG", quality=88)
         kind = "jpeg"
     else:

@@ -147,7 +147,7 @@ def write_slides(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[s
     """Build the deck; slides whose numbers or pictures are missing are left out. Written beside, then renamed."""
     deck = Deck(f"{wording.title(config, metrics)}   ·   {prose.NOT_A_DEVICE}")
     for build in (_title, _problem, _data, _preprocessing, _network, _training, _compared, _classes, _sure, _masks,
-                  _looks, _cases, _limits, _sources):  # fmt: skip
+                  _looks, _cases, _folded, _limits, _sources):  # fmt: skip
         build(deck, config, metrics, drawn)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     deck.file.save(str(temporary))
@@ -296,6 +296,18 @@ def _cases(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
         drawn["cases"],
         (MARGIN, TOP - 0.05, WIDTH - 2 * MARGIN, 5.65),
         "Outlines and heatmaps of nine test slices",
+    )
+
+
+def _folded(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+    if "folded" not in drawn:
+        return
+    slide = deck.slide("Does the answer follow the lesion?", wording.counterfactual_findings(metrics))
+    deck.picture(
+        slide,
+        drawn["folded"],
+        (MARGIN, TOP - 0.05, WIDTH - 2 * MARGIN, 5.65),
+        "Test slices folded at the midline to the half without the tumor, and to the half with it",
     )
 
 

@@ -120,7 +120,7 @@ def test_a_model_that_looks_at_the_lesion_changes_its_answer(
     outlines = np.zeros_like(pictures)
     outlines[:, 24:32, 20:28] = 255
     pictures = np.where(outlines > 0, 255, np.minimum(pictures, 150)).astype(np.uint8)
-    more = pd.DataFrame({"class": ["meningioma", "glioma"] * 45, "has_mask": True})
+    more = pd.DataFrame({"class": ["meningioma", "glioma"] * 45, "has_mask": True, "split": "test"})
     more["cluster"] = more["group"] = [f"more {row}" for row in range(len(more))]
     dataset = SimpleNamespace(
         table=pd.concat([dataset.table, more], ignore_index=True),
@@ -141,6 +141,10 @@ def test_a_model_that_looks_at_the_lesion_changes_its_answer(
     assert figures_masks.counterfactual({"counterfactual": found}, tmp_path / "a.png") is not None
     assert figures_masks.counterfactual({"counterfactual": found | {"given": None}}, tmp_path / "b.png") is not None
     assert figures_masks.counterfactual({"counterfactual": None}, tmp_path / "c.png") is None
+    config = load_artifact(handmade_artifact).config
+    assert figures_masks.folded(handmade_artifact, config, dataset, tmp_path / "d.png") is not None
+    dataset.table["split"] = "train"
+    assert figures_masks.folded(handmade_artifact, config, dataset, tmp_path / "e.png") is None
     said = " ".join(wording.counterfactual_findings({"counterfactual": found}))
     assert f"{found['folded']['count']} nearly symmetrical heads" in said
     assert f"{found['erased']['count']} slices" in said and f"{found['given']['count']} pictures" in said
