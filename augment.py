@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from midline import Folds
 from scan import CLASSES, NO_TUMOR
 from transplant import cover_lesions, give_lesions
 from warp import warp
@@ -61,6 +62,7 @@ def batches(
     strength: float = 1.0,
     transplants: float = 0.0,
     covered: float = 0.0,
+    folded: float = 0.0,
     class_count: int = 4,
 ) -> tf.data.Dataset:
     """Batches (image, {output: target}, {output: weight}) for `keras.Model.fit`.
@@ -70,6 +72,7 @@ def batches(
     units: int (N,), equal for copies of one slice: a training epoch shows one of them, drawn anew each time.
     transplants, covered: shares of the slices that get another one's lesion, and whose lesion is covered with another
     one's tissue, which makes them "no tumor"; only where weights["mask"] says that the mask is known.
+    folded: share of nearly symmetrical heads that are folded at the midline (midline.Folds).
     training=True shuffles anew every epoch and augments; otherwise the order is kept and pixels are untouched.
     """
     size = images.shape[1]
@@ -80,23 +83,32 @@ def batches(
     healthy_weight = float(healthy.mean()) if healthy.size else 1.0
     all_known = tf.constant(weights["mask"] > 0) if "mask" in weights else None
 
-    def read(rows: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        chosen = images[rows], masks[rows]
-        return warp(*chosen, strength, int(draw)) if training else chosen
+    folds = Folds.of(images, masks, weights["mask"] > 0, folded) if training and folded and "mask" in weights else None
+
+    def read(rows: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        chosen, gone = (images[rows], masks[rows]), np.zeros(len(rows), bool)
+        if folds:
+            axes, halves, gone = folds.draw(rows, int(draw))
+            chosen = warp(*chosen, strength, int(draw), axes, halves)
+        elif training:
+            chosen = warp(*chosen, strength, int(draw))
+        return *chosen, gone
 
     def gather(rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         # The rows of the arrays themselves: as constants of the graph they would be in memory once more
         draw = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int64) if training else tf.constant(0, tf.int64)
-        found = tf.numpy_function(read, [rows, draw], [tf.uint8, tf.uint8])
+        *found, emptied = tf.numpy_function(read, [rows, draw], [tf.uint8, tf.uint8, tf.bool])
+        emptied = tf.ensure_shape(emptied, [None])
         x, mask = (tf.cast(tf.ensure_shape(part, [None, size, size])[..., None], tf.float32) for part in found)
         mask /= 255.0
         weight = {name: tf.gather(all_weights[name], rows) for name in outputs}
         label = tf.gather(all_labels, rows)
         if training:
             x /= 255.0
-            if (transplants or covered) and all_known is not None:
+            if (transplants or covered or folded) and all_known is not None:
                 luck, known = tf.random.uniform(tf.shape(rows)), tf.gather(all_known, rows)
                 x, mask, gone = cover_lesions(x, mask, known, luck > 1 - covered)
+                gone |= emptied
                 label = tf.where(gone[:, None], tf.one_hot(absent, class_count), label)
                 hosts = compatible(label, known) & ~gone[:, None]
                 x, mask, donor, given = give_lesions(x, mask, hosts, luck < transplants)

@@ -44,6 +44,7 @@ class FitOptions:
     strength: float = 0.8  # of the augmentation
     transplants: float = 0.3  # share of slices that get another slice's lesion, where masks are known
     erased: float = 0.0  # share of tumor slices whose lesion is covered with another slice's tissue
+    folded: float = 0.0  # share of nearly symmetrical heads that are folded at the midline
     seed: int = 0
     verbose: int | str = "auto"
 

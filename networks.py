@@ -39,6 +39,7 @@ def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions
         strength=args.augment,
         transplants=args.transplants,
         erased=args.erased,
+        folded=args.folded,
         seed=args.seed,
         verbose="auto" if args.verbose is None else args.verbose,
     )

@@ -94,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
         help="share of slices that get the lesion of another one while masks alone are learned")  # fmt: skip
     add("--erased", type=float, default=0.15,
         help="guided only: share of tumor slices whose lesion is covered, where it can be, as 'no tumor'")  # fmt: skip
+    add("--folded", type=float, default=defaults.folded,
+        help="guided only: share of nearly symmetrical heads that are folded at the midline to show one half twice, "
+        "with the tumor or, two of three, without it as 'no tumor'")  # fmt: skip
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
     add("--seed", type=int, default=defaults.seed)
@@ -209,7 +212,8 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
         return 0
     args.segmenter, taught_by = choose_segmenter(args, dataset)
     if args.classifier != "guided":
-        args.erased = 0.0  # a network that nobody shows the lesion does not learn from where it is missing
+        # a network that nobody shows the lesion does not learn from where it is missing
+        args.erased = args.folded = 0.0
     if network_count(args) > 1 and args.segmenter != "shared":
         raise ValueError(
             "--members, --cross-validate and --refit need networks that classify and outline: --classifier guided, "

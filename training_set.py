@@ -74,4 +74,5 @@ class TrainingSet:
             strength=options.strength,
             transplants=options.transplants,
             covered=options.erased,
+            folded=options.folded,
         )

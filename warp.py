@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+
+from midline import Axis, folded
 
 ROTATION = 18.0  # degrees; this and the rest are half ranges at strength 1
 ZOOM = 0.18  # logarithmic
@@ -41,12 +44,24 @@ def random_map(size: int, strength: float, rng: np.random.Generator) -> np.ndarr
     return np.stack([x, y, np.ones_like(x)], axis=-1) @ affine(size, strength, rng).T + bent
 
 
-def warp(images: np.ndarray, masks: np.ndarray, strength: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (N, S, S) slices and masks, each pair moved by a map of its own; what comes from outside is 0."""
+def warp(
+    images: np.ndarray,
+    masks: np.ndarray,
+    strength: float,
+    seed: int,
+    axes: Sequence[Axis | None] = (),
+    halves: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (N, S, S) slices and masks, each pair moved by a map of its own; what comes from outside is 0.
+
+    axes, halves: where and to which half to fold each, see midline.Folds.
+    """
     rng = np.random.default_rng(seed)
     warped = np.empty_like(images), np.empty_like(masks)
     for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
         places = random_map(image.shape[0], strength, rng)
+        if halves is not None and halves[row] and (axis := axes[row]) is not None:
+            places = folded(places, axis, int(halves[row]))
         for target, source in zip(warped, (image, mask), strict=True):
             target[row] = cv2.remap(source, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
     return warped

@@ -173,3 +173,24 @@ def test_an_epoch_shows_one_copy_of_each_slice():
         assert sorted(units[shown]) == list(range(8))
         drawn |= set(shown.tolist())
     assert len(drawn) > 20
+
+
+def test_folded_heads_lose_their_lesion_and_label_or_have_it_twice():
+    head = make_phantom("notumor", 3, 64).image
+    image = np.minimum(np.maximum(head, head[:, ::-1]), 150)
+    mask = np.zeros_like(image)
+    mask[24:30, 18:24] = 255
+    glioma, absent = CLASSES.index("glioma"), CLASSES.index("notumor")
+    labels = np.array([glioma] * 24 + [absent] * 8)
+    masks = np.where((labels == glioma)[:, None, None], mask, 0).astype(np.uint8)
+    images = np.where(masks > 0, 250, image).astype(np.uint8)
+    weights = {"logits": np.where(labels == absent, 0.5, 1.0).astype(np.float32), "mask": np.ones(32, np.float32)}
+    feed = batches(images, masks, labels, weights, ("logits", "mask"), batch_size=32, training=True, strength=0.0,
+                   folded=1.0)  # fmt: skip
+    ((_, y, w),) = list(feed)
+    said, size = y["logits"].numpy().argmax(1), (y["mask"].numpy() > 0.5).sum((1, 2, 3))
+    assert set(said) == {glioma, absent}
+    assert 12 < (said == absent).sum() < 32  # 8 were so before
+    assert (size[said == absent] == 0).all()
+    assert (np.abs(size[said == glioma] / (mask > 127).sum() - 2) < 0.2).all()
+    np.testing.assert_array_equal(w["logits"].numpy(), np.where(said == absent, 0.5, 1.0))
