@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from midline import Folds
+from folds import Folds
 from scan import CLASSES, NO_TUMOR
 from transplant import cover_lesions, give_lesions
 from warp import warp
@@ -72,7 +72,7 @@ def batches(
     units: int (N,), equal for copies of one slice: a training epoch shows one of them, drawn anew each time.
     transplants, covered: shares of the slices that get another one's lesion, and whose lesion is covered with another
     one's tissue, which makes them "no tumor"; only where weights["mask"] says that the mask is known.
-    folded: share of nearly symmetrical heads that are folded at the midline (midline.Folds).
+    folded: share of nearly symmetrical heads that are folded at the midline (folds.py).
     training=True shuffles anew every epoch and augments; otherwise the order is kept and pixels are untouched.
     """
     size = images.shape[1]
@@ -83,16 +83,14 @@ def batches(
     healthy_weight = float(healthy.mean()) if healthy.size else 1.0
     all_known = tf.constant(weights["mask"] > 0) if "mask" in weights else None
 
-    folds = Folds.of(images, masks, weights["mask"] > 0, folded) if training and folded and "mask" in weights else None
+    heads = Folds.of(images, masks, weights["mask"] > 0, folded) if training and folded and "mask" in weights else None
 
     def read(rows: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        chosen, gone = (images[rows], masks[rows]), np.zeros(len(rows), bool)
-        if folds:
-            axes, halves, gone = folds.draw(rows, int(draw))
-            chosen = warp(*chosen, strength, int(draw), axes, halves)
-        elif training:
-            chosen = warp(*chosen, strength, int(draw))
-        return *chosen, gone
+        chosen, none = (images[rows], masks[rows]), np.zeros(len(rows), bool)
+        if not training:
+            return *chosen, none
+        folds, emptied = heads.draw(rows, int(draw)) if heads else (None, none)
+        return *warp(*chosen, strength, int(draw), folds), emptied
 
     def gather(rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         # The rows of the arrays themselves: as constants of the graph they would be in memory once more

@@ -3,8 +3,8 @@
 In the public sets "no tumor" comes from other sources than the tumors, so a classifier can be right by recognising
 the source. Erased copies of validation slices show the calibration what it says without a lesion; copies of test slices
 show whether the answer follows the lesion (metrics_counterfactual.py). They are made in other ways than in training
-(transplant.py): lesions are erased with tissue of the same slice, or by folding the head at its midline, and given by
-Poisson blending.
+(transplant.py): lesions are erased with tissue of the same slice, or by folding the head at its midline (which
+train.py --folded does, too), and given by Poisson blending.
 """
 
 from __future__ import annotations

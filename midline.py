@@ -6,9 +6,6 @@ base and all, and nothing was painted over. Folded to the other half it has two 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
@@ -45,8 +42,8 @@ def midline(image: np.ndarray) -> Axis | None:
 
 def fold(image: np.ndarray, axis: Axis, half: int) -> np.ndarray:
     """uint8 (S, S) with one half, 1 where normal @ p > distance or -1, mirrored to where the other one was."""
-    places = np.stack(np.meshgrid(*[np.arange(image.shape[0], dtype=np.float32)] * 2), axis=-1)
-    places = folded(places, axis, half)
+    everywhere = np.stack(np.meshgrid(*[np.arange(image.shape[0], dtype=np.float32)] * 2), axis=-1)
+    places = folded(everywhere, axis, half)
     return cv2.remap(image, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
 
 
@@ -65,34 +62,3 @@ def free_half(mask: np.ndarray, axis: Axis) -> int | None:
     if away.size and away.max() < -margin:
         return 1
     return -1 if away.size and away.min() > margin else None
-
-
-@dataclass
-class Folds:
-    """Which slices can be folded where while a network learns, and how many are."""
-
-    axes: list[Axis | None]  # of N slices
-    free: np.ndarray  # int (N,), the half without a lesion, 0: none
-    other: np.ndarray  # int (N,), the half with most of it; of a head without a lesion the other one
-    share: float  # of the heads that can be folded: two thirds of it to the free half, a third to the other one
-
-    @classmethod
-    def of(cls, images: np.ndarray, masks: np.ndarray, known: np.ndarray, share: float) -> Folds:
-        """For uint8 (N, S, S) slices and masks; known, bool (N,): whose mask is."""
-        with ThreadPoolExecutor() as pool:
-            axes = list(pool.map(lambda row: midline(images[row]) if known[row] else None, range(len(images))))
-        free, other = np.zeros((2, len(images)), int)
-        for row, axis in enumerate(axes):
-            if axis is not None:
-                y, x = np.nonzero(masks[row] > 127)
-                away = np.stack([x, y], axis=-1) @ axis[0] - axis[1]
-                other[row] = 1 if 2 * np.count_nonzero(away > 0) >= away.size else -1
-                free[row] = free_half(masks[row], axis) or (0 if away.size else -1)
-        return cls(axes, free, other, share)
-
-    def draw(self, rows: np.ndarray, seed: int) -> tuple[list[Axis | None], np.ndarray, np.ndarray]:
-        """For int (N,) rows: axes, halves (N,) to fold them to, 0: not at all, and who lost its lesion, bool (N,)."""
-        luck = np.random.default_rng(seed).random(len(rows)) / max(self.share, 1e-9)
-        gone = (luck < 2 / 3) & (self.free[rows] != 0)
-        halves = np.where(gone, self.free[rows], np.where((luck >= 2 / 3) & (luck < 1), self.other[rows], 0))
-        return [self.axes[row] for row in rows], halves, gone

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from midline import Axis, folded
+from folds import Fold
+from midline import folded
 
 ROTATION = 18.0  # degrees; this and the rest are half ranges at strength 1
 ZOOM = 0.18  # logarithmic
@@ -45,23 +46,18 @@ def random_map(size: int, strength: float, rng: np.random.Generator) -> np.ndarr
 
 
 def warp(
-    images: np.ndarray,
-    masks: np.ndarray,
-    strength: float,
-    seed: int,
-    axes: Sequence[Axis | None] = (),
-    halves: np.ndarray | None = None,
+    images: np.ndarray, masks: np.ndarray, strength: float, seed: int, folds: Sequence[Fold | None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (N, S, S) slices and masks, each pair moved by a map of its own; what comes from outside is 0.
 
-    axes, halves: where and to which half to fold each, see midline.Folds.
+    folds: how to fold each head at its midline before (folds.Folds).
     """
     rng = np.random.default_rng(seed)
     warped = np.empty_like(images), np.empty_like(masks)
     for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
         places = random_map(image.shape[0], strength, rng)
-        if halves is not None and halves[row] and (axis := axes[row]) is not None:
-            places = folded(places, axis, int(halves[row]))
+        if folds and (fold := folds[row]):
+            places = folded(places, *fold)
         for target, source in zip(warped, (image, mask), strict=True):
             target[row] = cv2.remap(source, places[..., 0], places[..., 1], cv2.INTER_LINEAR)
     return warped

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from counterfactual import folded_copies
+from folds import EMPTIED, Folds
 from midline import fold, free_half, midline
 from phantom import make_phantom
 
@@ -80,3 +81,22 @@ def test_folded_copies_are_without_the_lesion_or_have_it_twice(symmetrical):
     again = folded_copies(images, lesions, np.array([5, 5, 5, 5]), seed=1)
     assert len(again[2]) <= 1
     assert [len(part) for part in folded_copies(images[:0], lesions[:0], np.zeros(0, int))] == [0, 0, 0]
+
+
+def test_which_heads_are_emptied_while_a_network_learns(symmetrical):
+    """A lesion on the left, at the midline, none, of unknown mask; and a head that is not symmetrical."""
+    masks = np.zeros((5, SIZE, SIZE), np.uint8)
+    masks[0, 40:48, 26:34] = masks[1, 40:48, 44:52] = 255
+    images = np.stack([symmetrical] * 5)
+    images[4, :, SIZE // 2 :] = 0
+    folds = Folds.of(images, masks, np.array([True, True, True, False, True]), share=1.0)
+    drawn = [folds.draw(np.arange(5), seed) for seed in range(60)]
+    emptied = np.mean([gone for _, gone in drawn], axis=0)
+    assert abs(emptied[0] - EMPTIED) < 0.2 and abs(emptied[2] - EMPTIED) < 0.2
+    assert (emptied[[1, 3, 4]] == 0).all()
+    chosen = [[fold and fold[1] for fold in halves] for halves, _ in drawn]
+    assert {halves[0] for halves in chosen} == {halves[2] for halves in chosen} == {-1, 1}
+    assert all((halves[0] == 1) == gone[0] for halves, (_, gone) in zip(chosen, drawn, strict=True))
+    assert None in {halves[1] for halves in chosen} and all(halves[3] is halves[4] is None for halves in chosen)
+    never = Folds.of(images, masks, np.ones(5, bool), share=0.0).draw(np.arange(5), 0)
+    assert never[0] == [None] * 5 and not never[1].any()
