@@ -52,6 +52,15 @@ def answered(masks: np.ndarray, classes: Sequence[str], probabilities: np.ndarra
     return np.where(absent[:, None, None], np.float32(0), masks)
 
 
+def thresholds_of(config: Mapping[str, Any]) -> dict[str, float]:
+    """Every threshold of an artifact; where it states none, what does nothing.
+
+    "mask": the cut of the tumor probability. "min_fraction": the smallest region, as a share of the picture. "abstain":
+    the least confidence that is no "not sure". "tumor": the probability of any tumor from which it counts as one.
+    """
+    return {"mask": 0.5, "min_fraction": 0.0, "abstain": 0.0, "tumor": 0.5, **config.get("thresholds", {})}
+
+
 def calibrated_by(config: Mapping[str, Any]) -> str:
     """How an artifact's probabilities come about, in words."""
     if config.get("stacking"):

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import segmentation
-from answers import calibrated_by
+from answers import calibrated_by, thresholds_of
 from artifact import Artifact, load_artifact
 from file_masks import file_masks
 from inference import Outputs, answers_of, run_model
@@ -183,7 +183,7 @@ def evaluate_arrays(
     """
     classes = list(config["classes"])
     table: pd.DataFrame = dataset.table.iloc[rows]
-    thresholds = {"mask": 0.5, "min_fraction": 0.0, "abstain": 0.0, "tumor": 0.5, **config.get("thresholds", {})}
+    thresholds = thresholds_of(config)
     notes: list[str] = []
     said = answers_of(outputs, config)
     probabilities = said.probabilities

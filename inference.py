@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from answers import answered, class_probabilities, mask_evidence
+from answers import answered, class_probabilities, mask_evidence, thresholds_of
 from onnx_model import OnnxModel, cores
 from segmentation import kmeans_mask, postprocess
 
@@ -40,7 +40,7 @@ def answers_of(outputs: Outputs, config: Mapping[str, Any]) -> Answers:
     """The calibrated answers. config needs classes and temperature; bias, stacking, thresholds are used when there."""
     probabilities = class_probabilities(config, outputs.logits, mask_evidence(outputs.mask_probability))
     maps = answered(outputs.mask_probability, config["classes"], probabilities)
-    limits = {"mask": 0.5, "min_fraction": 0.0, **config.get("thresholds", {})}
+    limits = thresholds_of(config)
     masks = [postprocess(found, limits["mask"], limits["min_fraction"]) for found in maps]
     return Answers(probabilities, maps, np.stack(masks))
 

@@ -26,7 +26,7 @@ import numpy as np
 import guard
 import segmentation
 from analysis import NO_SKULL, Analysis, Heatmaps, title, warnings_of
-from answers import calibrated_by, class_probabilities, mask_evidence
+from answers import calibrated_by, class_probabilities, mask_evidence, thresholds_of
 from artifact import Artifact, ArtifactError, load_artifact, serving_files
 from onnx_model import OnnxModel, cores
 from preprocessing import preprocess_with_head
@@ -90,11 +90,11 @@ class Predictor:
         self.model_id = model_id or str(self.config.get("name") or artifact.folder.resolve().name)
         self.revision = revision or fingerprint(artifact)
         self.notice = notice  # a sentence for the page when another model answers than the one asked for
-        thresholds = self.config["thresholds"]
-        self.mask_threshold = float(thresholds.get("mask", 0.5))
-        self.min_fraction = float(thresholds.get("min_fraction", 0.0))
-        self.abstain_below = float(thresholds.get("abstain", 0.0))
-        self.tumor_threshold = float(thresholds.get("tumor", 0.5))
+        thresholds = thresholds_of(self.config)
+        self.mask_threshold = float(thresholds["mask"])
+        self.min_fraction = float(thresholds["min_fraction"])
+        self.abstain_below = float(thresholds["abstain"])
+        self.tumor_threshold = float(thresholds["tumor"])
         self.temperature = float(self.config["temperature"])
         self.calibration = calibrated_by(self.config)
         self._check()
