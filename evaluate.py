@@ -182,7 +182,7 @@ def measure(args: argparse.Namespace) -> int:
 
         args.out.mkdir(parents=True, exist_ok=True)
         write_json(args.out / "metrics.json", metrics)
-        report.write_all(args.out, artifact.config, evaluation, dataset, card=False)
+        report.write_all(args.out, artifact.config, evaluation, dataset, card=False, model=artifact.folder)
         print(f"\nWritten: {args.out}/report.html, slides.pptx, metrics.json, figures")
     return 0
 

@@ -30,6 +30,8 @@ from tables import class_title
 
 Metrics = Mapping[str, Any]
 
+FREE_HALF = "half without the tumor"
+
 
 @styled
 def dice(metrics: Metrics, path: Path) -> Path | None:
@@ -186,13 +188,13 @@ def folded(model: Path, config: Metrics, dataset: Any, path: Path, across: int =
     table = dataset.table
     rows = np.flatnonzero((table["split"] == "test") & table["has_mask"] & (table["class"] != NO_TUMOR))
     without, twice, of = folded_copies(dataset.images[rows], dataset.masks[rows], np.arange(len(rows)))
-    if not len(of):
+    if not len(of) or not (model / "classifier.onnx").is_file():
         return None
     groups = table["group"].iloc[rows[of]].to_numpy(str)
     order = np.random.default_rng(0).permutation(len(of))
     chosen = order[np.sort(np.unique(groups[order], return_index=True)[1])][:across]
     own = rows[of[chosen]]
-    kinds = {"as it is": dataset.images[own], "one half twice": without[chosen], "the other half twice": twice[chosen]}
+    kinds = {"as it is": dataset.images[own], FREE_HALF: without[chosen], "half with the tumor": twice[chosen]}
     figure, axes = new_figure(1.75 * len(chosen), 1.75 * len(kinds) + 0.7, len(kinds), len(chosen), squeeze=False)
     for line, (kind, images) in zip(axes, kinds.items(), strict=True):
         said = answers_of(run_model(model, images), config)
@@ -202,7 +204,7 @@ def folded(model: Path, config: Metrics, dataset: Any, path: Path, across: int =
             ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
             outline(ax, mask, PREDICTION, 1.3)
             answer = config["classes"][int(probabilities.argmax())]
-            wrong = (answer == NO_TUMOR) != (kind == "one half twice")
+            wrong = (answer == NO_TUMOR) != (kind == FREE_HALF)
             title = f"{class_title(answer)} {100 * probabilities.max():.0f} %"
             ax.set_title(title, fontsize=9, fontweight="normal", color=WARN if wrong else INK)
         line[0].set_ylabel(kind, fontsize=9)

@@ -30,8 +30,8 @@ def write_all(
 ) -> list[Path]:
     """Write figures/, report.html, slides.pptx and (card) README.md into folder; returns what was written.
 
-    model: folder of the ONNX files, for the drawing of the network (default: folder). dataset: a data.Dataset for the
-    figures of the data; None leaves them out.
+    model: folder of the ONNX files, which is drawn and asked about folded heads (default: folder). dataset: a
+    data.Dataset for the figures of the data; None leaves them out.
     """
     import report_html
 

@@ -319,10 +319,11 @@ def test_command_line_writes_a_whole_hand_in(handmade_artifact, folders, tmp_pat
         ["--model", str(handmade_artifact), "--data", str(folders), "--masks", str(folders / "segmentation"),
          "--cache", str(tmp_path), "--out", str(out), "--resamples", "30"]
     )  # fmt: skip
-    text = capsys.readouterr().out
+    text, notes = capsys.readouterr()
     assert status == 0
     assert "1-nearest neighbour" in text
     assert "K-means" in text
+    assert "was left out" not in notes
     metrics = read_json(out / "metrics.json")
     assert metrics["baselines"]["train"] == 0  # unknown training rows: baselines are cross-validated
     for name in ("report.html", "slides.pptx", "figures/compared.png", "figures/cases.png"):
