@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from counterfactual import folded_copies
+from counterfactual import folded_copies, one_of_each
 from evaluation import Case
 from inference import answers_of, run_model
 from plot_style import (
@@ -164,22 +164,8 @@ def cases(found: Sequence[Case], path: Path) -> Path | None:
             answer = f"{class_title(case.answer)} {100 * case.confidence:.0f} %"
             answer += "" if right else f"\n(is {class_title(case.label)})"
             heat.set_title(answer, fontsize=9, fontweight="normal", color=INK if right else WARN)
-    handles = [
-        axes[0, 0].plot([], [], color=TRUTH, label="outlined by hand (truth)")[0],
-        axes[0, 0].plot([], [], color=PREDICTION, label="outlined by the model")[0],
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    outline_legend(figure, axes[0, 0])
     return save(figure, path)
-
-
-def outline(ax: Any, mask: np.ndarray, color: str, width: float) -> None:
-    """Draw the border of a bool mask (H, W) on an image axis."""
-    if mask.any() and not mask.all():
-        padded = np.pad(mask.astype(float), 1)
-        y, x = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
-        ax.contour(x, y, padded, levels=[0.5], colors=[color], linewidths=width)
-        ax.set_xlim(-0.5, mask.shape[1] - 0.5)
-        ax.set_ylim(mask.shape[0] - 0.5, -0.5)
 
 
 @styled
@@ -191,8 +177,7 @@ def folded(model: Path, config: Metrics, dataset: Any, path: Path, across: int =
     if not len(of) or not (model / "classifier.onnx").is_file():
         return None
     groups = table["group"].iloc[rows[of]].to_numpy(str)
-    order = np.random.default_rng(0).permutation(len(of))
-    chosen = order[np.sort(np.unique(groups[order], return_index=True)[1])][:across]
+    chosen = np.random.default_rng(0).permutation(one_of_each(groups, seed=0))[:across]
     own = rows[of[chosen]]
     kinds = {"as it is": dataset.images[own], FREE_HALF: without[chosen], "half with the tumor": twice[chosen]}
     figure, axes = new_figure(1.75 * len(chosen), 1.75 * len(kinds) + 0.7, len(kinds), len(chosen), squeeze=False)
@@ -210,9 +195,24 @@ def folded(model: Path, config: Metrics, dataset: Any, path: Path, across: int =
         line[0].set_ylabel(kind, fontsize=9)
     for ax, row in zip(axes[0], own, strict=True):
         outline(ax, dataset.masks[row] > 127, TRUTH, 1.6)
+    outline_legend(figure, axes[0, 0])
+    return save(figure, path)
+
+
+def outline(ax: Any, mask: np.ndarray, color: str, width: float) -> None:
+    """Draw the border of a bool mask (H, W) on an image axis."""
+    if mask.any() and not mask.all():
+        padded = np.pad(mask.astype(float), 1)
+        y, x = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
+        ax.contour(x, y, padded, levels=[0.5], colors=[color], linewidths=width)
+        ax.set_xlim(-0.5, mask.shape[1] - 0.5)
+        ax.set_ylim(mask.shape[0] - 0.5, -0.5)
+
+
+def outline_legend(figure: Any, ax: Any) -> None:
+    """Say below a figure whose outlines are whose."""
     handles = [
-        axes[0, 0].plot([], [], color=TRUTH, label="outlined by hand (truth)")[0],
-        axes[0, 0].plot([], [], color=PREDICTION, label="outlined by the model")[0],
+        ax.plot([], [], color=TRUTH, label="outlined by hand (truth)")[0],
+        ax.plot([], [], color=PREDICTION, label="outlined by the model")[0],
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    return save(figure, path)

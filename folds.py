@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from midline import Axis, free_half, midline
+from midline import Axis, free_half, from_midline, midline
 
 EMPTIED = 2 / 3  # of the heads that are folded: to the half without a tumor; the others to the half with it
 
@@ -51,9 +51,9 @@ def _ways(image: np.ndarray, mask: np.ndarray) -> tuple[Fold | None, Fold | None
     axis = midline(image)
     if axis is None:
         return None, None
-    y, x = np.nonzero(mask > 127)
-    if not x.size:
+    away = from_midline(mask, axis)
+    if not away.size:
         return (axis, -1), (axis, 1)
     free = free_half(mask, axis)
-    more = 1 if np.median(np.stack([x, y], axis=-1) @ axis[0]) >= axis[1] else -1
+    more = 1 if np.median(away) >= 0 else -1
     return (axis, free) if free else None, (axis, more)

@@ -54,10 +54,15 @@ def folded(places: np.ndarray, axis: Axis, half: int) -> np.ndarray:
     return places - (2 * half * beyond[..., None] * normal).astype(np.float32)
 
 
+def from_midline(mask: np.ndarray, axis: Axis) -> np.ndarray:
+    """float (K,): how far each pixel of a lesion, uint8 (S, S), is from the axis, positive in the half called 1."""
+    y, x = np.nonzero(mask > 127)
+    return np.stack([x, y], axis=-1) @ axis[0] - axis[1]
+
+
 def free_half(mask: np.ndarray, axis: Axis) -> int | None:
     """The half, 1 or -1, that a lesion, uint8 (S, S), keeps away from; None where it reaches both or there is none."""
-    y, x = np.nonzero(mask > 127)
-    away = np.stack([x, y], axis=-1) @ axis[0] - axis[1]
+    away = from_midline(mask, axis)
     margin = MARGIN * mask.shape[0]
     if away.size and away.max() < -margin:
         return 1
