@@ -288,27 +288,26 @@ def _looks(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
 
 
 def _cases(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
-    if "cases" not in drawn:
-        return
-    slide = deck.slide("Best, median and worst test slices", ["Chosen by Dice alone, one slice per patient."])
-    deck.picture(
-        slide,
-        drawn["cases"],
-        (MARGIN, TOP - 0.05, WIDTH - 2 * MARGIN, 5.65),
+    notes = ["Chosen by Dice alone, one slice per patient."]
+    _scans(
+        deck,
+        drawn.get("cases"),
+        "Best, median and worst test slices",
+        notes,
         "Outlines and heatmaps of nine test slices",
     )
 
 
 def _folded(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
-    if "folded" not in drawn:
-        return
-    slide = deck.slide("Does the answer follow the lesion?", wording.counterfactual_findings(metrics))
-    deck.picture(
-        slide,
-        drawn["folded"],
-        (MARGIN, TOP - 0.05, WIDTH - 2 * MARGIN, 5.65),
-        "Test slices folded at the midline to the half without the tumor, and to the half with it",
-    )
+    described = "Test slices folded at the midline to the half without the tumor, and to the half with it"
+    notes = wording.counterfactual_findings(metrics)
+    _scans(deck, drawn.get("folded"), "Does the answer follow the lesion?", notes, described)
+
+
+def _scans(deck: Deck, picture: Path | None, title: str, notes: list[str], described: str) -> None:
+    """A slide that one picture of scans fills; none without it."""
+    if picture is not None:
+        deck.picture(deck.slide(title, notes), picture, (MARGIN, TOP - 0.05, WIDTH - 2 * MARGIN, 5.65), described)
 
 
 def _limits(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
