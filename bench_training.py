@@ -127,7 +127,7 @@ def epoch(folder: Path, masks: Path | None, quick: bool) -> dict[str, float]:
     from model_def import build
 
     options, steps = FitOptions(batch_size=4 if quick else 32, erased=0.4), 2 if quick else 8
-    choose_precision()
+    choose_precision(depthwise=True)
     part, _, _ = prepared(folder, masks, 4 * steps * options.batch_size)
     model = build("guided", SIZE, encoder="efficientnet_lite0")
     compile_model(model, steps, options)
@@ -146,7 +146,7 @@ def memory(folder: Path, masks: Path | None, quick: bool) -> dict[str, float]:
     from model_def import build
 
     count = 200 if quick else SLICES
-    choose_precision()
+    choose_precision(depthwise=True)
     options = FitOptions(epochs=1, verbose=0, batch_size=4 if quick else 32)
     part, validation, reached = prepared(folder, masks, count)
     model = build("guided", SIZE, encoder="efficientnet_lite0")

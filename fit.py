@@ -27,6 +27,8 @@ from artifact import write_json
 from losses import MASK_LOSSES, cross_entropy
 from moving_average import MovingAverage
 
+CPUINFO = Path("/proc/cpuinfo")  # of Linux; elsewhere there is none, and no AMX known
+
 
 @dataclass
 class FitOptions:
@@ -62,17 +64,18 @@ class FitState:
     history: dict[str, list[float]] = field(default_factory=dict)
 
 
-def choose_precision(name: str = "auto") -> str:
+def choose_precision(name: str = "auto", depthwise: bool = False) -> str:
     """Set Keras' dtype policy and return it: half precision where the hardware is faster with it, else float32.
 
-    AVX-512 alone is not: with its bfloat16 the default model ran at 0.6 times the speed of float32.
+    Processors are with AMX alone, and not for depthwise convolutions, those of the default encoder: there bfloat16
+    takes 1.4 to 1.6 times as long; all other networks take 0.4 to 0.75 of the time (docs/speed.md).
     """
     if name == "auto":
         if tf.config.list_physical_devices("GPU"):
             name = "mixed_float16"
         else:
-            cpu = Path("/proc/cpuinfo")
-            name = "mixed_bfloat16" if cpu.is_file() and "amx_bf16" in cpu.read_text() else "float32"
+            amx = CPUINFO.is_file() and "amx_bf16" in CPUINFO.read_text()
+            name = "mixed_bfloat16" if amx and not depthwise else "float32"
     keras.mixed_precision.set_dtype_policy(name)
     return name
 

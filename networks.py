@@ -24,6 +24,11 @@ def starts_from_imagenet(args: argparse.Namespace) -> bool:
     return args.classifier == "guided" and args.encoder == "efficientnet_lite0" and not args.init
 
 
+def uses_depthwise(args: argparse.Namespace) -> bool:
+    """Has the classifier depthwise convolutions? See fit.choose_precision."""
+    return args.classifier == "efficientnet" or (args.classifier == "guided" and args.encoder == "efficientnet_lite0")
+
+
 def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions:
     """How to fit a classifier, a segmenter, or the "class layers" on top of a U-Net, which are always new."""
     pretrained = kind == "classifier" and starts_from_imagenet(args)

@@ -38,6 +38,7 @@ from networks import (
     train_and_validation,
     train_members,
     train_model,
+    uses_depthwise,
 )
 from scan import NO_TUMOR, ScanError
 from weak_masks import weak_masks
@@ -191,7 +192,7 @@ def run(args: argparse.Namespace, command: list[str]) -> int:
             raise ValueError(f"--{option.replace('_', '-')} is a number from 1 up, not {count}.")
     if starts_from_imagenet(args):
         find_imagenet()
-    precision = choose_precision(args.precision)
+    precision = choose_precision(args.precision, depthwise=uses_depthwise(args))
     dataset = data.load_dataset(
         args.data, args.masks, groups=args.groups, size=args.size, cache=args.cache, seed=args.seed,
         official_split=args.official_split,

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import batch_norm
-from fit import FitOptions, averaged_weights, fit, last_weights
+from fit import FitOptions, averaged_weights, choose_precision, fit, last_weights
 from moving_average import MovingAverage
 
 IMAGES = np.random.default_rng(0).normal(3, 2, (6, 5, 4, 7)).astype(np.float32)
@@ -47,6 +47,26 @@ def test_fused_batch_normalisation_reads_the_weight_files_of_keras(tmp_path):
     ours.save(tmp_path / "ours.keras")
     again = keras.models.load_model(tmp_path / "ours.keras")
     np.testing.assert_array_equal(again(IMAGES), ours(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("flags", "depthwise", "expected"),
+    [
+        ("avx2 avx512_bf16", False, "float32"),
+        ("amx_bf16 amx_tile", False, "mixed_bfloat16"),
+        ("amx_bf16 amx_tile", True, "float32"),
+    ],
+)
+def test_half_precision_only_where_the_processor_is_faster_with_it(tmp_path, monkeypatch, flags, depthwise, expected):
+    processor = tmp_path / "cpuinfo"
+    processor.write_text(f"flags : fpu {flags}\n")
+    monkeypatch.setattr("fit.CPUINFO", processor)
+    monkeypatch.setattr("fit.tf.config.list_physical_devices", lambda kind: [])
+    before = keras.mixed_precision.dtype_policy()
+    try:
+        assert choose_precision(depthwise=depthwise) == expected == keras.mixed_precision.dtype_policy().name
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
 
 
 def test_a_moving_average_follows_all_weights_and_swaps_with_them():
