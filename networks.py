@@ -121,8 +121,8 @@ def train_model(
         outliner.trainable = False  # the class learns to read the U-Net, which it would spoil (docs/training.md)
         options = replace(options, learning_rate=options_of(args, "class layers").learning_rate)
     if kind == "classifier":
-        # A transplanted lesion has lost its place, which says much about its kind; and class layers that learn from folded
-        # heads, too, lose accuracy. Both teach outlines only (docs/training.md)
+        # A transplanted lesion has lost its place, which says much about its kind, and class layers that see folded
+        # heads lose accuracy (docs/training.md): both teach outlines only
         options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0, folded=0.0)
     else:
         options = replace(options, erased=0.0)
