@@ -32,7 +32,7 @@ CPUINFO = Path("/proc/cpuinfo")  # of Linux; elsewhere there is none, and no AMX
 
 @dataclass
 class FitOptions:
-    """How to fit; the defaults are what the bundled weights were trained with."""
+    """How to fit. The bundled weights were trained with the defaults, but for what README's command states."""
 
     epochs: int = 10
     batch_size: int = 32
