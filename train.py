@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add("--erased", type=float, default=0.15,
         help="guided only: share of tumor slices whose lesion is covered, where it can be, as 'no tumor'")  # fmt: skip
     add("--folded", type=float, default=defaults.folded,
-        help="guided only: share of nearly symmetrical heads that are folded at the midline while masks alone are learned, "
+        help="guided only: share of nearly symmetrical heads that are folded at the midline while masks are learned "
         "to show one half twice: with the tumor or, two of three, without it")  # fmt: skip
     add("--weak-masks", action="store_true", help="no masks at hand: teach the segmenter K-means and Grad-CAM masks")
     add("--precision", default="auto", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
