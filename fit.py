@@ -68,7 +68,7 @@ def choose_precision(name: str = "auto", depthwise: bool = False) -> str:
     """Set Keras' dtype policy and return it: half precision where the hardware is faster with it, else float32.
 
     Processors are with AMX alone, and not for depthwise convolutions, those of the default encoder: there bfloat16
-    takes 1.4 to 1.6 times as long; all other networks take 0.4 to 0.75 of the time (docs/speed.md).
+    takes 1.4 to 1.6 times as long; three other networks took 0.4 to 0.75 of the time (docs/speed.md).
     """
     if name == "auto":
         if tf.config.list_physical_devices("GPU"):

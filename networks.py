@@ -20,13 +20,17 @@ from splits import rotated
 from training_set import TrainingSet
 
 
+def has_lite_encoder(args: argparse.Namespace) -> bool:
+    return args.classifier == "guided" and args.encoder == "efficientnet_lite0"
+
+
 def starts_from_imagenet(args: argparse.Namespace) -> bool:
-    return args.classifier == "guided" and args.encoder == "efficientnet_lite0" and not args.init
+    return has_lite_encoder(args) and not args.init
 
 
 def uses_depthwise(args: argparse.Namespace) -> bool:
     """Has the classifier depthwise convolutions? See fit.choose_precision."""
-    return args.classifier == "efficientnet" or (args.classifier == "guided" and args.encoder == "efficientnet_lite0")
+    return has_lite_encoder(args) or args.classifier == "efficientnet"
 
 
 def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions:
