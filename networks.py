@@ -20,12 +20,17 @@ from splits import rotated
 from training_set import TrainingSet
 
 
+def chosen_encoder(args: argparse.Namespace) -> str:
+    """The encoder of guided; with --init the artifact says which. Raises ArtifactError."""
+    return encoder_of(args.init) if args.init else args.encoder
+
+
 def has_lite_encoder(args: argparse.Namespace) -> bool:
-    return args.classifier == "guided" and args.encoder == "efficientnet_lite0"
+    return args.classifier == "guided" and chosen_encoder(args) == "efficientnet_lite0"
 
 
 def starts_from_imagenet(args: argparse.Namespace) -> bool:
-    return has_lite_encoder(args) and not args.init
+    return not args.init and has_lite_encoder(args)
 
 
 def uses_depthwise(args: argparse.Namespace) -> bool:
@@ -101,7 +106,7 @@ def train_model(
     name = getattr(args, kind)
     arguments: dict[str, Any] = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
     if name == "guided":
-        arguments["encoder"] = encoder_of(args.init) if args.init else args.encoder
+        arguments["encoder"] = chosen_encoder(args)
         if not training.outlines_tumors:
             arguments["gate_gradient"] = True  # nobody else tells the mask where to look
     options = options_of(args, kind)

@@ -230,6 +230,9 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, hand
     for before, after in zip(taught, outliner.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)  # the U-Net stood still while the class was learned
     assert networks.encoder_of(handmade_artifact) == "resnet", "artifacts of earlier versions do not name theirs"
+    going_on = train.parser().parse_args(["--data", "x", "--init", str(out)])
+    assert going_on.encoder == "efficientnet_lite0", "the option's default, which says nothing about the artifact"
+    assert networks.chosen_encoder(going_on) == "resnet" and not networks.uses_depthwise(going_on)
 
 
 def test_networks_that_answer_can_learn_from_all_but_the_test_patients(phantoms, tmp_path, monkeypatch):
