@@ -20,7 +20,7 @@ Described = tuple[np.ndarray, np.ndarray | None]  # descriptors (N, D) and class
 Features = Callable[[np.ndarray], np.ndarray]  # uint8 (N, S, S) -> float32 (N, F)
 DIRECTIONS = 16  # principal directions of the classifier's features that are kept
 FEWEST = 10  # stripped brains; fewer teach nothing
-NEGATIVES = 1050  # 70 of each kind
+NEGATIVES = 1120  # 70 of each kind
 
 
 def fit_on_scans(

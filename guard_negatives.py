@@ -1,7 +1,7 @@
 """Procedurally made pictures that are no brain MRI: what the guard is fitted against, beside real slices.
 
-The kinds, one function each in guard_pictures.py and guard_scans.py, are also the folds of the test: a kind that was
-left out of the fit must still be flagged.
+The kinds, one function each in guard_pictures.py, guard_scans.py and guard_body.py, are also the folds of the test: a
+kind that was left out of the fit must still be flagged.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+import guard_body as body
 import guard_pictures as pictures
 import guard_scans as scans
 from guard_paint import grain, to_byte
@@ -22,8 +23,8 @@ KINDS: dict[str, Maker] = {
     maker.__name__: maker
     for maker in (
         *(pictures.clouds, pictures.scene, pictures.portrait, pictures.things, pictures.drawing, pictures.figure),
-        *(pictures.text, pictures.chart, scans.chest, scans.limb, scans.trunk, scans.ultrasound, scans.cells),
-        *(pictures.pattern, pictures.noise),
+        *(pictures.text, pictures.chart, scans.chest, scans.limb, scans.ultrasound, scans.cells),
+        *(body.thorax, body.belly, pictures.pattern, pictures.noise),
     )
 }
 

@@ -1,4 +1,4 @@
-"""Medical pictures that are no brain MRI: X-rays, a trunk in CT or MR, ultrasound, cells. As guard_pictures.py."""
+"""Medical pictures that are no brain MRI: X-rays, ultrasound, cells. As guard_pictures.py."""
 
 from __future__ import annotations
 
@@ -44,30 +44,6 @@ def limb(rng: np.random.Generator, side: int) -> np.ndarray:
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-60, 60), 1)
     picture = cv2.warpAffine(picture, turn, (side, side)).astype(np.float32)
     return to_byte(grain(rng, picture, 0.012))
-
-
-def trunk(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A CT or MR slice of a trunk: a wide oval with organs, spine and ribs on black."""
-    wide, high = rng.uniform(0.4, 0.47), rng.uniform(0.22, 0.36)
-    mr = rng.random() < 0.5  # where fat is bright
-    picture = rng.uniform(*((0.6, 1.0) if mr else (0.25, 0.45))) * ellipse(side, 0.5, 0.5, wide, high)
-    thick = rng.uniform(0.06, 0.3) if mr else 0.15
-    inner = ellipse(side, 0.5, 0.5, wide * (1 - thick), high * (1 - thick))
-    picture = picture * (1 - inner) + inner * rng.uniform(*((0.15, 0.5) if mr else (0.4, 0.6)))
-    lungs = rng.random() < 0.5
-    for _ in range(rng.integers(3, 9)):
-        cx, cy = 0.5 + rng.uniform(-0.28, 0.28), 0.5 + rng.uniform(-0.18, 0.15)
-        rx, ry = rng.uniform(0.03, 0.14, 2)
-        organ = ellipse(side, cx, cy, rx, ry, rng.uniform(0, 180)) * inner
-        picture = picture * (1 - organ) + organ * rng.uniform(0.1 if mr else 0.3, 0.85)
-    if lungs:
-        for x in (0.3, 0.7):
-            organ = ellipse(side, x, 0.48, 0.13, high * 0.65)
-            picture = picture * (1 - organ) + organ * 0.05
-    spine = ellipse(side, 0.5, 0.5 + high * 0.62, 0.05, 0.05)
-    picture = picture * (1 - spine) + spine * rng.uniform(0.8, 1.0)
-    picture = cv2.GaussianBlur(picture.astype(np.float32), (0, 0), side / 200)
-    return to_byte(grain(rng, picture * (0.9 + 0.2 * cloud(rng, side, 1.0)), 0.02))
 
 
 def ultrasound(rng: np.random.Generator, side: int) -> np.ndarray:

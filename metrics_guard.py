@@ -22,7 +22,7 @@ from skull_strip import strip_skull
 
 SLICES = 600  # at most
 LEAST = 10  # slices without a skull; fewer say nothing
-DRAWN = 300  # 20 of each kind
+DRAWN = 320  # 20 of each kind
 FRESH = 1_000_003  # added to the seed: other drawings than those of the fit
 
 

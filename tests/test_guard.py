@@ -40,7 +40,7 @@ def fitted(phantom_image: Phantom) -> dict[str, Any]:
         return np.maximum(small / 255 @ weights, 0).astype(np.float32)
 
     config = guard_fit.fit_on_scans(
-        scans_of(phantom_image, range(10)), scans_of(phantom_image, range(50, 56)), 64, features=features
+        scans_of(phantom_image, range(24)), scans_of(phantom_image, range(50, 56)), 64, features=features
     )
     return {"config": json.loads(json.dumps(config, allow_nan=False)), "features": features}
 
@@ -112,9 +112,9 @@ def test_a_brain_without_its_skull_is_a_brain_and_is_noticed(fitted: dict[str, A
         described, square = guard.describe(scan.image, scan.color, 64)
         return guard.looks_stripped(fitted["config"], described, fitted["features"](square[None])[0])
 
-    brains, heads = bare(phantom_image, range(80, 86)), scans_of(phantom_image, range(80, 86))
-    assert len(brains) > 10
-    assert np.mean([score(fitted, scan) > 1 for scan in brains]) <= 0.15
+    brains, heads = bare(phantom_image, range(80, 92)), scans_of(phantom_image, range(80, 92))
+    assert len(brains) > 30
+    assert np.mean([score(fitted, scan) > 1 for scan in brains]) <= 0.15, "most are still brain MRI"
     assert np.mean([noticed(scan) for scan in brains]) >= 0.8
     assert np.mean([noticed(scan) for scan in heads]) <= 0.1
 
