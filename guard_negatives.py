@@ -86,6 +86,3 @@ def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     strength = rng.uniform(0, 0.06) if rng.random() < 0.5 else 0.0
     values = np.hypot(grain(rng, values, strength), strength * rng.standard_normal(values.shape))  # Rician, as in MRI
     return to_byte(values / max(float(values.max()), 1e-3) if rng.random() < 0.5 else values)
-
-
-# --- building blocks -------------------------------------------------------------------------------------------
