@@ -53,6 +53,7 @@ def blob(
 
 
 def lay(picture: np.ndarray, shape: np.ndarray, tone: float | np.ndarray) -> np.ndarray:
+    """The picture with a tone where shape, 0..1, covers it."""
     return picture + shape * (tone - picture)
 
 
@@ -88,7 +89,8 @@ def spine(rng: np.random.Generator, side: int, picture: np.ndarray, tone: Tones,
     return lay(picture, ellipse(side, 0.5, y + body * 1.05, body * 0.4, body * 0.35), tone.muscle)
 
 
-def shape(rng: np.random.Generator) -> tuple[float, float]:
+def half_axes(rng: np.random.Generator) -> tuple[float, float]:
+    """Half the width and half the depth of a body, in shares of the side."""
     wide = rng.uniform(0.36, 0.49)
     return wide, wide * rng.uniform(0.58, 0.85)
 
@@ -106,11 +108,9 @@ def finish(rng: np.random.Generator, side: int, picture: np.ndarray) -> np.ndarr
 def thorax(rng: np.random.Generator, side: int) -> np.ndarray:
     """A section through the chest: two lungs with their vessels, heart and aorta between them."""
     tone = tones(rng)
-    wide, high = shape(rng)
+    wide, high = half_axes(rng)
     picture, inside = wall(rng, side, tone, wide, high)
-    lungs = inside.copy()
-    middle = rng.uniform(0.05, 0.12)
-    lungs *= 1 - blob(rng, side, 0.5, 0.5, middle, high * 1.2, 0.1)
+    lungs = inside * (1 - blob(rng, side, 0.5, 0.5, rng.uniform(0.05, 0.12), high * 1.2, 0.1))
     picture = lay(lay(picture, inside, tone.fat), lungs, tone.lung)
     for _ in range(rng.integers(0, 60)):
         x, y = rng.uniform(0.15, 0.85, 2)
@@ -133,7 +133,7 @@ def thorax(rng: np.random.Generator, side: int) -> np.ndarray:
 def belly(rng: np.random.Generator, side: int) -> np.ndarray:
     """A section through belly or pelvis: liver, kidneys, gut in fat, or hip bones around the bladder."""
     tone = tones(rng)
-    wide, high = shape(rng)
+    wide, high = half_axes(rng)
     picture, inside = wall(rng, side, tone, wide, high)
     picture = lay(picture, inside, rng.choice([tone.fat, tone.muscle, tone.organ]))  # the lean have little fat within
     part = rng.integers(0, 3)
@@ -147,8 +147,8 @@ def belly(rng: np.random.Generator, side: int) -> np.ndarray:
         picture = lay(picture, spleen * inside, tone.organ * rng.uniform(0.85, 1.15))
         stomach = blob(rng, side, 0.5 + left * wide * 0.35, 0.5 - high * 0.35, wide * 0.3, high * 0.3)
         picture = lay(picture, stomach * inside * (rng.random() < 0.7), rng.choice([0.0, tone.muscle, tone.organ]))
-    for side_ in (-1, 1):
-        x, y = 0.5 + side_ * wide * rng.uniform(0.35, 0.5), 0.5 + high * rng.uniform(0.2, 0.4)
+    for hand in (-1, 1):
+        x, y = 0.5 + hand * wide * rng.uniform(0.35, 0.5), 0.5 + high * rng.uniform(0.2, 0.4)
         if part < 2:
             kidney = blob(rng, side, x, y, *rng.uniform(0.04, 0.08, 2))
             picture = lay(picture, kidney * inside, tone.blood)

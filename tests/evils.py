@@ -25,6 +25,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 from dicom_files import dicom, saved
+from pictures import encode
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -49,12 +50,6 @@ class Evil(NamedTuple):
     name: str
     data: bytes
     expected: np.ndarray | str
-
-
-def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 def png(width: int, height: int, body: bytes = b"", *more: tuple[bytes, bytes], depth: int = 8) -> bytes:

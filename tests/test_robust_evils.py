@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from dicom_files import dicom, saved
-from evils import HEAD, STACK, encode
+from evils import HEAD, STACK
+from pictures import encode
 from PIL import Image
 
 import read_series

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_fuzz_readers import mutate
+from injured_files import mutate
 
 from artifact import ArtifactError, load_artifact
 from folders import DataError, read_groups, read_patients
