@@ -29,21 +29,20 @@ os.environ.setdefault("MPLBACKEND", "agg")  # else gradio makes matplotlib, wher
 
 import gradio as gr
 
-import flat_memory
-import page_theme
-import zero_gpu
-from artifact import ArtifactError
-from examples import load_examples, temporary_folder
-from live_model import LiveModel
-from page_analyze import analyze_tab
-from page_api import endpoints
-from page_batch import batch_tab
-from page_html import DISCLAIMER
-from page_model import Models, model_tab
-from page_reload import connect, newer_row, notice_of
-from page_volume import volume_tab
-from predictor import BUNDLED, Predictor, cores
-from scan import MAX_BYTES
+from brain_mri.artifact.folder import ArtifactError
+from brain_mri.classes import DISCLAIMER
+from brain_mri.imaging.scan import MAX_BYTES
+from brain_mri.inference.live_model import LiveModel
+from brain_mri.inference.onnx_model import cores
+from brain_mri.inference.predictor import BUNDLED, Predictor
+from brain_mri.ui import flat_memory, hosting, theme
+from brain_mri.ui.analyze_tab import analyze_tab
+from brain_mri.ui.api import endpoints
+from brain_mri.ui.batch_tab import batch_tab
+from brain_mri.ui.examples import load_examples, temporary_folder
+from brain_mri.ui.model_tab import Models, model_tab
+from brain_mri.ui.reload import connect, newer_row, notice_of
+from brain_mri.ui.volume_tab import volume_tab
 
 TITLE = "Brain MRI tumor explorer"
 CACHE_SECONDS = (600, 3600)  # look every 10 minutes, delete temporary files older than an hour
@@ -62,11 +61,11 @@ class Page(gr.Blocks):
     """Blocks whose launch() brings the looks, the limits and the privacy settings; each can be overridden."""
 
     def launch(self, *args: Any, **options: Any) -> Any:
-        zero_gpu.register()
+        hosting.register()
         defaults: dict[str, Any] = {
-            "theme": page_theme.ScanTheme(),
-            "css": page_theme.css(),
-            "head": page_theme.head(),
+            "theme": theme.ScanTheme(),
+            "css": theme.css(),
+            "head": theme.head(),
             "run_history": False,  # medical images: nothing is kept in the visitor's browser
             "footer_links": ["api"],
             "max_file_size": MAX_BYTES,

@@ -14,7 +14,7 @@ import math
 import cv2
 import numpy as np
 
-from scan import head_mask
+from brain_mri.imaging.preprocessing import head_mask
 
 SIDE = 144  # pixels of the longer side at which it works: as good as 256 and ten times faster
 LEVELS = 4

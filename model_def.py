@@ -20,8 +20,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-import efficientnet_lite
 from batch_norm import BatchNormalization
+from brain_mri.training import imagenet_weights
 
 Tensor = Any
 CLASS_COUNT = 4
@@ -242,7 +242,7 @@ def residual_encoder(x: Tensor, width: int) -> list[Tensor]:
 
 def lite_encoder(x: Tensor, width: int) -> list[Tensor]:
     """EfficientNet-Lite0 up to 1/16 of the input, its features brought to the widths of the residual encoder."""
-    return [conv(x, filters, kernel=1) for x, filters in zip(efficientnet_lite.levels(x), widths(width), strict=True)]
+    return [conv(x, filters, kernel=1) for x, filters in zip(imagenet_weights.levels(x), widths(width), strict=True)]
 
 
 ENCODERS: dict[str, Callable[[Tensor, int], list[Tensor]]] = {

@@ -11,13 +11,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kmeans import kmeans_mask
-
-__all__ = [
-    "TINT", "Measures", "agreement", "dice", "hd95", "heat_overlay", "iou", "kmeans_mask", "max_diameter", "measure",
-    "overlay", "postprocess", "precision", "recall", "scores",
-]  # fmt: skip
-
 TINT = (255, 176, 0)  # amber, RGB: told from gray and from the heat map by people with any colour vision
 CASING = (0, 0, 0)
 

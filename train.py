@@ -23,15 +23,20 @@ if platform.machine() in ("x86_64", "AMD64"):
     # oneDNN: TensorFlow's own choice only on processors with VNNI or AMX; with AVX2 alone a step takes half of the time
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-import data
-import finish
 import model_def
-from artifact import ArtifactError, load_artifact, read_json, write_json
-from efficientnet_lite import PretrainedError, find_imagenet
-from fit import FitOptions, choose_precision
-from held_out import held_out
-from losses import MASK_LOSSES
-from networks import (
+from brain_mri.artifact.folder import ArtifactError, load_artifact, read_config
+from brain_mri.classes import NO_TUMOR
+from brain_mri.data import dataset as data
+from brain_mri.data import folders, splits
+from brain_mri.evaluation.held_out import held_out
+from brain_mri.files import write_json
+from brain_mri.imaging.scan import ScanError
+from brain_mri.training import finish
+from brain_mri.training.fit import FitOptions, choose_precision
+from brain_mri.training.imagenet_weights import PretrainedError, find_imagenet
+from brain_mri.training.losses import MASK_LOSSES
+from brain_mri.training.pseudo_masks import weak_masks
+from brain_mri.training.run import (
     network_count,
     options_of,
     starts_from_imagenet,
@@ -40,8 +45,6 @@ from networks import (
     train_model,
     uses_depthwise,
 )
-from scan import NO_TUMOR, ScanError
-from weak_masks import weak_masks
 
 FOLDS = 5
 
@@ -119,9 +122,9 @@ def use_fold(dataset: data.Dataset, fold: int, seed: int) -> None:
     """Test on one of five folds that cut no patient, choose on 15 % of the rest. Changes dataset.table's split."""
     if not 0 <= fold < FOLDS:
         raise ValueError(f"--fold is a number from 0 to {FOLDS - 1}, not {fold}.")
-    rest = data.folds(dataset.table, FOLDS, seed) != fold
+    rest = splits.folds(dataset.table, FOLDS, seed) != fold
     dataset.table["split"] = "test"
-    dataset.table.loc[rest, "split"] = data.split_groups(dataset.table[rest], seed, (0.85, 0.15, 0.0))
+    dataset.table.loc[rest, "split"] = splits.split_groups(dataset.table[rest], seed, (0.85, 0.15, 0.0))
 
 
 def check_resume(out: Path, args: argparse.Namespace, fingerprint: str) -> None:
@@ -134,7 +137,7 @@ def check_resume(out: Path, args: argparse.Namespace, fingerprint: str) -> None:
     asked["data_fingerprint"] = fingerprint
     path = out / "checkpoints" / "run.json"
     if args.resume and path.is_file():
-        stored = read_json(path)
+        stored = read_config(path)
         changed = [key for key in asked if stored.get(key) != asked[key]]
         if changed:
             raise SystemExit(
@@ -172,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return run(args, list(sys.argv[1:] if argv is None else argv))
-    except (data.DataError, ArtifactError, ScanError, finish.PushError, PretrainedError, ValueError) as error:
+    except (folders.DataError, ArtifactError, ScanError, finish.PushError, PretrainedError, ValueError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder that is read-only or went away

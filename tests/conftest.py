@@ -11,127 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-import artifact
-import scan
-from phantom import make_phantom
-
-SIZE = 64  # image size of the handmade artifact
-CELL = 4  # its heatmaps have SIZE / CELL rows and columns
-
-
-def _zone_masks() -> np.ndarray:
-    """float32 (3, h, h): where each tumor of the handmade classifier may lie, in thirds that people would name.
-
-    pituitary: low in the middle; meningioma: a ring along the skull; glioma: the rest of the inside.
-    """
-    h = SIZE // CELL
-    y, x = np.mgrid[0:h, 0:h].astype(np.float32) / (h - 1) - 0.5
-    low_middle = ((np.abs(x) < 0.14) & (y > 0.05) & (y < 0.40)).astype(np.float32)
-    radius = np.hypot(x, y)
-    ring = ((radius > 0.30) & (radius <= 0.5)).astype(np.float32) * (1 - low_middle)
-    inside = (radius <= 0.30).astype(np.float32) * (1 - low_middle)
-    return np.stack([inside, ring, low_middle])
-
-
-def _model(nodes: list[Any], constants: dict[str, np.ndarray], outputs: dict[str, list[Any]]) -> bytes:
-    from onnx import TensorProto, checker, helper, numpy_helper
-
-    graph = helper.make_graph(
-        nodes,
-        "handmade",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", SIZE, SIZE, 1])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 9  # old enough for every ONNX Runtime that the requirements allow
-    checker.check_model(model)
-    return model.SerializeToString()
-
-
-def handmade_classifier() -> bytes:
-    """Brightness above 0.8, pooled over the zone of each tumor class: a linear head with an exact Grad-CAM.
-
-    The excess brightness of a zone raises the logit of its class, and any excess lowers that of `notumor`.
-    """
-    from onnx import helper
-
-    node = helper.make_node
-    h = SIZE // CELL
-    zones = _zone_masks()
-    weights = np.zeros((3, 4), np.float32)  # zone -> logit of glioma, meningioma, notumor, pituitary
-    weights[0, 0], weights[1, 1], weights[2, 3] = 3.0, 3.0, 6.0
-    weights[:, 2] = -2.0
-    nodes = [
-        node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]),
-        node("Div", ["nchw", "white"], ["scaled"]),
-        node("AveragePool", ["scaled"], ["cells"], kernel_shape=[CELL, CELL], strides=[CELL, CELL]),
-        node("Sub", ["cells", "bright"], ["over"]),
-        node("Relu", ["over"], ["excess"]),
-        node("Mul", ["excess", "zones"], ["maps"]),  # (N, 3, h, h)
-        node("ReduceSum", ["maps", "space"], ["features"], keepdims=0),
-        node("MatMul", ["features", "weights"], ["linear"]),
-        node("Add", ["linear", "bias"], ["logits"]),
-        node("Transpose", ["maps"], ["maps_last"], perm=[0, 2, 3, 1]),
-        node("MatMul", ["maps_last", "weights"], ["cam"]),
-        node("Relu", ["cam"], ["heatmaps"]),
-    ]
-    constants = {
-        "white": np.array(255, np.float32),
-        "bright": np.array(0.8, np.float32),
-        "zones": zones[None],
-        "space": np.array([2, 3], np.int64),
-        "weights": weights,
-        "bias": np.array([-0.5, -0.5, 2.0, -0.5], np.float32),
-    }
-    outputs: dict[str, list[Any]] = {"logits": ["N", 4], "heatmaps": ["N", h, h, 4], "features": ["N", 3]}
-    return _model(nodes, constants, outputs)
-
-
-def handmade_segmenter() -> bytes:
-    """sigmoid(40 (smoothed brightness - 0.7)): bright lesions are found, and so is a bright skull."""
-    from onnx import helper
-
-    node = helper.make_node
-    nodes = [
-        node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]),
-        node("Div", ["nchw", "white"], ["scaled"]),
-        node("AveragePool", ["scaled"], ["smooth"], kernel_shape=[5, 5], pads=[2, 2, 2, 2], strides=[1, 1]),
-        node("Sub", ["smooth", "bright"], ["over"]),
-        node("Mul", ["over", "gain"], ["logit"]),
-        node("Sigmoid", ["logit"], ["probability"]),
-        node("Transpose", ["probability"], ["mask"], perm=[0, 2, 3, 1]),
-    ]
-    constants = {
-        "white": np.array(255, np.float32),
-        "bright": np.array(0.7, np.float32),
-        "gain": np.array(40, np.float32),
-    }
-    return _model(nodes, constants, {"mask": ["N", SIZE, SIZE, 1]})
-
-
-def write_handmade(folder: Path, **changes: Any) -> Path:
-    """Write the handmade artifact to `folder`; `changes` replace entries of its config."""
-    config: dict[str, Any] = {
-        "name": "handmade",
-        "created": "2026-01-01T00:00:00+00:00",
-        "classes": list(scan.CLASSES),
-        "preprocessing": {"name": scan.PREPROCESSING, "image_size": SIZE},
-        "classifier": {"architecture": "handmade", "arguments": {}, "parameters": 16},
-        "segmenter": {"architecture": "handmade", "arguments": {}, "parameters": 3, "trained_on": "masks"},
-        "temperature": 1.5,
-        "thresholds": {"mask": 0.5, "min_fraction": 0.002, "abstain": 0.5, "tumor": 0.5},
-        "training": {"seed": 0, "epochs": 0},
-        "data": {},
-        "versions": {},
-        "metrics": {},
-    } | changes
-    with artifact.new_artifact(folder, config) as staging:
-        (staging / "classifier.onnx").write_bytes(handmade_classifier())
-        (staging / "segmenter.onnx").write_bytes(handmade_segmenter())
-        artifact.write_json(staging / "metrics.json", {"test": {}})
-        (staging / "README.md").write_text("# handmade\n", encoding="utf-8")
-    return folder
+from brain_mri.artifact import folder as artifact
+from brain_mri.data.phantom import make_phantom
+from tests.helpers.handmade import write_handmade
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +25,7 @@ def handmade_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantom_image() -> Callable[..., np.ndarray]:
     """phantom_image(label="glioma", seed=0, size=256, plane="axial") -> uint8 (size, size)."""
-    import phantom
+    from brain_mri.data import phantom
 
     def make(label: str = "glioma", seed: int = 0, size: int = 256, plane: str = "axial") -> np.ndarray:
         return phantom.make_phantom(label, seed=seed, size=size, plane=plane).image
@@ -165,13 +47,6 @@ def phantom_png(
         return path
 
     return make
-
-
-def picture_of(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
-    """The pixels of a file that must be readable."""
-    pixels = cv2.imread(str(path), flags)
-    assert pixels is not None, path
-    return pixels
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +86,7 @@ def stack() -> np.ndarray:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders and mask pairs of phantoms."""
-    import phantom
+    from brain_mri.data import phantom
 
     return phantom.write_dataset(tmp_path_factory.mktemp("data") / "phantoms", per_class=12, size=128)
 
@@ -219,7 +94,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """They as a data.Dataset."""
-    import data
+    from brain_mri.data import dataset as data
 
     cache = tmp_path_factory.mktemp("cache")
     return data.load_dataset(folders, folders / "segmentation", size=64, cache=cache, progress=False)
@@ -228,8 +103,7 @@ def dataset(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module")
 def evaluation(handmade_artifact: Path, dataset: Any) -> Any:
     """The handmade artifact measured on them, with small forests: an evaluate.Evaluation."""
-    import baselines
-    import evaluate
+    from brain_mri.evaluation import baselines, evaluate
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "TREES", 25)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import losses
 import model_def
-from export import export_classifier, export_segmenter, in_float32, rounded
-from figures_model import stages
-from gradcam import with_heatmaps
+from brain_mri.reporting.figures_model import stages
+from brain_mri.training import losses
+from brain_mri.training.export import export_classifier, export_segmenter, in_float32, rounded
+from brain_mri.training.gradcam import with_heatmaps
 
 SIZE = 64
 OFFLINE = {"vgg16": {"weights": None}, "efficientnet": {"weights": None}}
@@ -73,7 +73,7 @@ def test_constant_images_give_no_nan(name, value):
 
 
 def test_export_finds_a_graph_that_differs(tmp_path, monkeypatch):
-    import export
+    from brain_mri.training import export
 
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     with pytest.raises(export.ExportError, match="differs from the Keras model"):
@@ -96,7 +96,7 @@ def test_segmenter_export_averages_the_mirrored_slice(images, tmp_path):
 
 @pytest.mark.parametrize("encoder", model_def.ENCODERS)
 def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_path, encoder):
-    from onnx_model import OnnxModel
+    from brain_mri.inference.onnx_model import OnnxModel
 
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(1)
@@ -130,7 +130,7 @@ def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_p
 
 
 def test_a_served_mask_branch_gives_the_mask_in_the_same_pass(images, tmp_path):
-    from onnx_model import OnnxModel
+    from brain_mri.inference.onnx_model import OnnxModel
 
     model = model_def.build_classifier("guided", SIZE, width=6)
     export_classifier(model, tmp_path / "both.onnx", mirrored=True, outlines=True)

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import space_process
-from loopback_hub import LoopbackHub
 
-import colab_badge
+from dev import colab_badge
+from tests.helpers import space_process
+from tests.helpers.loopback_hub import LoopbackHub
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
 
-pytest_plugins = ("loopback_hub",)  # the fixture `loopback`
+pytest_plugins = ("tests.helpers.loopback_hub",)  # the fixture `loopback`
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "colab_notebook.ipynb"
 BADGE = "https://colab.research.google.com/github/{}/blob/main/colab_notebook.ipynb"
@@ -203,7 +203,7 @@ def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> No
 
 def test_data_from_drive(colab: Path, tmp_path: Path) -> None:
     """A zip on Drive, Training and Testing folders, no masks; without the secret the push cell says what to do."""
-    import phantom
+    from brain_mri.data import phantom
 
     phantom.main([str(tmp_path / "made"), "--per-class", "4", "--size", "96", "--no-masks"])
     shutil.make_archive(str(tmp_path / "drive" / "slices"), "zip", tmp_path / "made")

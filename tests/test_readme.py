@@ -11,8 +11,8 @@ from urllib.request import urlopen
 import cv2
 import pytest
 
-from child_process import ended, free_port
-from phantom import make_phantom
+from brain_mri.data.phantom import make_phantom
+from dev.child_process import ended, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import space_process
-from loopback_hub import LoopbackHub
 
-import deploy
+from brain_mri.artifact import space as deploy
+from tests.helpers import space_process
+from tests.helpers.loopback_hub import LoopbackHub
 
-pytest_plugins = ("loopback_hub",)  # the fixture `loopback`
+pytest_plugins = ("tests.helpers.loopback_hub",)  # the fixture `loopback`
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(not (ROOT / "app.py").is_file(), reason="there is no app.py yet")
 
@@ -45,7 +45,7 @@ def python_of_the_space(folder: Path, tmp_path: Path) -> str:
 def test_from_class_folders_to_the_page_of_a_space(
     loopback: LoopbackHub, tmp_path: Path, phantom_png: Callable[..., Path]
 ) -> None:
-    run("phantom.py", str(tmp_path / "phantoms"), "--per-class", "16", "--size", "96")
+    run("-m", "brain_mri", "phantom", str(tmp_path / "phantoms"), "--per-class", "16", "--size", "96")
     data = ["--data", str(tmp_path / "phantoms"), "--masks", str(tmp_path / "phantoms" / "segmentation")]
     out = ["--out", str(tmp_path / "run"), "--push", "me/model"]
     run("train.py", *data, "--epochs", "2", "--size", "64", "--verbose", "0", *out)
@@ -55,7 +55,7 @@ def test_from_class_folders_to_the_page_of_a_space(
     card = model.files["README.md"].content.decode()
     assert card.startswith("---\n") and "model-index" in card.split("---\n")[1]
 
-    run("hub.py", "deploy", "me/space", "--model", "me/model")
+    run("-m", "brain_mri", "hub", "deploy", "me/space", "--model", "me/model")
     space = loopback.repo("me/space", "space")
     folder = space_process.lay_out(loopback, tmp_path / "space")
     assert not {"train.py", "model_def.py", "requirements-space.txt"} & {path.name for path in folder.iterdir()}

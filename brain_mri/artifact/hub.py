@@ -1,0 +1,248 @@
+"""An artifact folder on the Hugging Face Hub: push it, pull it, keep serving when the Hub does not answer.
+
+    python hub.py push   runs/mine user/name [--private] [--tag TAG]
+    python hub.py pull   user/name[@branch|tag|commit]
+    python hub.py deploy user/space --model user/name [--hardware zero-a10g]
+
+Pull: a name is resolved to a commit, only the three serving files are fetched into the ordinary Hub cache, and nothing
+is handed out before its sha256 agrees with config.json. refs/<name> in the cache is moved only then, so it always
+points to the last good revision, which answers when the Hub does not.
+Push: see hub_push.py; the Space: see deploy.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import constants
+
+from brain_mri.artifact.folder import CONFIG, SERVING_FILES, ArtifactError, check_config, load_artifact, read_config
+from brain_mri.artifact.hub_client import HubError, client, endpoint, explain, find_token, split_id, within
+from brain_mri.artifact.hub_push import push
+from brain_mri.files import sha256
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A checked model in the local cache."""
+
+    folder: Path
+    repo_id: str
+    revision: str  # commit sha
+    source: str  # "hub": the Hub confirmed this revision just now; "cache": it was not asked, or did not answer
+    note: str | None = None  # a sentence for the page when this is not what was asked for
+
+
+def pull(
+    repo_id_with_rev: str,
+    *,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+    timeout: float = 5.0,
+    patience: float | None = None,
+) -> Pulled:
+    """Fetch and check "user/name", "user/name@branch", "...@tag" or "...@commit".
+
+    timeout: seconds until the Hub must have answered and, unless `patience` is given, until everything must be here.
+    patience: seconds for the download once the Hub has answered, for callers with nobody waiting at a page.
+    When the revision cannot be had, the last good copy of the same name answers with source "cache" and a note; for
+    "user/name" without a revision any good copy does. Raises HubError (one sentence) when there is none.
+    """
+    repo_id, asked = split_id(repo_id_with_rev)
+    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
+    store = cache / f"models--{repo_id.replace('/', '--')}"
+    if asked and _COMMIT.fullmatch(asked) and _is_good(store / "snapshots" / asked):
+        return Pulled(store / "snapshots" / asked, repo_id, asked, "cache")  # a commit never changes: nothing to ask
+    try:
+        revision = _fetch(repo_id, asked, find_token(token), cache, timeout, patience)
+    except HubError as error:
+        good = _last_good(store, asked)
+        if good is None:
+            raise
+        note = f"{error} The copy fetched earlier (revision {good.name[:7]}) answers instead."
+        return Pulled(good, repo_id, good.name, "cache", note)
+    _remember(store, asked or "main", revision)
+    return Pulled(store / "snapshots" / revision, repo_id, revision, "hub")
+
+
+def newer_revision(
+    repo_id: str, revision: str, branch: str | None = "main", *, token: str | None = None, timeout: float = 2.0
+) -> str | None:
+    """The commit that `branch` of `repo_id` now names when it differs from `revision`, else None.
+
+    For a page that asks now and then: waits at most `timeout` seconds and never raises.
+    """
+    branch = branch or "main"
+    if _COMMIT.fullmatch(branch):
+        return None
+    try:
+        ask = client(find_token(token))
+        newest = within(timeout, lambda: ask.model_info(repo_id, revision=branch, timeout=timeout).sha)
+    except Exception:
+        return None
+    return newest if newest and newest != revision else None
+
+
+def _fetch(
+    repo_id: str, asked: str | None, token: str | None, cache: Path, timeout: float, patience: float | None
+) -> str:
+    """Bring the serving files of a revision into the cache, checked; returns its commit. Raises HubError."""
+    started = time.monotonic()
+    ask = client(token)
+    where = f"{repo_id}@{asked}" if asked else repo_id
+    try:
+        info = within(timeout, lambda: ask.model_info(repo_id, revision=asked, files_metadata=True, timeout=timeout))
+    except Exception as error:
+        raise explain(error, where, token=token, seconds=timeout) from error
+    files = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    if CONFIG not in files:
+        raise HubError(f"{where} holds no {CONFIG}, so it is not a model of this project.")
+    if info.sha is None:
+        raise HubError(f"The Hub named no commit for {where}.")
+    sha: str = info.sha
+    left = timeout - (time.monotonic() - started) if patience is None else patience
+
+    def download(name: str, *, force: bool = False) -> Path:
+        return Path(
+            huggingface_hub.hf_hub_download(
+                repo_id,
+                name,
+                revision=sha,
+                endpoint=endpoint(),
+                cache_dir=cache,
+                token=token,
+                etag_timeout=timeout,
+                force_download=force,
+            )
+        )
+
+    def download_all() -> None:
+        snapshot = cache / f"models--{repo_id.replace('/', '--')}" / "snapshots" / sha
+        if not (snapshot / CONFIG).exists():
+            # One look without the retries of hf_hub_download, which would hide a refusal behind 20 s of waiting.
+            url = huggingface_hub.hf_hub_url(repo_id, CONFIG, revision=sha, endpoint=endpoint())
+            huggingface_hub.get_hf_file_metadata(url, token=token, timeout=timeout, endpoint=endpoint())
+        try:
+            config = read_config(download(CONFIG))
+        except ArtifactError:
+            raise HubError(f"{where} has a {CONFIG} that is not JSON, so it is not a model of this project.") from None
+        check_config(config, where)
+        needed = [name for name in SERVING_FILES[1:] if name in config["files"]]  # load_artifact says if that will do
+        missing = [name for name in needed if name not in files]
+        if missing:
+            raise HubError(f"{where} lacks {' and '.join(missing)}; push the model again.")
+        for name in needed:
+            path, stated = download(name), config["files"][name].get("sha256")
+            if sha256(path) == stated:
+                continue
+            lfs = files[name].lfs
+            if lfs is None or lfs.sha256 == stated:  # the Hub has it right, so the copy in the cache is damaged
+                path = download(name, force=True)
+            if sha256(path) != stated:
+                raise HubError(
+                    f"{name} of {where} is damaged or was changed by hand (its sha256 differs from {CONFIG}); push the "
+                    "model again."
+                )
+        load_artifact(snapshot)
+
+    try:
+        within(left, download_all)
+    except TimeoutError:
+        size = sum(files[name].size or 0 for name in SERVING_FILES if name in files) / 1e6
+        raise HubError(
+            f"The Hub is slow or stuck: {where} ({size:.1f} MB) was not here after {patience or timeout:.0f} s; the "
+            "download goes on in the background."
+        ) from None
+    except ArtifactError as error:
+        raise HubError(str(error)) from None
+    except Exception as error:
+        raise explain(error, where, token=token, seconds=timeout) from error
+    return sha
+
+
+def _is_good(snapshot: Path) -> bool:
+    try:
+        load_artifact(snapshot)
+    except (ArtifactError, OSError):
+        return False
+    return True
+
+
+def _last_good(store: Path, asked: str | None) -> Path | None:
+    """The cached snapshot that may answer for `asked`, checked again; None when there is none."""
+    snapshots = store / "snapshots"
+    candidates = []
+    if asked and _COMMIT.fullmatch(asked):
+        candidates.append(snapshots / asked)
+    else:
+        with contextlib.suppress(OSError):
+            candidates.append(snapshots / (store / "refs" / (asked or "main")).read_text(encoding="utf-8").strip())
+        if asked is None and snapshots.is_dir():
+            # A Space preloads by commit, which leaves no ref; the newest of what is there is the best guess.
+            candidates += sorted(snapshots.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    return next((folder for folder in candidates if _is_good(folder)), None)
+
+
+def _remember(store: Path, name: str, revision: str) -> None:
+    """Point refs/<name> to a checked revision, as huggingface_hub does; a read-only cache is no reason to fail."""
+    ref = store / "refs" / name
+    with contextlib.suppress(OSError):
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        temporary = ref.with_name(f".{ref.name}.{os.getpid()}")
+        temporary.write_text(revision, encoding="utf-8")
+        os.replace(temporary, ref)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("push", help="publish an artifact folder as a model")
+    one.add_argument("folder", type=Path)
+    one.add_argument("repo_id", metavar="user/name")
+    one.add_argument("--private", action="store_true", help="create the repository as a private one")
+    one.add_argument("--tag", help="name of the tag (default: run-<date>-<digest>)")
+    two = commands.add_parser("pull", help="fetch and check a model; prints its folder")
+    two.add_argument("repo_id", metavar="user/name[@revision]")
+    three = commands.add_parser("deploy", help="create or update a Gradio Space that serves a model")
+    three.add_argument("space_id", metavar="user/space")
+    three.add_argument("--model", metavar="user/name[@revision]", help="default: the bundled weights")
+    three.add_argument("--private", action="store_true", help="create the Space as a private one")
+    three.add_argument("--hardware", help="cpu-basic, zero-a10g, ... (default: what the account may use)")
+    args = parser.parse_args(argv)
+    try:
+        if args.command == "push":
+            done = push(args.folder, args.repo_id, private=args.private, tag=args.tag)
+            print(f"{done.url} {'now holds' if done.changed else 'already held'} this model.")
+            print(f"revision {done.revision}, tag {done.tag}")
+            if done.note:
+                print(done.note)
+        elif args.command == "pull":
+            got = pull(args.repo_id, patience=600)
+            print(f"{got.folder}\nrevision {got.revision} from the {got.source}")
+            if got.note:
+                print(got.note, file=sys.stderr)
+        else:
+            from brain_mri.artifact.space import deploy
+
+            space = deploy(args.space_id, model=args.model, private=args.private, hardware=args.hardware)
+            print(f"{space.url} {'was updated' if space.changed else 'is up to date'} ({len(space.files)} files).")
+            for note in space.notes:
+                print(note)
+    except HubError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

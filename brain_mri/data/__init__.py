@@ -1,0 +1,1 @@
+"""Class folders and masks -> one table with its groups and split; phantoms."""

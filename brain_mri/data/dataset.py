@@ -1,0 +1,258 @@
+"""Folders of pictures -> one table, the squares that the models see, and a split that does not leak.
+
+    dataset = load_dataset(Path("brain-tumor-mri"), Path("segmentation"))
+    print(describe(dataset))
+
+Finding the files is folders.py, reading and caching reader.py, copies duplicates.py, masks for copies mask_twins.py,
+splits splits.py, and what may be wrong with the data audit.py (`python audit.py DIR`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.data import duplicates, mask_transfer
+from brain_mri.data.cache import Pixels, cache_file
+from brain_mri.data.folders import (
+    CLASS_FOLDER,
+    DataError,
+    Source,
+    class_folders,
+    mask_pairs,
+    printable,
+    read_groups,
+)
+from brain_mri.data.reader import FRAME_COLUMNS, read_all
+from brain_mri.data.splits import SPLITS, split_groups, split_official
+
+SIZE = 160  # pixels a side where nobody says otherwise, as the bundled weights see them
+
+
+@dataclass
+class Dataset:
+    """All pictures that could be read.
+
+    table    index 0..N-1, sorted by source and file; columns
+               path, file      to open it; relative to its folder
+               source          "class folder" | "mask pairs"
+               class           one of scan.CLASSES, "" when unknown
+               split           "train" | "validation" | "test"
+               group, cluster  never cut by a split; shows the same slice
+               patient, fold   "" when unknown; the authors' fold, -1 when none
+               mask_path       the mask's file, "" without one of its own
+               official_split  "Training" | "Testing" | "Validation" | ""
+               width, height, mode, mean, std, sharpness, color, spacing ((row, column) mm or None)
+               digest          of the decoded pixels
+               duplicate_of    row of the first picture of the same slice, -1 for that one itself and for lone ones
+               mirrored        against duplicate_of
+               has_mask        masks is meaningful;  mask_from: row whose mask it was given, -1 for its own or none
+               top, left, side scan.Frame
+    images   uint8 (N, S, S) through scan.preprocess
+    masks    uint8 (N, S, S) 0/255; only meaningful where table.has_mask
+    skipped  columns path, reason
+    size     S
+    thumbnails  uint8 (N, 64, 64): the whole pictures as stored, aspect not kept
+    links    pairs that show the same slice, see duplicates.find_links
+    given    columns file, group, kind of groups.csv; empty without one
+    """
+
+    table: pd.DataFrame
+    images: np.ndarray
+    masks: np.ndarray
+    skipped: pd.DataFrame
+    size: int
+    thumbnails: np.ndarray = field(default_factory=lambda: np.zeros((0, duplicates.SIDE, duplicates.SIDE), np.uint8))
+    links: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=duplicates.LINK_COLUMNS))
+    given: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "group", "kind"]))
+
+    def rows(self, split: str | None = None, *, source: str | None = None, masked: bool | None = None) -> np.ndarray:
+        """Row numbers of a split, a source, with or without a mask."""
+        keep = np.ones(len(self.table), bool)
+        if split is not None:
+            keep &= (self.table["split"] == split).to_numpy()
+        if source is not None:
+            keep &= (self.table["source"] == source).to_numpy()
+        if masked is not None:
+            keep &= (self.table["has_mask"] == masked).to_numpy()
+        return np.flatnonzero(keep)
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values for config.json and metrics.json: counts, groups, split, fingerprint."""
+        table = self.table
+        counts = table.groupby(["source", "class", "split"], as_index=False).size()
+        return {
+            "images": len(table),
+            "counts": counts.rename(columns={"size": "images"}).to_dict("records"),
+            "groups": int(table["group"].nunique()),
+            "largest_group": int(table.groupby("group").size().max()),
+            "patients": int(table.loc[table["patient"] != "", "patient"].nunique()),
+            "duplicates": int((table["duplicate_of"] >= 0).sum()),
+            "with_mask": int(table["has_mask"].sum()),
+            "skipped": len(self.skipped),
+            "fingerprint": self.fingerprint(),
+        }
+
+    def fingerprint(self) -> str:
+        """sha256 of pixels, class, group and split of all pictures, whatever their folders, names and order."""
+        columns = [self.table[name].tolist() for name in ("digest", "class", "group", "split")]
+        lines = sorted("|".join(row) for row in zip(*columns, strict=True))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def load_dataset(
+    data: Path,
+    masks: Path | None = None,
+    *,
+    groups: Path | None = None,
+    size: int = SIZE,
+    cache: Path | None = None,
+    seed: int = 0,
+    official_split: bool = False,
+    progress: bool = True,
+    min_classes: int = 2,
+) -> Dataset:
+    """Read class folders (and image/mask pairs) and split them by patient and copy.
+
+    groups: a CSV file,group[,kind], by default groups.csv in `data` when there is one. cache: file or folder, by
+    default $BRAIN_MRI_CACHE or ~/.cache/brain-mri. official_split: keep Training/Testing (leaks; for comparison).
+    min_classes: 1 to judge a model on a single class. Raises DataError; unreadable files only go to `skipped`.
+    """
+    data = Path(data).expanduser()
+    masks = None if masks is None else Path(masks).expanduser()
+    sources, passed = class_folders(data, masks)
+    roots = [data]
+    if masks is not None:
+        pairs, passed_pairs = mask_pairs(masks)
+        sources, passed, roots = sources + pairs, passed + passed_pairs, [data, masks]
+    groups_file = groups or data / "groups.csv"
+    if groups and not groups_file.is_file():
+        raise DataError(f"There is no groups file {groups_file}.")
+    given = read_groups(groups_file) if groups_file.is_file() else pd.DataFrame(columns=["file", "group", "kind"])
+    read, pixels, failed = read_all(sources, size, cache_file(roots, size, cache), progress)
+    _check_classes(sources, read, failed, data, min_classes)
+    table = _table(read, pixels, given)
+    masks_array = _masks(table, pixels, size)
+    table["split"] = split_official(table, seed) if official_split else split_groups(table, seed)
+    skipped = [(printable(name), reason) for name, reason in passed]
+    skipped += [(printable(source.file), reason) for source, reason in failed]
+    left_out = pd.DataFrame(skipped, columns=["path", "reason"])
+    return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.links, given)
+
+
+def _check_classes(
+    sources: list[Source], read: list[Source], failed: list[tuple[Source, str]], data: Path, least: int
+) -> None:
+    wanted = {source.label for source in sources if source.source == CLASS_FOLDER}
+    got = {source.label for source in read if source.source == CLASS_FOLDER}
+    for label in sorted(wanted - got):
+        example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.label == label), "")
+        raise DataError(f"No file of the class {label} in {data} could be read (for example: {example}).")
+    if len(got) < least:
+        raise DataError(
+            f"{data} holds only the class {', '.join(sorted(got))}; at least {least} of {', '.join(CLASSES)} "
+            "are needed."
+        )
+
+
+def _table(read: list[Source], pixels: Pixels, given: pd.DataFrame) -> pd.DataFrame:
+    """Everything of Dataset.table but the masks and the split."""
+    facts = pixels.rows
+    kinds = dict(zip(given["file"], given["kind"], strict=True))
+    stated = dict(zip(given["file"], given["group"], strict=True))
+    table = pd.DataFrame(
+        {
+            "path": [str(source.path) for source in read],
+            "file": [printable(source.file) for source in read],
+            "source": [source.source for source in read],
+            "class": [source.label for source in read],
+            "split": "",
+            "group": [stated.get(s.file, "") if s.source == CLASS_FOLDER else s.patient for s in read],
+            "cluster": "",
+            "patient": [
+                (stated.get(s.file, "") if kinds.get(s.file) == "patient" else "")
+                if s.source == CLASS_FOLDER
+                else s.patient
+                for s in read
+            ],
+            "official_split": [source.official for source in read],
+            "fold": [source.fold for source in read],
+            "mask_path": [str(source.mask or "") for source in read],
+        }
+    )
+    for name in ("width", "height", "mode", "mean", "std", "sharpness", "color", "digest"):
+        table[name] = facts[name].to_numpy()
+    table["spacing"] = facts["spacing"].map(lambda value: tuple(value) if isinstance(value, (list, tuple)) else None)
+    count, links = len(table), pixels.links
+    patient = table["patient"].to_numpy(object)
+    one_patient = (patient[links["a"]] == patient[links["b"]]) & (patient[links["a"]] != "")
+    # Neighbouring slices of one head can look like variants; within a known patient only certain copies count as such.
+    links = links[~(one_patient & links["kind"].isin(["variant", "aligned"]).to_numpy())]
+    table["duplicate_of"], table["mirrored"] = duplicates.originals(count, links)
+    labels = duplicates.components(count, links["a"].to_numpy(), links["b"].to_numpy())
+    table["group"], table["cluster"] = duplicates.group_names(table["digest"].tolist(), labels, table["group"].tolist())
+    known = table[table["fold"] >= 0]
+    fold = known.groupby("group")["fold"].agg(lambda values: int(values.mode().iloc[0]))
+    table["fold"] = table["group"].map(fold).fillna(-1).astype(np.int64)
+    for name in ("top", "left", "side"):
+        table[name] = facts[name].to_numpy()
+    return table
+
+
+def _masks(table: pd.DataFrame, pixels: Pixels, size: int) -> np.ndarray:
+    """uint8 (N, S, S), and table's has_mask and mask_from: own masks, those of copies, empty ones without a tumor."""
+    masks = np.zeros((len(table), size, size), np.uint8)
+    masks[pixels.mask_rows] = pixels.masks
+    own = np.zeros(len(table), bool)
+    own[pixels.mask_rows] = True
+    in_folder = (table["source"] == CLASS_FOLDER).to_numpy()
+    mask_transfer.hand_over(masks, table[FRAME_COLUMNS].to_numpy(np.int64), pixels.twins)
+    table["has_mask"] = own | (in_folder & (table["class"] == NO_TUMOR).to_numpy())
+    table["mask_from"] = -1
+    table.loc[pixels.twins["taker"], "has_mask"] = True
+    table.loc[pixels.twins["taker"], "mask_from"] = pixels.twins["giver"].to_numpy(np.int64)
+    return masks
+
+
+def describe(dataset: Dataset) -> str:
+    """What was found, as the text that train.py prints."""
+    table = dataset.table
+    shown = table.assign(**{"class": table["class"].replace("", "(unknown)")})
+    counts = pd.crosstab([shown["source"], shown["class"]], shown["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    counts["total"] = counts.sum(axis=1)
+    grouped = shown.groupby(["source", "class"])
+    counts["groups"] = grouped["group"].nunique()
+    counts["copies"] = grouped["duplicate_of"].agg(lambda rows: int((rows >= 0).sum()))
+    counts["masks"] = grouped["has_mask"].sum()
+    exact = int(table.duplicated("digest").sum())
+    sizes = table.groupby("group").size()
+    twins = int((table["mask_from"] >= 0).sum())
+    patients = table.loc[table["patient"] != "", "patient"].nunique()
+    lines = [
+        counts.reset_index().to_string(index=False),
+        f"{len(table)} pictures in {len(sizes)} groups of patients and copies"
+        f" (largest {sizes.max()}, {patients} known patients, {int((sizes == 1).sum())} pictures alone).",
+        f"{int((table['duplicate_of'] >= 0).sum())} are copies, mirrors or contrast variants of another one"
+        f" ({exact} equal to the pixel, {int(table['mirrored'].sum())} mirrored).",
+    ]
+    present = set(zip(table["class"], table["split"], strict=True))
+    for label in sorted(set(table["class"]) - {""}):
+        missing = [split for split in SPLITS if (label, split) not in present]
+        if missing:
+            lines.append(f"Note: {label} is missing from {' and '.join(missing)}; the class has too few groups.")
+    if twins:
+        lines.append(f"{twins} class-folder slices take the mask of their copy among the mask pairs.")
+    if len(dataset.skipped):
+        lines.append(f"{len(dataset.skipped)} skipped:")
+        lines += [f"  {row.path}: {row.reason}" for row in dataset.skipped.head(10).itertuples(index=False)]
+        if len(dataset.skipped) > 10:
+            lines.append(f"  ... and {len(dataset.skipped) - 10} more")
+    else:
+        lines.append("No file had to be skipped.")
+    return "\n".join(lines)

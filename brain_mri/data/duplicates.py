@@ -1,0 +1,212 @@
+"""Copies of one slice: found by their pixels, linked, and joined with patient ids to groups that no split may cut.
+
+Four kinds of links between two pictures, from strict to wide:
+    exact     the decoded pixels are equal
+    copy      the whole pictures, 64x64 and standardised, correlate at 0.98 or more: recompressed, resized, brightened
+    variant   the heads do: cut out, contrast equalised locally, correlation at 32x32 and at 64x64: other contrast,
+              sharpened, other margins
+    aligned   they do once one is laid over the other, see alignment.py: cropped, captioned, turned a little
+each also with one picture mirrored left-right. The head is what scan.preprocess cuts out.
+
+The limits were set on the 8,323 slices of shared/data. Of the pairs of slices of different patients there the most
+alike have 0.957 (whole), 0.857 (head at 32) and 0.811 (head at 64), so none of the limits below joins two patients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from brain_mri.data import alignment
+from brain_mri.data.alignment import mirror, standardised
+
+SIDE, COARSE = 64, 32  # thumbnails, and the size at which neighbours are looked for
+COPY = 0.98  # correlation of whole pictures at SIDE
+COPY_COARSE = 0.97  # the same at COARSE: only a filter
+VARIANT_COARSE, VARIANT = 0.88, 0.82  # correlation of heads at COARSE and at SIDE
+BLOCK, MANY = 1024, 50_000  # rows of one matrix product; candidate pairs of one block that are still ordinary
+LINK_COLUMNS = ["a", "b", "kind", "correlation", "mirrored"]
+
+
+def thumbnails(image: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(whole picture, head), both uint8 (SIDE, SIDE).  image: uint8 (H, W); square: its scan.preprocess at >= SIDE."""
+    whole = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return whole, cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def local_contrast(pictures: np.ndarray) -> np.ndarray:
+    """alignment.local_contrast of each: (N, s, s) -> float32 (N, s, s)."""
+    result = np.empty(pictures.shape, np.float32)
+    for index, picture in enumerate(pictures):
+        result[index] = alignment.local_contrast(picture)
+    return result
+
+
+def shrunk(pictures: np.ndarray) -> np.ndarray:
+    """uint8 (N, SIDE, SIDE) -> float32 (N, COARSE, COARSE)."""
+    size = (COARSE, COARSE)
+    small = [cv2.resize(p.astype(np.float32), size, interpolation=cv2.INTER_AREA) for p in pictures]
+    return np.stack(small) if small else np.zeros((0, COARSE, COARSE), np.float32)
+
+
+def find_links(whole: np.ndarray, head: np.ndarray, digests: list[str]) -> pd.DataFrame:
+    """All pairs of rows that show the same slice: columns a < b, kind, correlation, mirrored (b is a mirror of a).
+
+    whole, head: uint8 (N, SIDE, SIDE) of `thumbnails`; digests: of the decoded pixels. Rows with equal digests are each
+    linked to the first of them only, and only that one is compared with the rest. Memory: about 20 KB per row.
+    """
+    first_of: dict[str, int] = {}
+    firsts = np.array([first_of.setdefault(digest, row) for row, digest in enumerate(digests)], np.int64)
+    unique, copies = np.unique(firsts), np.flatnonzero(np.arange(len(digests)) != firsts)
+    exact = [(int(firsts[row]), int(row), "exact", 1.0, False) for row in copies]
+    whole, head = whole[unique], head[unique]
+    links = _found_by_correlation(whole, head)
+    labels = components(len(unique), links["a"].to_numpy(), links["b"].to_numpy())
+    alone = np.unique(labels, return_index=True)[1]  # one picture of each slice so far
+    found = alignment.aligned_pairs(whole, head, alone)
+    aligned = [(a, b, "aligned", value, mirrored) for a, b, value, mirrored in found]
+    links = _joined([links, pd.DataFrame(aligned, columns=LINK_COLUMNS)])
+    links = links.assign(a=unique[links["a"]], b=unique[links["b"]])
+    return _joined([pd.DataFrame(exact, columns=LINK_COLUMNS), links])
+
+
+def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table without repeated pairs (the highest correlation stays), sorted by row numbers."""
+    parts = [part for part in parts if len(part)] or [pd.DataFrame(columns=LINK_COLUMNS)]
+    types = {"a": np.int64, "b": np.int64, "kind": object, "correlation": np.float64, "mirrored": bool}
+    links = pd.concat(parts, ignore_index=True)[LINK_COLUMNS].astype(types)
+    links = links.sort_values("correlation", ascending=False, kind="stable").drop_duplicates(["a", "b"])
+    return links.sort_values(["a", "b"], kind="stable").reset_index(drop=True)
+
+
+def _found_by_correlation(whole: np.ndarray, head: np.ndarray) -> pd.DataFrame:
+    """Links of the kinds copy and variant."""
+    coarse_whole, coarse_head = standardised(shrunk(whole)), standardised(local_contrast(shrunk(head)))
+    found: list[pd.DataFrame] = []
+    for start in range(0, len(whole), BLOCK):
+        for mirrored in (False, True):
+            rows = slice(start, start + BLOCK)
+            sides = [mirror(f[rows]) if mirrored else f[rows] for f in (coarse_whole, coarse_head)]
+            near = sides[0] @ coarse_whole[start:].T >= COPY_COARSE
+            near |= sides[1] @ coarse_head[start:].T >= VARIANT_COARSE
+            a, b = (indices + start for indices in np.nonzero(near))
+            a, b = a[a < b], b[a < b]
+            while len(a):
+                count = len(a) if len(a) <= MANY else MANY // 4
+                found.append(_verified(whole, head, coarse_head, a[:count], b[:count], mirrored))
+                a, b = a[count:], b[count:]
+                if len(a):  # a film of one head: pairs that are joined already add nothing
+                    links = _joined(found)
+                    labels = components(len(whole), links["a"].to_numpy(), links["b"].to_numpy())
+                    apart = labels[a] != labels[b]
+                    a, b = a[apart], b[apart]
+    return _joined(found)
+
+
+def _verified(
+    whole: np.ndarray, head: np.ndarray, coarse_head: np.ndarray, a: np.ndarray, b: np.ndarray, mirrored: bool
+) -> pd.DataFrame:
+    """The candidate pairs that hold at full thumbnail size."""
+    parts = []
+    for start in range(0, len(a), 4096):
+        left, right = a[start : start + 4096], b[start : start + 4096]
+        rows, place = np.unique(np.r_[left, right], return_inverse=True)
+        i, j = place[: len(left)], place[len(left) :]
+
+        def pairwise(features: np.ndarray, i: np.ndarray = i, j: np.ndarray = j) -> np.ndarray:
+            other = mirror(features) if mirrored else features
+            steps = range(0, len(i), 512)
+            return np.concatenate(
+                [np.einsum("ij,ij->i", features[i[k : k + 512]], other[j[k : k + 512]]) for k in steps]
+            )
+
+        copy, coarse = pairwise(standardised(whole[rows])), pairwise(coarse_head[rows])
+        fine = pairwise(standardised(local_contrast(head[rows])))
+        is_copy = copy >= COPY
+        keep = is_copy | ((fine >= VARIANT) & (coarse >= VARIANT_COARSE))
+        kind, value = np.where(is_copy, "copy", "variant"), np.where(is_copy, copy, fine)
+        parts.append(pd.DataFrame({"a": left, "b": right, "kind": kind, "correlation": value})[keep])
+    return pd.concat(parts, ignore_index=True).assign(mirrored=mirrored)
+
+
+def components(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """int (count,): connected rows have equal numbers."""
+    ones = np.ones(len(a), np.int8)
+    graph = coo_matrix((ones, (np.asarray(a, np.int64), np.asarray(b, np.int64))), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
+
+
+def originals(count: int, links: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(duplicate_of, mirrored against it): int and bool (count,).
+
+    duplicate_of is -1 for the first row of its cluster and for lone ones. Along a chain of links two mirrors cancel.
+    """
+    neighbours: dict[int, list[tuple[int, bool]]] = {}
+    for a, b, flip in zip(links["a"].tolist(), links["b"].tolist(), links["mirrored"].tolist(), strict=True):
+        neighbours.setdefault(a, []).append((b, flip))
+        neighbours.setdefault(b, []).append((a, flip))
+    duplicate_of, mirrored = np.full(count, -1, np.int64), np.zeros(count, bool)
+    for root in sorted(neighbours):
+        if duplicate_of[root] >= 0:
+            continue
+        queue = [root]
+        for row in queue:  # grows while it is read: breadth first
+            for other, flip in neighbours[row]:
+                if other != root and duplicate_of[other] < 0:
+                    duplicate_of[other], mirrored[other] = root, mirrored[row] ^ flip
+                    queue.append(other)
+    return duplicate_of, mirrored
+
+
+def group_names(digests: list[str], labels: np.ndarray, patients: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(group, cluster): two object arrays (N,) of names that depend on content only, not on the order of the files.
+
+    labels: cluster number of each row (`components`); patients: patient or given group of each row, "" where unknown.
+    A group is what clusters and patients connect; it is named for its first patient, else for its first digest.
+    """
+    count = len(digests)
+    frame = pd.DataFrame({"digest": digests, "label": labels, "patient": patients})
+    cluster = "slice " + frame.groupby("label")["digest"].transform("min").str[:12]
+    known = np.flatnonzero(frame["patient"].to_numpy() != "")
+    codes = pd.factorize(frame["patient"].iloc[known])[0]
+    _, first = np.unique(labels, return_index=True)
+    a = np.r_[np.arange(count), known]
+    b = np.r_[first[labels], known[np.unique(codes, return_index=True)[1]][codes]] if len(known) else first[labels]
+    frame["group"] = components(count, a, b)
+    name = frame["patient"].where(frame["patient"] != "").groupby(frame["group"]).transform("min")
+    lone = "slice " + frame.groupby("group")["digest"].transform("min").str[:12]
+    return np.asarray(name.fillna(lone), object), np.asarray(cluster, object)
+
+
+@dataclass(frozen=True)
+class PairAgreement:
+    """Pairs of rows put together: by us, by the reference, by both."""
+
+    ours: int
+    reference: int
+    both: int
+
+    @property
+    def precision(self) -> float:
+        return self.both / self.ours if self.ours else 1.0
+
+    @property
+    def recall(self) -> float:
+        return self.both / self.reference if self.reference else 1.0
+
+
+def pair_agreement(ours: pd.Series, reference: pd.Series) -> PairAgreement:
+    """Compare two groupings of the same rows, pair by pair, without listing the pairs."""
+
+    def pairs(sizes: pd.Series) -> int:
+        return int((sizes * (sizes - 1) // 2).sum())
+
+    frame = pd.DataFrame({"o": ours.to_numpy(), "r": reference.to_numpy()})
+    return PairAgreement(
+        pairs(frame.groupby("o").size()), pairs(frame.groupby("r").size()), pairs(frame.groupby(["o", "r"]).size())
+    )

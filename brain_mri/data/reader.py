@@ -1,0 +1,256 @@
+"""Read thousands of pictures once: in parallel, patiently, and never again while they stay as they are.
+
+Drive mounted in Colab answers slowly and sometimes with an error: each file is read with retries, checked not to have
+changed meanwhile, decoded by scan.read_scan, and kept as the uint8 square that the models see. Everything goes into one
+local file; a row of it is used again when path, size and time of its file are unchanged.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from brain_mri.classes import NO_TUMOR
+from brain_mri.data import cache as pixel_cache
+from brain_mri.data import duplicates, mask_transfer
+from brain_mri.data.cache import Pixels
+from brain_mri.data.folders import CLASS_FOLDER, DataError, Source, printable
+from brain_mri.imaging.preprocessing import Frame, apply_frame, preprocess, sharpness
+from brain_mri.imaging.read import read_scan
+from brain_mri.imaging.scan import MAX_BYTES, ScanError
+
+ATTEMPTS, FIRST_WAIT = 4, 0.5  # of one file; seconds, doubled each time
+THREADS = min(16, 4 * (os.cpu_count() or 2))
+FRAME_COLUMNS = ["height", "width", "top", "left", "side"]
+_BIG = threading.Semaphore(2)  # files above 4 MB are decoded two at a time, to bound the memory
+
+
+@dataclass
+class _Row:
+    """One row of `Pixels`."""
+
+    facts: dict[str, Any]
+    square: np.ndarray
+    whole: np.ndarray
+    head: np.ndarray
+    mask: np.ndarray | None
+
+
+class _Failure(Exception):
+    """Why a file is left out."""
+
+
+def read_all(
+    sources: list[Source], size: int, cache: Path | None = None, progress: bool = True
+) -> tuple[list[Source], Pixels, list[tuple[Source, str]]]:
+    """(sources that could be read, their pixels in the same order, (source, reason) of the others).
+
+    size: side S of the squares. cache: the file to use and to write; None for no cache. What cannot be read is tried
+    again at the next start. Raises DataError when nothing at all can be read.
+    """
+    old = pixel_cache.load(cache, size) if cache else None
+    batches = [sources[start : start + 100] for start in range(0, len(sources), 100)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        keys = [key for batch in pool.map(lambda batch: [_key(s) for s in batch], batches) for key in batch]
+    known = dict(zip(old.rows["key"], range(len(old.rows)), strict=True)) if old is not None else {}
+    rows_of = [known.get(key, -1) if key else -1 for key in keys]
+    todo = [i for i, row in enumerate(rows_of) if row < 0]
+    results = dict(zip(todo, _read_parallel([sources[i] for i in todo], size, progress), strict=True))
+    skipped = [(sources[i], result) for i, result in results.items() if isinstance(result, str)]
+    good = [i for i in range(len(sources)) if not isinstance(results.get(i), str)]
+    if old is not None and [rows_of[i] for i in good] == list(range(len(old.rows))):
+        return [sources[i] for i in good], old, skipped
+    if not good:
+        raise DataError(f"None of the {len(sources)} files could be read; the first one {skipped[0][1]}.")
+    read = [sources[i] for i in good]
+    pixels = _joined(read, good, results, rows_of, old, size)
+    if cache:
+        pixel_cache.save(cache, pixels, size)
+    return read, pixels, skipped
+
+
+def _read_parallel(sources: list[Source], size: int, progress: bool) -> list[_Row | str]:
+    """What `_read_one` returns for each source, or the reason why it cannot be read."""
+
+    def work(source: Source) -> _Row | str:
+        try:
+            return _read_one(source, size)
+        except _Failure as failure:
+            return str(failure)
+
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        steps = pool.map(work, sources)
+        hide = not progress or not sources
+        return list(tqdm(steps, total=len(sources), desc="reading", unit="file", disable=hide, mininterval=0.5))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)  # Ctrl-C: do not read the other thousands first
+
+
+def _joined(
+    read: list[Source], good: list[int], results: dict[int, Any], rows_of: list[int], old: Pixels | None, size: int
+) -> Pixels:
+    """New and cached rows in the order of `good`. Entries of `results` are given up as they are copied."""
+    with_mask = [i for source, i in zip(read, good, strict=True) if source.mask is not None]
+    place = {i: row for row, i in enumerate(with_mask)}
+    images = np.empty((len(good), size, size), np.uint8)
+    whole, head = (np.empty((len(good), duplicates.SIDE, duplicates.SIDE), np.uint8) for _ in range(2))
+    masks = np.empty((len(with_mask), size, size), np.uint8)
+    old_mask = {int(row): k for k, row in enumerate(old.mask_rows)} if old is not None else {}
+    old_facts = old.rows.to_dict("records") if old is not None else []
+    facts: list[dict[Any, Any]] = []
+    for row, i in enumerate(good):
+        if i in results:
+            new: _Row = results.pop(i)
+            facts.append(new.facts)
+            images[row], whole[row], head[row] = new.square, new.whole, new.head
+            if new.mask is not None:
+                masks[place[i]] = new.mask
+        elif old is not None:
+            was = rows_of[i]
+            facts.append(old_facts[was])
+            images[row], whole[row], head[row] = old.images[was], old.whole[was], old.head[was]
+            if i in place:
+                masks[place[i]] = old.masks[old_mask[was]]
+    mask_rows = np.array([row for row, i in enumerate(good) if i in place], np.int64)
+    rows = pd.DataFrame(facts)
+    links = duplicates.find_links(whole, head, rows["digest"].tolist())
+    frames = rows[FRAME_COLUMNS].to_numpy(np.int64)
+    takers = [row for row, s in enumerate(read) if s.source == CLASS_FOLDER and s.label != NO_TUMOR]
+    twins = mask_transfer.find_twins(images, whole, head, frames, np.array(takers, np.int64), mask_rows)
+    return Pixels(rows, images, whole, head, masks, mask_rows, links, twins)
+
+
+def _retry(action: Callable[[], Any]) -> Any:
+    """Run it again after an OSError (Drive: Errno 5, time-outs). Raises _Failure with the reason."""
+    wait = FIRST_WAIT
+    for attempt in range(ATTEMPTS):
+        try:
+            return action()
+        except FileNotFoundError:
+            raise _Failure("vanished while the folder was being read") from None
+        except PermissionError:
+            raise _Failure("may not be read (permission denied)") from None
+        except OSError as error:
+            if attempt == ATTEMPTS - 1:
+                raise _Failure(f"could not be read after {ATTEMPTS} attempts ({error.strerror or error})") from None
+        time.sleep(wait)
+        wait *= 2
+    raise AssertionError
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """(bytes, time). Raises OSError, and _Failure for a pipe or a device, which may never end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise _Failure("is no ordinary file")
+    return status.st_size, status.st_mtime_ns
+
+
+def _key(source: Source) -> str:
+    """What the cached row of a file is found by; "" when the file cannot be looked at."""
+    try:
+        stamps = [_retry(functools.partial(_stamp, path)) for path in (source.path, source.mask) if path is not None]
+    except _Failure:
+        return ""
+    return _key_of(source, stamps)
+
+
+def _key_of(source: Source, stamps: list[tuple[int, int]]) -> str:
+    text = f"{source.source}|{source.file}|{stamps}|{source.mask.name if source.mask else ''}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _read_bytes(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """(content, stamp), read while the file did not change. Raises _Failure."""
+    for _ in range(ATTEMPTS):
+        before = _retry(lambda: _stamp(path))
+        if before[0] > MAX_BYTES:
+            raise _Failure(f"has {before[0] / 2**20:.0f} MB; the limit is {MAX_BYTES // 2**20} MB")
+        data = _retry(path.read_bytes)
+        if before == _retry(lambda: _stamp(path)) and len(data) == before[0]:
+            if not data:
+                raise _Failure("is empty (0 bytes)")
+            return data, before
+        time.sleep(FIRST_WAIT)
+    raise _Failure("kept changing while it was being read")
+
+
+def _decode(path: Path) -> tuple[Any, tuple[int, int]]:
+    """(Scan, stamp). Raises _Failure."""
+    data, stamp = _read_bytes(path)
+    name = printable(path.name)
+    try:
+        if len(data) > 4 * 2**20:
+            with _BIG:
+                return read_scan(data, name=name), stamp
+        return read_scan(data, name=name), stamp
+    except ScanError as error:
+        raise _Failure(str(error).removeprefix(f"{name} ")) from None
+    except MemoryError:
+        raise _Failure("needs more memory than there is") from None
+
+
+def _read_one(source: Source, size: int) -> _Row:
+    """Raises _Failure."""
+    scan, stamp = _decode(source.path)
+    image, stamps = scan.image, [stamp]
+    square, frame = preprocess(image, size)
+    common = square if size == 128 else preprocess(image, 128)[0]  # links must not depend on the size that is trained
+    whole, head = duplicates.thumbnails(image, common)
+    mask = None
+    if source.mask is not None:
+        try:
+            mask_scan, mask_stamp = _decode(source.mask)
+        except _Failure as failure:
+            raise _Failure(f"its mask {failure}") from None
+        mask = _mask_square(mask_scan.raw, image.shape, frame, size)
+        stamps.append(mask_stamp)
+    facts = {
+        "key": _key_of(source, stamps),
+        "width": int(image.shape[1]),
+        "height": int(image.shape[0]),
+        "mode": str(scan.info.get("mode", "")),
+        "mean": float(image.mean()),
+        "std": float(image.std()),
+        "sharpness": sharpness(image),
+        "color": float(scan.color),
+        "spacing": list(scan.spacing) if scan.spacing else None,
+        "digest": hashlib.blake2b(image.tobytes() + repr(image.shape).encode(), digest_size=16).hexdigest(),
+        "top": frame.top,
+        "left": frame.left,
+        "side": frame.side,
+    }
+    return _Row(facts, square, whole, head, mask)
+
+
+def _mask_square(raw: np.ndarray, shape: tuple[int, ...], frame: Frame, size: int) -> np.ndarray:
+    """uint8 (size, size) 0/255 of a stored mask."""
+    return np.where(apply_frame(stored_mask(raw, shape), frame, size) > 127, 255, 0).astype(np.uint8)
+
+
+def stored_mask(raw: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 (H, W) 0/255 of a stored mask at its picture's shape.
+
+    In label masks (0, 1, 2, ...) everything from 1 counts, in gray ones everything from half of white.
+    """
+    if raw.shape != shape:
+        if abs(raw.shape[0] * shape[1] - raw.shape[1] * shape[0]) > 0.02 * raw.shape[0] * shape[1]:
+            raise _Failure(f"its mask has {raw.shape[1]}x{raw.shape[0]} pixels, the picture {shape[1]}x{shape[0]}")
+        raw = cv2.resize(raw.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
+    top = float(raw.max())
+    return (raw > (0 if top <= 16 else top / 2)).astype(np.uint8) * 255

@@ -1,0 +1,1 @@
+"""A model and labelled rows -> metric records; the audit of a data folder."""

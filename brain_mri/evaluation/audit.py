@@ -1,0 +1,289 @@
+"""What is wrong with a data set, before anything is trained on it.
+
+    python audit.py brain-tumor-mri --out audit
+    python audit.py brain-tumor-mri --masks segmentation --out audit
+
+Prints a table and writes figure.png and CSV files to --out. In a notebook: print(audit(load_dataset(...)).text()).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from brain_mri.classes import CLASSES
+from brain_mri.data import duplicates
+from brain_mri.data.dataset import Dataset, load_dataset
+from brain_mri.data.folders import CLASS_FOLDER, DataError
+from brain_mri.evaluation.shortcuts import shortcuts
+
+BINS = 32  # of the intensity histograms
+LEAKS = ["class", "testing", "exact copy", "near copy", "same patient or cluster", "clean"]
+
+
+@dataclass
+class AuditResult:
+    """Everything `python audit.py` prints, as tables.
+
+    counts       source, class, Training, Testing, other, slices (distinct ones), groups, copies
+    sizes        source, class, mode, width, height, pictures; the most frequent first
+    histograms   class -> share of pixels in 32 bins of the stored values 0..255 (pictures at 64x64)
+    links        file_a, file_b, kind, correlation, mirrored, class_a, class_b
+    leaks        one line per class: Testing pictures by the closest thing that they have in Training
+    conflicts    cluster, file, class: one slice in folders of different classes
+    patients     patient, Training, Testing: pictures of patients that are on both sides
+    shortcuts    see audit_shortcuts.shortcuts
+    agreement    scope, links, ours, reference, both, precision, recall: our clusters against groups.csv, pair by pair
+    disputed     file_a, file_b, group_a, group_b, kind, correlation, mirrored: for every two near-duplicate clusters of
+                 groups.csv that we join, the pair that joins them best. To be looked at: disputed.png
+    findings     sentences
+    """
+
+    dataset: Dataset
+    counts: pd.DataFrame
+    sizes: pd.DataFrame
+    histograms: dict[str, np.ndarray]
+    links: pd.DataFrame
+    leaks: pd.DataFrame
+    conflicts: pd.DataFrame
+    patients: pd.DataFrame
+    shortcuts: pd.DataFrame
+    agreement: pd.DataFrame
+    disputed: pd.DataFrame
+    findings: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """The report for a console of 120 columns."""
+        percent = {"accuracy", "balanced_accuracy", "majority", "tumor_auc", "precision", "recall"}
+
+        def block(title: str, table: pd.DataFrame, limit: int = 12) -> list[str]:
+            if table.empty:
+                return []
+            shown = table.head(limit).copy()
+            for name in percent & set(shown.columns):
+                shown[name] = shown[name].map(lambda value: f"{value:.3f}")
+            more = [f"  ... and {len(table) - limit} more"] if len(table) > limit else []
+            lines = shown.to_string(index=False).splitlines()
+            return ["", title, *(f"  {line}" for line in lines), *more]
+
+        kinds = self.links.groupby("kind").size().rename("pairs").reset_index()
+        out = block("PICTURES", self.counts, 99)[1:]
+        out += block("SIZES AND MODES, the most frequent", self.sizes, 8)
+        out += block("PAIRS THAT SHOW THE SAME SLICE", kinds)
+        out += block("TESTING PICTURES, by what Training holds of them", self.leaks)
+        out += block("PATIENTS ON BOTH SIDES, pictures", self.patients, 6)
+        out += block("ONE SLICE UNDER TWO CLASSES", self.conflicts)
+        probes = self.shortcuts.drop(columns=["probe"])
+        out += block("SHORTCUTS: what predicts the class without the brain (cross-validated by group)", probes)
+        out += block("AGAINST groups.csv, pairs of pictures put together", self.agreement)
+        if len(self.disputed):
+            out += ["", f"  {len(self.disputed)} pairs of its clusters are joined here; look at disputed.png."]
+        out += block("SKIPPED", self.dataset.skipped, 10)
+        return "\n".join([*out, "", "FINDINGS", *(f"  - {line}" for line in self.findings)])
+
+    def write(self, folder: Path) -> list[Path]:
+        """CSV files and figure.png; returns their paths."""
+        from brain_mri.reporting.audit_figure import draw, draw_pairs
+
+        folder.mkdir(parents=True, exist_ok=True)
+        histograms = pd.DataFrame(self.histograms, index=pd.RangeIndex(0, 256, 256 // BINS, name="from_value"))
+        tables = {
+            "pictures": self.dataset.table, "counts": self.counts, "sizes": self.sizes, "duplicates": self.links,
+            "leaks": self.leaks, "conflicts": self.conflicts, "patients": self.patients, "shortcuts": self.shortcuts,
+            "agreement": self.agreement, "disputed": self.disputed, "skipped": self.dataset.skipped,
+            "histograms": histograms.reset_index(),
+        }  # fmt: skip
+        paths = []
+        for name, table in tables.items():
+            path = folder / f"{name}.csv"
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            table.to_csv(temporary, index=False, errors="backslashreplace")
+            os.replace(temporary, path)
+            paths.append(path)
+        if len(self.disputed):
+            paths.append(draw_pairs(self.dataset, self.disputed, folder / "disputed.png"))
+        return [*paths, draw(self, folder / "figure.png")]
+
+
+def audit(dataset: Dataset, seed: int = 0) -> AuditResult:
+    """Look for copies, leaks, contradictions and shortcuts. Seconds to a minute for thousands of pictures."""
+    table = dataset.table
+    in_folder = (table["source"] == CLASS_FOLDER).to_numpy()
+    known = np.flatnonzero(in_folder & table["class"].isin(CLASSES).to_numpy())
+    sizes = table.groupby(["source", "class", "mode", "width", "height"]).size().rename("pictures").reset_index()
+    links = dataset.links
+    a, b = table.iloc[links["a"]], table.iloc[links["b"]]
+    named = {"file_a": a["file"].to_numpy(), "file_b": b["file"].to_numpy()}
+    named |= {"class_a": a["class"].to_numpy(), "class_b": b["class"].to_numpy()}
+    both = (
+        table[(table["patient"] != "") & in_folder].groupby(["patient", "official_split"]).size().unstack(fill_value=0)
+    )
+    both = both.reindex(columns=["Training", "Testing"], fill_value=0)
+    both = both[(both > 0).all(axis=1)].sort_values("Testing", ascending=False).reset_index()
+    result = AuditResult(
+        dataset,
+        _counts(table),
+        sizes.sort_values("pictures", ascending=False).reset_index(drop=True),
+        _histograms(dataset),
+        pd.concat([pd.DataFrame(named), links[["kind", "correlation", "mirrored"]].reset_index(drop=True)], axis=1),
+        _leaks(table),
+        _conflicts(table),
+        both.rename_axis(columns=None),
+        shortcuts(dataset, known, seed),
+        _agreement(dataset),
+        _disputed(dataset),
+    )
+    result.findings = _findings(result)
+    return result
+
+
+def _counts(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.assign(
+        side=table["official_split"].where(table["official_split"].isin(["Training", "Testing"]), "other"),
+        **{"class": table["class"].replace("", "(unknown)")},
+    )
+    counts = pd.crosstab([shown["source"], shown["class"]], shown["side"])
+    counts = counts.reindex(columns=[side for side in ("Training", "Testing", "other") if side in counts.columns])
+    grouped = shown.groupby(["source", "class"])
+    counts["slices"], counts["groups"] = grouped["cluster"].nunique(), grouped["group"].nunique()
+    counts["copies"] = grouped.size() - counts["slices"]
+    return counts.reset_index().rename_axis(columns=None)
+
+
+def _histograms(dataset: Dataset) -> dict[str, np.ndarray]:
+    result = {}
+    for label in CLASSES:
+        rows = np.flatnonzero((dataset.table["class"] == label) & (dataset.table["source"] == CLASS_FOLDER))
+        if len(rows):
+            counts = np.bincount(dataset.thumbnails[rows].reshape(-1) // (256 // BINS), minlength=BINS)
+            result[label] = counts / counts.sum()
+    return result
+
+
+def _leaks(table: pd.DataFrame) -> pd.DataFrame:
+    """Testing pictures of each class by the closest thing in Training; empty without such folders."""
+    training, testing = (table[table["official_split"] == side] for side in ("Training", "Testing"))
+    if training.empty or testing.empty:
+        return pd.DataFrame(columns=LEAKS)
+    steps = ("digest", "cluster", "group")
+    closest = np.select([testing[name].isin(training[name]) for name in steps], LEAKS[2:5], default="clean")
+    counts = pd.crosstab(testing["class"], closest).reindex(columns=LEAKS[2:], fill_value=0)
+    counts.insert(0, "testing", counts.sum(axis=1))
+    counts.loc["all"] = counts.sum()
+    return counts.rename_axis(index="class", columns=None).reset_index()
+
+
+def _conflicts(table: pd.DataFrame) -> pd.DataFrame:
+    known = table[table["class"] != ""]
+    several = known.groupby("cluster")["class"].transform("nunique") > 1
+    return known.loc[several, ["cluster", "file", "class"]].sort_values(["cluster", "class"]).reset_index(drop=True)
+
+
+def _agreement(dataset: Dataset) -> pd.DataFrame:
+    """Our clusters (made from pixels only) against groups.csv; empty without one."""
+    columns = ["scope", "links", "ours", "reference", "both", "precision", "recall"]
+    table, lines = dataset.table, []
+    rows = table[table["source"] == CLASS_FOLDER].reset_index().merge(dataset.given, on="file", suffixes=("", "_given"))
+    for level, links in (
+        ("exact and copy", dataset.links[dataset.links["kind"].isin(["exact", "copy"])]),
+        ("all kinds", dataset.links),
+    ):
+        labels = duplicates.components(len(table), links["a"].to_numpy(), links["b"].to_numpy())
+        for kind, part in rows.groupby("kind"):
+            found = duplicates.pair_agreement(pd.Series(labels[part["index"]]), part["group_given"])
+            recall = float("nan") if kind == "patient" else found.recall  # slices of a patient need not look alike
+            lines.append((kind, level, found.ours, found.reference, found.both, found.precision, recall))
+    return pd.DataFrame(lines, columns=columns).sort_values("scope", kind="stable", ignore_index=True)
+
+
+def _disputed(dataset: Dataset) -> pd.DataFrame:
+    """One pair for every two near-duplicate clusters of groups.csv that our links join, the least alike first."""
+    given = dataset.given[dataset.given["kind"] != "patient"]
+    names = dict(zip(given["file"], given["group"], strict=True))
+    table, links = dataset.table, dataset.links
+    stated = [names.get(f) if s == CLASS_FOLDER else None for f, s in zip(table["file"], table["source"], strict=True)]
+    lines = []
+    for a, b, kind, value, mirrored in links.sort_values("correlation", ascending=False).to_numpy().tolist():
+        if stated[a] is not None and stated[b] is not None and stated[a] != stated[b]:
+            lines.append((table["file"].iloc[a], table["file"].iloc[b], stated[a], stated[b], kind, value, mirrored))
+    columns = ["file_a", "file_b", "group_a", "group_b", "kind", "correlation", "mirrored"]
+    pairs = pd.DataFrame(lines, columns=columns)
+    either = pd.Series([frozenset(line[2:4]) for line in lines], index=pairs.index, dtype=object)
+    return pairs[~either.duplicated()].iloc[::-1].reset_index(drop=True)
+
+
+def _findings(result: AuditResult) -> list[str]:
+    table, found = result.dataset.table, []
+    copies = int((table["duplicate_of"] >= 0).sum())
+    if copies:
+        exact = int(table.duplicated("digest").sum())
+        found.append(
+            f"{copies} of {len(table)} pictures show a slice that is there already ({exact} equal to the pixel)."
+        )
+    if len(result.leaks):
+        total = result.leaks.iloc[-1]
+        copied, leaked = int(total["exact copy"] + total["near copy"]), int(total["testing"] - total["clean"])
+        found.append(
+            f"Of {total['testing']} Testing pictures {copied} have a copy in Training and {leaked} a copy or their "
+            "patient: scores on this split measure memory. Split by group instead (the default here)."
+        )
+    if len(result.patients):
+        found.append(f"{len(result.patients)} patients have pictures in both Training and Testing.")
+    if len(result.conflicts):
+        slices = result.conflicts["cluster"].nunique()
+        found.append(f"{slices} slices lie in folders of two classes; see conflicts.csv and decide which is right.")
+    alarms = result.shortcuts[result.shortcuts["alarm"].astype(bool)]
+    for title, score, base, auc in alarms[["title", "accuracy", "majority", "tumor_auc"]].to_numpy().tolist():
+        tumor = f"; tumor against no tumor: AUC {auc:.2f}" if np.isfinite(auc) else ""
+        found.append(
+            f"Shortcut: {title} alone tells the class in {score:.1%} (the most frequent class: {base:.1%}){tumor}."
+        )
+    sizes = table.groupby("group").size()
+    if sizes.max() > 0.2 * len(table):
+        found.append(f"The largest group holds {sizes.max()} pictures, {sizes.max() / len(table):.0%} of all.")
+    if len(result.dataset.skipped):
+        found.append(f"{len(result.dataset.skipped)} files or folders were skipped; see skipped.csv.")
+    return found or ["Nothing suspicious was found."]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with one folder per class (also inside Training and Testing)")
+    parser.add_argument("--masks", type=Path, help="folder with images/ and masks/")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/audit"), help="where figure and CSV files go (%(default)s)"
+    )
+    parser.add_argument("--groups", type=Path, help="CSV file,group[,kind]; default: groups.csv in the data folder")
+    parser.add_argument("--cache", type=Path, help="cache file or folder (default ~/.cache/brain-mri)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options = parser.parse_args(arguments)
+    try:
+        dataset = load_dataset(
+            options.data,
+            options.masks,
+            groups=options.groups,
+            cache=options.cache,
+            progress=not options.quiet,
+            min_classes=1,
+        )
+        result = audit(dataset)
+        print(result.text())
+        paths = result.write(options.out)
+    except DataError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"Error: {options.out} could not be written ({error.strerror or error}).", file=sys.stderr)
+        return 2
+    print(f"\nWritten: {paths[-1]} and {len(paths) - 1} CSV files beside it.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What anybody scores without learning anything about tumors: the bar that a model has to clear.
+
+Majority class, the most similar training picture, and random forests, one of which sees nothing but the outermost
+border. They work on thumbnails of the whole picture as stored, not on the model's head-centred square, because the
+frame, the margins and the aspect ratio are exactly what gives the source (and with it the class) away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from sklearn.model_selection import GroupKFold
+from sklearn.neighbors import KNeighborsClassifier
+
+from brain_mri.evaluation.bootstrap import Bootstrap
+from brain_mri.evaluation.classification import label_metrics, paired_difference
+from brain_mri.evaluation.forest import forest
+
+THUMBNAIL = 32
+BORDER = 3
+TREES = 300
+COPY_CORRELATION = 0.995
+DESCRIPTIONS = {
+    "majority": "Always the most frequent class of the training images",
+    "nearest_neighbour": f"Class of the most similar training image ({THUMBNAIL} x {THUMBNAIL} thumbnails)",
+    "border_forest": f"Random forest that sees only the outermost {BORDER} pixels of the thumbnail, never the brain",
+    "thumbnail_forest": "Random forest on the whole thumbnail",
+}
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """The whole picture, any (H, W), as uint8 (32, 32); aspect not kept."""
+    return cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+
+
+def thumbnails(paths: Sequence[Any], images: np.ndarray) -> np.ndarray:
+    """uint8 (N, 32, 32) of the files; where one cannot be read by OpenCV, of its preprocessed image (N, S, S)."""
+
+    def one(i: int) -> np.ndarray:
+        try:
+            data = np.frombuffer(Path(paths[i]).read_bytes(), np.uint8)
+            picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        except (OSError, TypeError, cv2.error):
+            picture = None
+        return thumbnail(images[i] if picture is None else picture)
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(one, range(len(images))))
+    return np.stack(found) if found else np.zeros((0, THUMBNAIL, THUMBNAIL), np.uint8)
+
+
+def border(thumbs: np.ndarray) -> np.ndarray:
+    """The outermost ring of thumbnails (N, 32, 32) as (N, 348)."""
+    ring = np.ones(thumbs.shape[1:], dtype=bool)
+    ring[BORDER:-BORDER, BORDER:-BORDER] = False
+    return thumbs[:, ring]
+
+
+def predict_baselines(
+    thumbs: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, *, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Labels (len(test),) int that each baseline gives; thumbs uint8 (N, 32, 32), labels (N,) int, row numbers.
+
+    Raises ValueError without training images.
+    """
+    if len(train) == 0:
+        raise ValueError("Baselines need training images, and there are none.")
+    known = np.asarray(labels)[train]
+    values, counts = np.unique(known, return_counts=True)
+    result = {"majority": np.full(len(test), values[counts.argmax()])}
+    flat = thumbs.reshape(len(thumbs), -1).astype(np.float32) / 255
+    neighbour = KNeighborsClassifier(1, algorithm="brute").fit(flat[train], known)
+    result["nearest_neighbour"] = neighbour.predict(flat[test]) if len(test) else np.zeros(0, known.dtype)
+    for name, features in (("border_forest", border(thumbs)), ("thumbnail_forest", flat)):
+        found, chance = forest(features[train], known, features[test], trees=TREES, seed=seed)
+        result[name] = found[chance.argmax(axis=1)]
+    return result
+
+
+def predict_out_of_fold(
+    thumbs: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, folds: int = 5, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """As `predict_baselines`, for data without training rows: each fold of groups is predicted from the others.
+
+    Empty with fewer than two groups.
+    """
+    count = min(folds, len(np.unique(groups)))
+    if count < 2:
+        return {}
+    result: dict[str, np.ndarray] = {}
+    for train, test in GroupKFold(count).split(thumbs, labels, groups):
+        for name, answer in predict_baselines(thumbs, labels, train, test, seed=seed).items():
+            result.setdefault(name, np.zeros(len(labels), int))[test] = answer
+    return result
+
+
+def near_copies(thumbs: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """bool (len(test),): a training picture correlates with this one at COPY_CORRELATION or more, plain or mirrored.
+
+    Works on standardised thumbnails, so a change of brightness or contrast does not hide a copy.
+    """
+    if len(train) == 0 or len(test) == 0:
+        return np.zeros(len(test), dtype=bool)
+
+    def standard(pictures: np.ndarray) -> np.ndarray:
+        flat = pictures.reshape(len(pictures), -1).astype(np.float32)
+        flat = flat - flat.mean(axis=1, keepdims=True)
+        return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+
+    reference, asked, mirrored = standard(thumbs[train]), standard(thumbs[test]), standard(thumbs[test][:, :, ::-1])
+    best = np.maximum((asked @ reference.T).max(axis=1), (mirrored @ reference.T).max(axis=1))
+    return best >= COPY_CORRELATION
+
+
+def baselines(
+    images: np.ndarray,
+    labels: np.ndarray,
+    train_rows: np.ndarray,
+    test_rows: np.ndarray,
+    *,
+    classes: Sequence[str],
+    groups: Sequence[Any] | np.ndarray,
+    paths: Sequence[Any] | None = None,
+    thumbs: np.ndarray | None = None,
+    predicted: np.ndarray | None = None,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> dict[str, Any]:
+    """Scores of every baseline on test_rows after seeing train_rows, and the subsets without twins.
+
+    Without training rows (a model measured on foreign data) the baselines are cross-validated over the groups of the
+    test rows themselves: "train" is 0 then, and "subsets" is None.
+
+    images uint8 (N, S, S), labels (N,) int, groups (N,), row numbers into them. paths: the files, for thumbnails of
+    the pictures as stored (else of `images`); thumbs: those thumbnails when the caller has them already.
+    predicted: (len(test_rows),) int, the model's labels, to state its lead over each baseline and its subsets' scores.
+    Returns {"scores": {name: {description, accuracy, macro_f1, lead}}, "subsets": {"without_copy": {count, accuracy,
+    baselines{name: accuracy}}, "unseen_groups": ...}}.
+    """
+    train, test = np.asarray(train_rows, dtype=int), np.asarray(test_rows, dtype=int)
+    labels, groups = np.asarray(labels).astype(int), np.asarray(groups, dtype=object)
+    if thumbs is None:
+        thumbs = thumbnails(paths if paths is not None else [None] * len(images), images)
+    truth, own = labels[test], groups[test]
+    if len(train):
+        answers = predict_baselines(thumbs, labels, train, test, seed=seed)
+    else:
+        answers = predict_out_of_fold(thumbs[test], truth, own.astype(str), seed=seed)
+    boot = Bootstrap(own, resamples=resamples, seed=seed)
+    scores: dict[str, Any] = {}
+    for name, answer in answers.items():
+        full = label_metrics(answer, truth, boot, classes)
+        scores[name] = {
+            "description": DESCRIPTIONS[name],
+            "accuracy": full["accuracy"],
+            "macro_f1": full["macro"]["f1"],
+            "recall": {key: row["recall"]["value"] for key, row in full["per_class"].items()},
+        }
+        if predicted is not None:
+            lead = paired_difference(predicted == truth, answer == truth, own, seed=seed, resamples=resamples)
+            scores[name]["lead"] = lead
+    result: dict[str, Any] = {"train": len(train), "test": len(test), "scores": scores, "subsets": None}
+    if len(train) == 0:
+        return result
+    subsets = result["subsets"] = {}
+    free = {
+        "without_copy": ~near_copies(thumbs, train, test),
+        "unseen_groups": ~np.isin(own.astype(str), np.unique(groups[train].astype(str))),
+    }
+    for name, rows in free.items():
+        part = Bootstrap(own[rows], resamples=resamples, seed=seed)
+        ones = np.ones(int(rows.sum()))
+        subsets[name] = {
+            "count": int(rows.sum()),
+            "share": float(rows.mean()) if len(rows) else None,
+            "accuracy": part.ratio((predicted == truth)[rows], ones) if predicted is not None else None,
+            "baselines": {key: part.ratio((answer == truth)[rows], ones) for key, answer in answers.items()},
+        }
+    return result

@@ -1,0 +1,185 @@
+"""Classification scores with intervals over groups; the other measures are gathered here under one name.
+
+Pure functions of arrays: no files, no model, no TensorFlow. Every result is a plain dict that goes into metrics.json;
+a score is `{"value", "low", "high"}` with the 95 % interval of a bootstrap over groups, None where it is undefined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from brain_mri.classes import NO_TUMOR
+from brain_mri.evaluation.bootstrap import Bootstrap, Interval
+from brain_mri.training.calibration import (
+    abstention_metrics,
+    calibration_metrics,
+)
+
+
+def tumor_probability(probabilities: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
+    """Probability of any tumor, (N,): one minus that of `notumor`. None when the model has no such class."""
+    if NO_TUMOR not in classes:
+        return None
+    return 1.0 - np.asarray(probabilities, dtype=np.float64)[:, list(classes).index(NO_TUMOR)]
+
+
+def label_metrics(predicted: np.ndarray, labels: np.ndarray, boot: Bootstrap, classes: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, precision, recall, F1 (per class and macro) and confusion of predicted labels (N,) int.
+
+    Conventions: precision of a class that is never predicted is 0 (scikit-learn's zero_division=0); a class without a
+    single labelled image has no recall (None), and the macro averages run over the classes that do have images.
+    confusion[i][j] counts images of class i that were called j.
+    """
+    predicted, labels = np.asarray(predicted).astype(int), np.asarray(labels).astype(int)
+    size = len(classes)
+    cells = np.zeros((len(labels), size, size))
+    cells[np.arange(len(labels)), labels, predicted] = 1
+    confusion, draws = boot.sums(cells)
+    point, drawn = _rates(confusion[None]), _rates(draws)
+    per_class: dict[str, Any] = {}
+    for i, name in enumerate(classes):
+        present = confusion[i].sum() > 0
+        own = len(np.unique(boot.codes[labels == i]))
+        per_class[name] = {"count": int(confusion[i].sum()), "groups": own}
+        for key in ("precision", "recall", "f1"):
+            value = point[key][0, i] if present else None
+            alone = own if key == "recall" or own == 1 else 0
+            per_class[name][key] = boot.interval(value, drawn[key][:, i], proportion=alone)
+    return {
+        "count": len(labels),
+        "groups": boot.groups,
+        "classes": list(classes),
+        "accuracy": boot.ratio(predicted == labels, np.ones(len(labels))),
+        "macro": {
+            key: boot.interval(_average(point[key])[0], _average(drawn[key])) if len(labels) else _undefined()
+            for key in ("precision", "recall", "f1")
+        },
+        "per_class": per_class,
+        "confusion": confusion.astype(int).tolist(),
+    }
+
+
+def _undefined() -> Interval:
+    return {"value": None, "low": None, "high": None}
+
+
+def _rates(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """confusion (R, C, C) -> precision, recall, f1 (R, C); NaN for classes without images in that draw."""
+    hit = np.einsum("rii->ri", confusion)
+    truth, called = confusion.sum(axis=2), confusion.sum(axis=1)
+    absent = truth == 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(called > 0, hit / called, 0.0)
+        recall = hit / truth
+        f1 = 2 * hit / (truth + called)
+    return {
+        key: np.where(absent, np.nan, value)
+        for key, value in (("precision", precision), ("recall", recall), ("f1", f1))
+    }
+
+
+def _average(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without NaN; NaN where all are."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)
+
+
+def classification_metrics(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    groups: Sequence[Any] | np.ndarray,
+    classes: Sequence[str],
+    *,
+    tumor_threshold: float = 0.5,
+    abstain_threshold: float = 0.0,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> dict[str, Any]:
+    """Everything about a classifier on labelled images.
+
+    probabilities (N, C) rows sum to 1; labels (N,) int index into classes; groups (N,) patients or clusters.
+    Keys: count, groups, classes, accuracy, macro{precision, recall, f1}, per_class{name{count, groups, precision,
+    recall, f1, roc_auc}}, confusion, roc_auc_macro, binary (None without both kinds), calibration, abstention, curves.
+    Raises ValueError when shapes or labels do not fit each other.
+    """
+    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
+    if probabilities.ndim != 2 or probabilities.shape != (len(labels), len(classes)) or len(groups) != len(labels):
+        raise ValueError(
+            f"{probabilities.shape} probabilities, {len(labels)} labels, {len(groups)} groups and {len(classes)} "
+            "classes do not belong together."
+        )
+    if len(labels) and not (labels.min() >= 0 and labels.max() < len(classes)):
+        raise ValueError(f"Labels must lie in 0..{len(classes) - 1}.")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("The classifier returned values that are no numbers (NaN or infinite).")
+    boot = Bootstrap(groups, resamples=resamples, seed=seed)
+    result = label_metrics(probabilities.argmax(axis=1), labels, boot, classes)
+    curves: dict[str, Any] = {}
+    areas = []
+    for i, name in enumerate(classes):
+        area = boot.auc(probabilities[:, i], labels == i)
+        result["per_class"][name]["roc_auc"] = area
+        if area["value"] is not None:
+            areas.append(area["value"])
+            curves[name] = _curve(probabilities[:, i], labels == i)
+    result["roc_auc_macro"] = float(np.mean(areas)) if areas else None
+    result["binary"], tumor_curve = _binary(probabilities, labels, boot, classes, tumor_threshold)
+    if tumor_curve:
+        curves["tumor"] = tumor_curve
+    result["calibration"] = calibration_metrics(probabilities, labels, boot)
+    result["abstention"] = abstention_metrics(probabilities, labels, abstain_threshold, boot)
+    result["curves"] = {"roc": curves}
+    return result
+
+
+def _binary(
+    probabilities: np.ndarray, labels: np.ndarray, boot: Bootstrap, classes: Sequence[str], threshold: float
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    score = tumor_probability(probabilities, classes)
+    if score is None:
+        return None, None
+    tumor = labels != list(classes).index(NO_TUMOR)
+    called = score >= threshold
+    result = {
+        "positive": int(tumor.sum()),
+        "negative": int((~tumor).sum()),
+        "roc_auc": boot.auc(score, tumor),
+        "operating_point": {
+            "threshold": float(threshold),
+            "sensitivity": boot.ratio(called & tumor, tumor),
+            "specificity": boot.ratio(~called & ~tumor, ~tumor),
+            "precision": boot.ratio(called & tumor, called),
+            "accuracy": boot.ratio(called == tumor, np.ones(len(labels))),
+        },
+    }
+    both = tumor.any() and not tumor.all()
+    return result, _curve(score, tumor) if both else None
+
+
+def _curve(scores: np.ndarray, positive: np.ndarray, points: int = 120) -> dict[str, list[float]]:
+    """ROC curve for drawing, thinned to about `points` corners (the area is computed from all of them)."""
+    false, true, _ = roc_curve(positive, scores)
+    keep = np.unique(np.linspace(0, len(false) - 1, min(points, len(false))).astype(int))
+    return {"fpr": [round(float(v), 5) for v in false[keep]], "tpr": [round(float(v), 5) for v in true[keep]]}
+
+
+def paired_difference(
+    correct: np.ndarray,
+    reference: np.ndarray,
+    groups: Sequence[Any] | np.ndarray,
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+) -> Interval:
+    """Accuracy of one classifier minus that of another on the same images, both (N,) bool.
+
+    The interval is of the difference itself: both are drawn together, which is far sharper than comparing two
+    separate intervals.
+    """
+    boot = Bootstrap(groups, resamples=resamples, seed=seed)
+    return boot.mean(np.asarray(correct, dtype=float) - np.asarray(reference, dtype=float))

@@ -1,0 +1,74 @@
+"""Which pictures may judge a model: only those that it has never seen, whoever evaluates it and wherever the files lie.
+
+train.py leaves split.csv in the artifact: a digest of the pixels of every picture with its part. When the artifact is
+evaluated later, on the same folders or on a friend's copy with other names, every picture that it was trained on is
+recognised, and so is every picture of the same patient or cluster.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from brain_mri.artifact.folder import Artifact
+
+SPLIT_FILE = "split.csv"
+DIGITS = 16  # of the digest; 64 bits tell a hundred thousand pictures apart
+
+
+def write_split(folder: Path, dataset: Any) -> Path:
+    """split.csv with the columns digest, split, one line per distinct picture; about 25 bytes a picture."""
+    table = pd.DataFrame({"digest": dataset.table["digest"].str[:DIGITS], "split": dataset.table["split"]})
+    path = Path(folder) / SPLIT_FILE
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    table.drop_duplicates().sort_values(["digest", "split"]).to_csv(temporary, index=False)
+    os.replace(temporary, path)
+    return path
+
+
+def held_out(artifact: Artifact, dataset: Any) -> tuple[Any, str]:
+    """(dataset whose split says what this artifact has seen, a sentence on how that is known).
+
+    1. The data is the training data, split the same way (equal fingerprints): nothing changes.
+    2. The artifact has a split.csv: a group with a picture that was trained on is "train", one with a picture that
+       chose the epoch or the thresholds "validation", everything else "test".
+    3. Neither: every picture is "test", and the sentence says that some may have been trained on.
+    """
+    if (artifact.config.get("data") or {}).get("fingerprint") == dataset.fingerprint():
+        return dataset, "The data and its split are those of the training run; the test rows were held out from it."
+    path = artifact.folder / SPLIT_FILE
+    table = dataset.table.copy()
+    if not path.is_file():
+        table["split"] = "test"
+        return replace(dataset, table=table), (
+            "The model does not say which pictures it was trained on, so all of them are measured; "
+            "scores are too good where it has seen them."
+        )
+    known = pd.read_csv(path, dtype=str)
+    parts = {name: set(known.loc[known["split"] == name, "digest"]) for name in ("train", "validation")}
+    digest, split = table["digest"].str[:DIGITS], np.full(len(table), "test", dtype=object)
+    for name in ("validation", "train"):  # a group that touches both counts as trained on
+        groups = set(table.loc[digest.isin(parts[name]), "group"])
+        split[table["group"].isin(groups).to_numpy()] = name
+    table["split"] = split
+    seen = int((split != "test").sum())
+    return replace(dataset, table=table), (
+        f"{seen} of {len(table)} pictures are set aside, because the model was trained or tuned on them or on others "
+        "of the same patient or cluster."
+        if seen
+        else "None of the pictures was part of the training run."
+    )
+
+
+def test_pictures(folder: Path) -> frozenset[str] | None:
+    """Digests of the pictures that the model in `folder` was measured on; None when it does not say."""
+    path = Path(folder) / SPLIT_FILE
+    if not path.is_file():
+        return None
+    known = pd.read_csv(path, dtype=str)
+    return frozenset(known.loc[known["split"] == "test", "digest"])

@@ -1,0 +1,88 @@
+"""Can the class be told without looking at the brain? Then a model will do that, and its score says little.
+
+Each probe is a random forest that sees one thing only and is cross-validated by group, so that it cannot recognise a
+patient or a copy. What it scores above the most frequent class is what source, export and scanner give away.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+
+from brain_mri.classes import NO_TUMOR
+from brain_mri.data.dataset import Dataset
+from brain_mri.data.splits import folds
+from brain_mri.evaluation.forest import forest
+
+TREES, FOLDS, BORDER, SIDE = 150, 5, 3, 32
+ALARM = 0.10  # accuracy above the most frequent class from which a probe is called a shortcut
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One thing that has nothing to do with the tumor."""
+
+    name: str
+    title: str
+    features: np.ndarray  # (rows, d)
+
+
+def probes(dataset: Dataset, rows: np.ndarray) -> list[Probe]:
+    """What is tried on these rows of the dataset."""
+    table = dataset.table.iloc[rows]
+    size = table[["width", "height"]].to_numpy(np.float32)
+    size = np.column_stack([size, size[:, 0] / size[:, 1]])
+    mode = pd.get_dummies(table["mode"] + "").to_numpy(np.float32)
+    look = table[["mean", "std", "sharpness"]].to_numpy(np.float32)
+    return [
+        Probe("size", "width and height", size),
+        Probe("mode", "colour mode of the file", mode),
+        Probe("look", "mean, spread, sharpness", look),
+        Probe("border", f"border of the picture ({BORDER} of {SIDE} pixels)", _ring(dataset.thumbnails[rows])),
+        Probe("model border", f"preprocessed border ({BORDER} of {SIDE} pixels)", _ring(dataset.images[rows])),
+    ]
+
+
+def _ring(pictures: np.ndarray) -> np.ndarray:
+    """uint8 (N, s, s) -> uint8 (N, 348): the border of the pictures at 32x32."""
+    ring = np.ones((SIDE, SIDE), bool)
+    ring[BORDER:-BORDER, BORDER:-BORDER] = False
+    return np.stack([cv2.resize(p, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[ring] for p in pictures])
+
+
+def shortcuts(dataset: Dataset, rows: np.ndarray, seed: int = 0) -> pd.DataFrame:
+    """One line per probe: probe, title, accuracy, balanced_accuracy, majority, tumor_auc, alarm.
+
+    rows: row numbers with a known class. tumor_auc: area under the ROC of tumor against no tumor, NaN without both.
+    Empty when there are not two classes or too few groups to cross-validate.
+    """
+    table = dataset.table.iloc[rows].reset_index(drop=True)
+    labels = table["class"].to_numpy(object).astype(str)
+    columns = ["probe", "title", "accuracy", "balanced_accuracy", "majority", "tumor_auc", "alarm"]
+    k = min(FOLDS, table["group"].nunique())
+    if k < 2 or len(set(labels)) < 2:
+        return pd.DataFrame(columns=columns)
+    fold = folds(table, k, seed).to_numpy()
+    tumor = labels != NO_TUMOR
+    base = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
+    lines = []
+    for probe in probes(dataset, rows):
+        answer, chance = np.empty(len(rows), labels.dtype), np.zeros(len(rows))
+        for number in np.unique(fold):
+            test = fold == number
+            seen, asked = probe.features[~test], probe.features[test]
+            classes, shares = forest(seen, labels[~test], asked, trees=TREES, leaf=2, seed=seed)
+            answer[test] = classes[shares.argmax(axis=1)]
+            chance[test] = shares[:, classes != NO_TUMOR].sum(axis=1)
+        score = accuracy_score(labels, answer)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a class that no fold predicts
+            balanced = balanced_accuracy_score(labels, answer)
+        auc = roc_auc_score(tumor, chance) if 0 < tumor.sum() < len(tumor) else np.nan
+        lines.append((probe.name, probe.title, score, balanced, base, auc, bool(score >= base + ALARM)))
+    return pd.DataFrame(lines, columns=columns)

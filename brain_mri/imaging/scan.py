@@ -1,0 +1,152 @@
+"""What every reader shares: the class names, `Scan`, the one exception, the limits, and windowing to 8 bit.
+
+Import these names from `scan`; the file exists so that the readers below `scan.py` need not import upwards.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+MAX_BYTES = 512 * 2**20  # of one file, and of what a compressed file unpacks to
+MAX_PIXELS = 50_000_000  # of one picture: the largest phone photographs, far above any MRI slice
+MAX_VOXELS = 160_000_000  # of one volume: 512 x 512 x 600
+MIN_SIDE = 8  # pixels; nothing below this can show a head
+WINDOW_PERCENTILES = (0.5, 99.8)
+
+
+class ScanError(ValueError):
+    """A file that cannot be read as a scan; the message is one sentence for a person."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One 2D slice, ready for display and analysis.
+
+    image     uint8 (H, W), gray; values beyond 8 bit are windowed to percentiles, 8-bit pictures stay as they are
+    raw       (H, W) the stored values (uint8, uint16, int16 or float32) for a window/level control, oriented
+              like `image`; DICOM: after the modality LUT, MONOCHROME1 inverted so that bright is bright
+    spacing   (row, column) in mm per pixel, or None when the file does not state it
+    name      file name without a path
+    info      format, mode, bits, orientation, index, slices ...: only plain values
+    warnings  sentences for a person
+    color     0..1, brightness-weighted mean saturation of a colour picture; 0 for gray
+    """
+
+    image: np.ndarray
+    raw: np.ndarray
+    spacing: tuple[float, float] | None = None
+    name: str = "scan"
+    info: dict[str, object] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    color: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return int(self.image.shape[0]), int(self.image.shape[1])
+
+
+def clean_name(name: str | os.PathLike[str]) -> str:
+    """The last part of a path as printable text of at most 120 characters, whatever bytes it was made of."""
+    text = os.fspath(name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = "".join(c if c.isprintable() else "_" for c in text).strip()
+    return (text if len(text) <= 120 else text[:100] + "..." + text[-17:]) or "scan"
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file of at most MAX_BYTES. Raises ScanError."""
+    name = clean_name(path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ScanError(f"{name} is a folder; choose a file in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise ScanError(f"{name} is not an ordinary file.")
+        if status.st_size > MAX_BYTES:
+            raise ScanError(f"{name} has {status.st_size / 2**20:.0f} MB; the limit is {MAX_BYTES // 2**20} MB.")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ScanError(f"There is no file {name}.") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ScanError):
+            raise
+        reason = getattr(error, "strerror", None) or "its name or content cannot be read"
+        raise ScanError(f"{name} could not be opened ({reason}).") from None
+    if not data:
+        raise ScanError(f"{name} is empty (0 bytes).")
+    if len(data) > MAX_BYTES:
+        raise ScanError(f"{name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
+    return data
+
+
+def inflate(data: bytes, name: str, *, wbits: int = 31, limit: int = MAX_BYTES) -> bytes:
+    """Bounded gzip (wbits 31) or raw deflate (wbits -15) decompression. Raises ScanError.
+
+    A bomb stops at `limit` bytes instead of filling the memory. Concatenated gzip members are joined.
+    """
+    parts: list[bytes] = []
+    total = 0
+    while data:
+        engine = zlib.decompressobj(wbits)
+        try:
+            part = engine.decompress(data, limit - total + 1)
+        except zlib.error:
+            if parts:  # bytes after the last member: padding
+                break
+            raise ScanError(f"{name} is damaged: its compressed content cannot be unpacked.") from None
+        total += len(part)
+        if total > limit:
+            raise ScanError(f"{name} unpacks to more than {limit // 2**20} MB and was refused.")
+        if not engine.eof:
+            raise ScanError(f"{name} is damaged or incomplete: its compressed content ends too early.")
+        parts.append(part)
+        data = engine.unused_data if wbits > 0 else b""
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def finite(values: np.ndarray, name: str) -> tuple[np.ndarray, bool]:
+    """(values with NaN and infinities replaced by the least finite value, whether there were any). Raises ScanError."""
+    if values.dtype.kind != "f":
+        return values, False
+    good = np.isfinite(values)
+    if good.all():
+        return values, False
+    if not good.any():
+        raise ScanError(f"{name} holds no finite value, so there is nothing to show.")
+    return np.where(good, values, values[good].min()), True
+
+
+def stretched(spacing: tuple[float, float] | None) -> tuple[str, ...]:
+    """A warning for pixels that are far from square: such a slice is shown, and analysed, out of shape."""
+    if spacing is None or max(spacing) <= 1.25 * min(spacing):
+        return ()
+    return (f"The pixels are not square ({spacing[0]:.2g} x {spacing[1]:.2g} mm), so shapes look stretched.",)
+
+
+def window_limits(values: np.ndarray) -> tuple[float, float]:
+    """(low, high) of the display window: percentiles, or the extremes when the percentiles coincide."""
+    step = max(1, int((values.size / 2_000_000) ** (1 / max(values.ndim, 1))))
+    sample = values[(slice(None, None, step),) * values.ndim]
+    low, high = (float(v) for v in np.percentile(sample, WINDOW_PERCENTILES))
+    if not high > low:
+        low, high = float(values.min()), float(values.max())
+    return low, high
+
+
+def to_uint8(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Map limits to 0..255, uint8. A window without width gives zeros."""
+    low, high = limits
+    if not high > low:
+        return np.zeros(values.shape, np.uint8)
+    scale = 255.0 / (high - low)
+    scaled = np.subtract(values, low, dtype=np.float64 if values.dtype.itemsize > 2 else np.float32)
+    scaled *= scale
+    scaled += 0.5
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)

@@ -1,0 +1,227 @@
+"""Whole volumes: NIfTI, a DICOM series (files, folder, zip archive) or a multi-frame DICOM -> slices the right way up.
+
+volume = read_volume("study.zip")          # raises ScanError with a sentence for a person
+scan = volume.scan(12)                     # an acquired slice, front of the head up
+volume.save_mask(mask, "mask.nii.gz")      # mask (D, H, W) -> NIfTI in the geometry of the input
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from brain_mri.imaging.file_type import GZIP, ZIP, looks_like_dicom, looks_like_nifti
+from brain_mri.imaging.nifti import Grid, check_slice, fullest_slice, load_nifti, plane_scan, slice_scan
+from brain_mri.imaging.orientation import PLANES, apply_order, display_axes, display_order, undo_order
+from brain_mri.imaging.scan import MAX_BYTES, Scan, ScanError, clean_name, inflate, read_bytes, window_limits
+
+Named = tuple[str, bytes]  # file name, content
+Source = str | Path | bytes | Sequence[str | Path]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A stack of slices in radiological display (see orientation.py).
+
+    voxels    (D, H, W) uint8, int16, uint16 or float32: a view, no copy; slices as acquired
+    spacing   (3,) mm of (slice, row, column), or None when the file does not state it
+    plane     "axial", "coronal" or "sagittal": what an acquired slice shows
+    limits    display window of the whole volume, so that neighbouring slices look alike
+    """
+
+    voxels: np.ndarray
+    spacing: tuple[float, float, float] | None
+    plane: str
+    limits: tuple[float, float]
+    name: str
+    info: dict[str, object]
+    warnings: tuple[str, ...]
+    grid: Grid
+
+    def __len__(self) -> int:
+        return int(self.voxels.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        depth, height, width = self.voxels.shape
+        return depth, height, width
+
+    def scan(self, index: int | None = None, plane: str = "acquired") -> Scan:
+        """One slice; by default the one with the most content.
+
+        Slices of another plane than the acquired one are stretched to square pixels. Raises ScanError.
+        """
+        if plane in ("acquired", self.plane):
+            return slice_scan(self.grid, self.voxels, self.limits, self.name, index)
+        stack, spacing = self.reslice(self.voxels, plane), self.plane_spacing(plane)
+        if index is None:
+            index = fullest_slice(stack, self.limits)
+        if not 0 <= index < len(stack):
+            raise ScanError(f"{self.name} has the {plane} slices 0 to {len(stack) - 1}, so there is no slice {index}.")
+        values = self._square(stack[index], spacing)
+        check_slice(values.shape[0], values.shape[1], self.name)
+        side = min(spacing[1:]) if spacing else None
+        info = {**self.grid.info, "plane": plane, "index": index, "slices": len(stack)}
+        return plane_scan(self.grid, values, self.limits, self.name, (side, side) if side else None, info)
+
+    def count(self, plane: str = "acquired") -> int:
+        """Number of slices of a plane."""
+        return len(self.reslice(self.voxels, self.plane if plane == "acquired" else plane))
+
+    def reslice(self, array: np.ndarray, plane: str) -> np.ndarray:
+        """View of any (D, H, W) array that belongs to this volume (voxels, a mask) as slices of a plane."""
+        if plane not in PLANES:
+            raise ScanError(f"{plane!r} is no plane; choose acquired, {', '.join(PLANES)}.")
+        return apply_order(array, display_order(display_axes(self.plane), plane))
+
+    def plane_spacing(self, plane: str) -> tuple[float, float, float] | None:
+        """mm of (slice, row, column) of reslice(..., plane)."""
+        if self.spacing is None:
+            return None
+        a, b, c = display_order(display_axes(self.plane), plane)[0]
+        return self.spacing[a], self.spacing[b], self.spacing[c]
+
+    def _square(self, values: np.ndarray, spacing: tuple[float, float, float] | None) -> np.ndarray:
+        """Stretch the coarser direction of a slice so that pixels are square. Labels keep no new values in between."""
+        values = np.ascontiguousarray(values)
+        if spacing is None:
+            return values
+        side = min(spacing[1:])
+        height, width = (min(4096, max(1, round(n * s / side))) for n, s in zip(values.shape, spacing[1:], strict=True))
+        if (height, width) == values.shape:
+            return values
+        how = cv2.INTER_NEAREST if values.dtype == bool else cv2.INTER_LINEAR
+        return cv2.resize(
+            values.astype(np.uint8) if values.dtype == bool else values, (width, height), interpolation=how
+        )
+
+    def mask_slice(self, mask: np.ndarray, index: int, plane: str = "acquired") -> np.ndarray:
+        """bool slice of a mask (D, H, W) that lies on scan(index, plane)."""
+        plane = self.plane if plane == "acquired" else plane
+        part = self.reslice(mask.astype(bool), plane)[index]
+        if plane == self.plane:
+            return np.ascontiguousarray(part)
+        return self._square(part, self.plane_spacing(plane)).astype(bool)
+
+    def save_mask(self, mask: np.ndarray, path: str | Path) -> Path:
+        """Write a (D, H, W) mask as uint8 NIfTI (0 and 1) with the array order, shape and affine of the input.
+
+        For DICOM the array is (columns, rows, slices) and the affine is built from the tags. The file is complete or
+        not there. Raises ScanError when it cannot be written, ValueError for a mask of another shape.
+        """
+        import nibabel as nib
+
+        if mask.shape != self.voxels.shape:
+            raise ValueError(f"The mask has the shape {mask.shape}, the volume {self.voxels.shape}.")
+        path = Path(path)
+        own = undo_order((mask > 0).astype(np.uint8), display_order(self.grid.axes, self.plane))
+        own = own.reshape(self.grid.shape[:3] if len(self.grid.shape) < 3 else own.shape)
+        if self.grid.header is None:
+            image = nib.Nifti1Image(own, self.grid.affine)
+            image.header.set_xyzt_units("mm")
+            image.set_qform(self.grid.affine, 1)
+            image.set_sform(self.grid.affine, 1)
+        else:
+            header = self.grid.header.copy()
+            header.set_data_dtype(np.uint8)
+            header.set_slope_inter(1, 0)
+            header["cal_max"], header["cal_min"] = 1, 0
+            kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+            image = kind(own, None, header)
+        data = image.to_bytes()
+        if path.name.endswith(".gz"):
+            data = gzip.compress(data, 6, mtime=0)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ScanError(f"{clean_name(path)} could not be written ({error.strerror}).") from None
+        return path
+
+
+def read_volume(source: Source, *, name: str | None = None) -> Volume:
+    """Read a NIfTI file, a DICOM file, a folder, a zip archive, the bytes of one, or several files of one series.
+
+    Raises ScanError with a sentence for a person.
+    """
+    from brain_mri.imaging.dicom_series import folder_files  # pydicom takes a quarter of a second: only when needed
+
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_bytes(bytes(source), clean_name(name or "upload"))
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        name = clean_name(name or path)
+        if path.is_dir():
+            return _volume(_grid_of(folder_files(path), name), name)
+        return _from_bytes(read_bytes(path), name)
+    paths = [Path(p) for p in source]
+    if not paths:
+        raise ScanError("No file was chosen.")
+    if len(paths) == 1:
+        return read_volume(paths[0], name=name)
+    name = clean_name(name or paths[0].parent.name or "series")
+    return _volume(_grid_of(_listed(paths), name), name)
+
+
+def _listed(paths: list[Path]) -> Iterator[Named]:
+    total = 0
+    for path in paths:
+        data = read_bytes(path)
+        total += len(data)
+        if total > 2 * MAX_BYTES:
+            raise ScanError(f"The chosen files have more than {2 * MAX_BYTES // 2**20} MB together.")
+        yield clean_name(path), data
+
+
+def _from_bytes(data: bytes, name: str) -> Volume:
+    from brain_mri.imaging.dicom_series import zip_files
+
+    if not data:
+        raise ScanError(f"{name} is empty (0 bytes).")
+    if len(data) > MAX_BYTES:
+        raise ScanError(f"{name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
+    if data[:4] in ZIP:
+        return _volume(_grid_of(zip_files(data, name), name), name)
+    return _volume(_grid_of(iter([(name, data)]), name), name)
+
+
+def _grid_of(files: Iterator[Named], name: str) -> Grid:
+    """The first NIfTI volume among the files if they begin with one, else the DICOM series that they form."""
+    from brain_mri.imaging.dicom_series import load_series
+
+    passed: list[str] = []
+    for file, data in files:
+        if data[:2] == GZIP:
+            data = inflate(data, file)
+        if looks_like_nifti(data):
+            return load_nifti(data, file)
+        if looks_like_dicom(data[:512]):
+            return load_series(chain([(file, data)], files), name)
+        passed.append(file)
+    if passed == [name]:
+        raise ScanError(f"{name} is no volume; NIfTI files, DICOM files and zip archives of them can be read.")
+    raise ScanError(f"{name} holds no NIfTI volume and no DICOM file.")
+
+
+def _volume(grid: Grid, name: str) -> Volume:
+    voxels = grid.displayed()
+    info = {**grid.info, "plane": grid.plane, "slices": len(voxels)}
+    return Volume(
+        voxels,
+        grid.displayed_spacing(),
+        grid.plane,
+        window_limits(grid.voxels),
+        name,
+        info,
+        grid.warnings,
+        grid,
+    )

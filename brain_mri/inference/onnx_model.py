@@ -1,0 +1,47 @@
+"""One ONNX model on the processor: the session settings that give the same bits every time.
+
+Every other module takes `ort` from here: since 1.29 the wheels of ONNX Runtime report their use to Microsoft, unless
+they are told not to before they are imported.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import numpy as np
+import onnxruntime as ort
+
+from brain_mri.artifact.folder import ArtifactError
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class OnnxModel:
+    """A session as a function: float32 (N, S, S, 1) 0..255 -> {output name: array}."""
+
+    def __init__(self, path: Path, threads: int, needed: tuple[str, ...], optional: tuple[str, ...] = ()):
+        """Raises ArtifactError for a graph without the needed outputs. `names`: those, and the optional ones it has."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        # Spinning threads of one session would hold the cores that another session or request needs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises its own family of exceptions, none of them public
+            raise ArtifactError(f"{path} is no ONNX model that this program can run ({error}).") from None
+        has = {output.name for output in self._session.get_outputs()}
+        if not set(needed) <= has or [i.name for i in self._session.get_inputs()] != ["image"]:
+            raise ArtifactError(f"{path} lacks the input `image` or the outputs {', '.join(needed)}; train it again.")
+        self.names = [*needed, *(name for name in optional if name in has)]
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(self.names, self._session.run(self.names, {"image": image}), strict=True))

@@ -1,0 +1,230 @@
+"""A whole volume, slice by slice: tumor probability and marked area along it, the mask in 3D, its volume in mL.
+
+    found = analyze_volume(predictor, read_volume("study.zip"))
+    found.millilitres, found.volume.save_mask(found.mask, "mask.nii.gz")
+
+The models see single slices. What they say about a volume is only the sum of that, and is worded so.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brain_mri.classes import NO_TUMOR, title
+from brain_mri.imaging.orientation import PLANES, display_axes, display_order
+from brain_mri.imaging.volume import Volume
+from brain_mri.inference.analysis import NO_SKULL
+from brain_mri.inference.onnx_model import cores
+from brain_mri.inference.predictor import Predictor
+
+GROUP = 16  # slices from one report of the progress to the next
+SLAB = (12, 50.0)  # so many slices that span fewer mm are a doubtful header: a head is three times as high
+Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeAnalysis:
+    """One analysed volume. Voxels and mask lie in files of `folder`, not in memory; it is removed with this object."""
+
+    volume: Volume
+    mask: np.ndarray  # bool (D, H, W)
+    probabilities: np.ndarray  # float32 (D, C), as the model orders its classes
+    classes: tuple[str, ...]
+    area: np.ndarray  # float32 (D,) marked mm², or pixels when the spacing is not known
+    foreign: np.ndarray  # bool (D,): the guard finds no brain on the slice; nothing is marked there
+    stripped: np.ndarray  # bool (D,): a brain without its skull
+    warnings: tuple[str, ...]
+    model_id: str
+    revision: str
+    folder: Any = field(repr=False, default=None)  # tempfile.TemporaryDirectory
+
+    @property
+    def tumor(self) -> np.ndarray:
+        """float32 (D,): probability of any tumor per slice; 0 where there is no brain."""
+        index = self.classes.index(NO_TUMOR) if NO_TUMOR in self.classes else None
+        chance = np.ones(len(self.area), np.float32) if index is None else 1 - self.probabilities[:, index]
+        return np.where(self.foreign, 0, chance).astype(np.float32)
+
+    @property
+    def unit(self) -> str:
+        return "mm²" if self.volume.spacing else "pixels"
+
+    @property
+    def millilitres(self) -> float | None:
+        """Marked volume; None when the spacing is not known."""
+        if not self.volume.spacing:
+            return None
+        return float(np.count_nonzero(self.mask)) * float(np.prod(self.volume.spacing)) / 1000
+
+    @property
+    def marked(self) -> int:
+        """Slices with a mark."""
+        return int(np.count_nonzero(self.area))
+
+    @property
+    def label(self) -> str:
+        """The class that the marked slices speak for, weighted by their area; NO_TUMOR when nothing is marked."""
+        if not self.marked:
+            return NO_TUMOR
+        return self.classes[int((self.probabilities * self.area[:, None]).sum(axis=0).argmax())]
+
+    @property
+    def skull_stripped(self) -> bool:
+        """Is the skull missing on most slices with a brain?"""
+        return bool(2 * np.count_nonzero(self.stripped) > np.count_nonzero(~self.foreign))
+
+    def start(self) -> Point:
+        """Where to look first: the middle of the largest mark, else the fullest slice."""
+        _, height, width = self.volume.shape
+        if not self.marked:
+            index = int(str(self.volume.scan().info["index"]))
+            return index, height // 2, width // 2
+        index = int(self.area.argmax())
+        rows, columns = np.nonzero(self.mask[index])
+        return index, int(np.median(rows)), int(np.median(columns))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the arrays, ready for JSON."""
+        return {
+            "name": self.volume.name,
+            "plane": self.volume.plane,
+            "slices": len(self.area),
+            "shape": list(self.volume.shape),
+            "spacing_mm": list(self.volume.spacing) if self.volume.spacing else None,
+            "label": self.label,
+            "skull_stripped": self.skull_stripped,
+            "marked_slices": self.marked,
+            "largest_slice": int(self.area.argmax()) if self.marked else None,
+            "volume_ml": self.millilitres,
+            "area_unit": self.unit,
+            "per_slice": [
+                {
+                    "slice": i,
+                    "tumor_probability": round(float(self.tumor[i]), 5),
+                    "area": round(float(self.area[i]), 2),
+                    "label": self.classes[int(self.probabilities[i].argmax())],
+                    "not_brain_mri": bool(self.foreign[i]),
+                }
+                for i in range(len(self.area))
+            ],
+            "warnings": list(self.warnings),
+            "model_id": self.model_id,
+            "revision": self.revision,
+        }
+
+
+def analyze_volume(
+    predictor: Predictor, volume: Volume, progress: Callable[[int, int], None] | None = None
+) -> VolumeAnalysis:
+    """Analyse every acquired slice, one on each core. progress(done, all) is now and then called. Raises ScanError."""
+    folder = tempfile.TemporaryDirectory(prefix="brain-mri-volume-")
+    volume = _on_disk(volume, Path(folder.name))
+    depth = len(volume)
+    mask = np.lib.format.open_memmap(Path(folder.name) / "mask.npy", "w+", bool, volume.shape)
+    probabilities = np.zeros((depth, len(predictor.classes)), np.float32)
+    area, foreign, stripped = np.zeros(depth, np.float32), np.zeros(depth, bool), np.zeros(depth, bool)
+    pixel = volume.spacing[1] * volume.spacing[2] if volume.spacing else 1.0
+
+    def work(i: int) -> None:
+        found = predictor.outline(volume.scan(i))
+        probabilities[i] = [found.probabilities[name] for name in predictor.classes]
+        foreign[i], stripped[i], mask[i] = found.not_brain_mri, found.skull_stripped, found.mask
+        area[i] = np.count_nonzero(found.mask) * pixel
+
+    pool = ThreadPoolExecutor(cores())
+    try:
+        for done, _ in enumerate(pool.map(work, range(depth)), 1):
+            if progress and (done % GROUP == 0 or done == depth):
+                progress(done, depth)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an exception, also one of `progress`, the rest is not begun
+    return VolumeAnalysis(
+        volume, mask, probabilities, predictor.classes, area, foreign, stripped, _warnings(volume, foreign),
+        predictor.model_id, predictor.revision, folder,
+    )  # fmt: skip
+
+
+def _on_disk(volume: Volume, folder: Path) -> Volume:
+    """The same volume with its voxels in a file: a hundred visitors' volumes do not fit in memory."""
+    voxels = np.lib.format.open_memmap(folder / "voxels.npy", "w+", volume.grid.voxels.dtype, volume.grid.voxels.shape)
+    voxels[...] = volume.grid.voxels
+    grid = replace(volume.grid, voxels=voxels)
+    return replace(volume, grid=grid, voxels=grid.displayed())
+
+
+def _warnings(volume: Volume, foreign: np.ndarray) -> tuple[str, ...]:
+    found = list(volume.warnings)
+    depth, thickness = len(foreign), volume.spacing[0] if volume.spacing else 0.0
+    if volume.spacing and depth >= SLAB[0] and depth * thickness < SLAB[1]:
+        found.append(
+            f"The file states {thickness:.3g} mm between slices, so its {depth} slices span only "
+            f"{depth * thickness:.0f} mm; if that is wrong, so is the volume in mL."
+        )
+    if foreign.all():
+        found.append("No slice looks like a brain MRI, so nothing is marked.")
+    elif foreign.any():
+        count = int(foreign.sum())
+        found.append(f"{count} of {len(foreign)} slices do not look like a brain and were left out.")
+    return tuple(found)
+
+
+def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
+    """(kind, word, sentence) as views.sentence gives for a slice."""
+    depth = len(found.area)
+    if found.foreign.all():
+        return "foreign", "Not a brain MRI?", "No slice of this volume looks like a brain MRI, so no finding is given."
+    if found.skull_stripped:
+        where = f"Marked on {found.marked} of {depth} slices" if found.marked else "Nothing is marked"
+        return "unsure", "Not sure", f"{where}, but {NO_SKULL}."
+    if not found.marked:
+        return "clear", "Nothing marked", f"The segmentation marks nothing on any of the {depth} slices."
+    size = f", {found.millilitres:.1f} mL in all" if found.millilitres is not None else ""
+    where = f"largest on slice {int(found.area.argmax()) + 1}"
+    text = f"Marked on {found.marked} of {depth} slices{size}; {where}."
+    if found.label == NO_TUMOR:
+        return "unsure", "Not sure", text + " On these slices the classifier sees no tumor, so the two models disagree."
+    return "tumor", "Marked", text + f" The classifier's most likely answer there: {title(found.label)}."
+
+
+# --- one point in three planes ---------------------------------------------------------------------------------
+
+
+def to_plane(volume: Volume, point: Point, plane: str) -> Point:
+    """An acquired (slice, row, column) as (slice, row, column) of the stack of a plane, unstretched."""
+    axes, flips = display_order(display_axes(volume.plane), plane)
+    a, b, c = (volume.shape[i] - 1 - point[i] if flip else point[i] for i, flip in zip(axes, flips, strict=True))
+    return a, b, c
+
+
+def from_plane(volume: Volume, point: Point, plane: str) -> Point:
+    """The inverse of to_plane, clipped to the volume."""
+    axes, flips = display_order(display_axes(volume.plane), plane)
+    back = [0, 0, 0]
+    for value, axis, flip in zip(point, axes, flips, strict=True):
+        last = volume.shape[axis] - 1
+        value = min(max(value, 0), last)
+        back[axis] = last - value if flip else value
+    return back[0], back[1], back[2]
+
+
+def slice_axis(volume: Volume, plane: str) -> int:
+    """The axis of the acquired stack along which the slices of a plane are counted."""
+    return display_order(display_axes(volume.plane), plane)[0][0]
+
+
+def plane_shape(volume: Volume, plane: str) -> Point:
+    """(slices, rows, columns) of the stack of a plane, unstretched."""
+    axes, _ = display_order(display_axes(volume.plane), plane)
+    return volume.shape[axes[0]], volume.shape[axes[1]], volume.shape[axes[2]]
+
+
+def planes(volume: Volume) -> tuple[str, ...]:
+    """The three planes, the acquired one first."""
+    return (volume.plane, *(plane for plane in PLANES if plane != volume.plane))

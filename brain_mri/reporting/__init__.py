@@ -1,0 +1,1 @@
+"""Records -> tables, text, figures, model card, report, slides. Never runs a model."""

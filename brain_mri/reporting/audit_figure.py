@@ -1,0 +1,232 @@
+"""The one figure of the audit: what there is, what repeats, what leaks, what gives the class away."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from brain_mri.classes import CLASS_TITLES, CLASSES
+from brain_mri.data.dataset import Dataset
+from brain_mri.data.folders import CLASS_FOLDER
+from brain_mri.reporting.plot_style import BASELINE, INK, WARN, class_color, save, styled
+
+if TYPE_CHECKING:
+    from brain_mri.evaluation.audit import AuditResult
+
+EXACT, NEAR, RELATED, NEW = "#A63A1E", "#E58A4E", "#F5CFA0", "#8DBFDC"
+LEAK_COLORS = {"exact copy": EXACT, "near copy": NEAR, "same patient or cluster": RELATED, "clean": NEW}
+PAIRS = 6  # examples of copies
+
+
+@styled
+def draw(result: AuditResult, path: Path) -> Path:
+    """Write the figure as PNG and return its path."""
+    figure = Figure(figsize=(15, 9.6))
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 3, left=0.085, right=0.985, top=0.9, bottom=0.345, wspace=0.4, hspace=0.52)
+    axes = np.array([[figure.add_subplot(grid[row, column]) for column in range(3)] for row in range(2)])
+    strip = figure.add_gridspec(1, PAIRS, left=0.02, right=0.985, top=0.2, bottom=0.055, wspace=0.05)
+    _copies(axes[0, 0], result)
+    _intensities(axes[0, 1], result)
+    _sizes(axes[0, 2], result)
+    _leaks(axes[1, 0], result)
+    _groups(axes[1, 1], result)
+    _shortcuts(axes[1, 2], result)
+    _examples(figure, strip, result)
+    table = result.dataset.table
+    figure.suptitle(
+        f"{len(table):,} pictures, {table['cluster'].nunique():,} distinct slices, "
+        f"{table['group'].nunique():,} groups of patients and copies",
+        x=0.02, y=0.975, ha="left", fontsize=15, fontweight="bold",
+    )  # fmt: skip
+    return save(figure, path)
+
+
+def _titles(labels: list[str]) -> list[str]:
+    return [CLASS_TITLES.get(label, label) for label in labels]
+
+
+def _nothing(ax: Any, text: str) -> None:
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#777777")
+
+
+def _copies(ax: Any, result: AuditResult) -> None:
+    table = result.dataset.table
+    table = table[table["source"] == CLASS_FOLDER]
+    labels = [label for label in CLASSES if (table["class"] == label).any()]
+    y = np.arange(len(labels))[::-1]
+    exact_rows, slice_rows = table.duplicated(["class", "digest"]), table.duplicated(["class", "cluster"])
+    total = np.array([(table["class"] == label).sum() for label in labels])
+    copies = np.array([(slice_rows & (table["class"] == label)).sum() for label in labels])
+    exact = np.array([(exact_rows & (table["class"] == label)).sum() for label in labels])
+    parts = (
+        ("first of its slice", total - copies, NEW),
+        ("near copy", copies - exact, NEAR),
+        ("exact copy", exact, EXACT),
+    )
+    start = np.zeros(len(labels))
+    for name, values, color in parts:
+        ax.barh(y, values, 0.62, left=start, color=color, label=name)
+        start += values
+    for place, number in zip(y, total, strict=True):
+        ax.text(number, place, f" {number:,}", va="center", fontsize=9)
+    ax.set_yticks(y, _titles(labels))
+    ax.set_xlim(0, 1.15 * total.max() if len(total) else 1)
+    ax.grid(axis="y", visible=False)
+    ax.set_title("Class folders: how much is new")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.1), ncols=3, columnspacing=1, handlelength=1.1)
+
+
+def _intensities(ax: Any, result: AuditResult) -> None:
+    for index, (label, shares) in enumerate(result.histograms.items()):
+        width = 256 / len(shares)
+        centres = (np.arange(len(shares)) + 0.5) * width
+        ax.plot(
+            centres[1:], shares[1:], color=class_color(label, index), linewidth=2, label=CLASS_TITLES.get(label, label)
+        )
+    ax.set_title("Gray values as stored, without black")
+    ax.set_xlabel("gray value")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set_ylabel("share of pixels")
+    ax.set_xlim(0, 256)
+    ax.set_ylim(0)
+    ax.legend()
+
+
+def _sizes(ax: Any, result: AuditResult) -> None:
+    table = result.dataset.table
+    table = table[table["source"] == CLASS_FOLDER]
+    table = table[table["class"].isin(CLASSES)]
+    spread = np.random.default_rng(0)
+    order = spread.permutation(len(table))
+    reach = 0.008 * float(max(table["width"].max(), table["height"].max(), 1)) if len(table) else 1.0
+    shift = spread.normal(0, reach, (2, len(table)))
+    colors = np.array([class_color(label) for label in table["class"]], dtype=object)[order]
+    x, y = table["width"].to_numpy(float) + shift[0], table["height"].to_numpy(float) + shift[1]
+    ax.scatter(x[order], y[order], s=9, c=list(colors), alpha=0.45, linewidths=0)
+    ax.set_title("Sizes of the files, by class")
+    ax.set_xlabel("width, pixels")
+    ax.set_ylabel("height, pixels")
+
+
+def _leaks(ax: Any, result: AuditResult) -> None:
+    leaks = result.leaks
+    if leaks.empty:
+        _nothing(ax, "No Training and Testing folders to compare")
+        return
+    ax.set_title("Testing pictures: what Training holds of them")
+    y = np.arange(len(leaks))[::-1]
+    start = np.zeros(len(leaks))
+    for name, color in LEAK_COLORS.items():
+        shares = (leaks[name] / leaks["testing"]).to_numpy(float)
+        ax.barh(y, shares, 0.62, left=start, color=color, label=name)
+        for place, left, share in zip(y, start, shares, strict=True):
+            if share >= 0.07:
+                ax.text(left + share / 2, place, f"{share:.0%}", ha="center", va="center", fontsize=8.5)
+        start += shares
+    ax.set_yticks(y, ["All" if label == "all" else CLASS_TITLES.get(label, label) for label in leaks["class"]])
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set_xlim(0, 1)
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.42, -0.1), ncols=4, columnspacing=0.9, handlelength=1)
+
+
+def _groups(ax: Any, result: AuditResult) -> None:
+    sizes = result.dataset.table.groupby("group").size()
+    edges = np.array([1, 2, 5, 17, 65, 257, 1025, 10**9])
+    counts = np.histogram(sizes, edges)[0]
+    last = int(np.flatnonzero(counts).max()) + 1
+    names = ["1", *(f"{low}–{high - 1}" for low, high in itertools.pairwise(edges[1:]))]
+    ax.bar(np.arange(last), counts[:last], 0.7, color=BASELINE)
+    for place, number in enumerate(counts[:last]):
+        ax.text(place, number, f"{number}", ha="center", va="bottom", fontsize=9)
+    ax.set_xticks(np.arange(last), names[:last])
+    ax.set_ylim(0, 1.12 * counts.max())
+    ax.grid(axis="x", visible=False)
+    ax.set_title(f"Sizes of the groups (largest {sizes.max()})")
+    ax.set_xlabel("pictures of one patient or slice")
+    ax.set_ylabel("groups")
+
+
+def _shortcuts(ax: Any, result: AuditResult) -> None:
+    table = result.shortcuts
+    if table.empty:
+        _nothing(ax, "Too few groups or classes to look for shortcuts")
+        return
+    y = np.arange(len(table))[::-1]
+    ax.barh(y, table["accuracy"], 0.62, color=[WARN if alarm else BASELINE for alarm in table["alarm"]])
+    base = float(table["majority"].max())
+    ax.axvline(base, color=INK, linewidth=1.2, linestyle="--")
+    ax.text(base, len(table) - 0.42, " most frequent class", fontsize=8.5, va="center")
+    for place, value in zip(y, table["accuracy"], strict=True):
+        ax.text(value, place, f" {value:.0%}", va="center", fontsize=9)
+    ax.set_yticks(
+        y,
+        [title.replace(" (", "\n(") for title in table["title"]],
+        fontsize=9,
+    )
+    ax.set_xlim(0, 1)
+    ax.set_ylim(-0.5, len(table) - 0.2)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.grid(axis="y", visible=False)
+    ax.set_title("Accuracy without seeing the brain")
+
+
+def _examples(figure: Figure, strip: Any, result: AuditResult) -> None:
+    """Pairs of copies: across Training and Testing first, as many kinds and classes as there are."""
+    figure.text(0.02, 0.235, "One slice, twice", fontsize=12, fontweight="bold")
+    table, links = result.dataset.table, result.dataset.links
+    side, label = table["official_split"].to_numpy(object), table["class"].to_numpy(object)
+    files = (table["source"] == CLASS_FOLDER).to_numpy()
+    links = links[files[links["a"]] & files[links["b"]]]
+    if links.empty:
+        _nothing(figure.add_subplot(strip[:]), "No picture shows the same slice as another one")
+        return
+    first, second = links["a"].to_numpy(), links["b"].to_numpy()
+    worth = 2 * (label[first] != label[second]).astype(int) + (side[first] != side[second])
+    kind = links["kind"].to_numpy(object) + np.where(links["mirrored"], ", mirrored", "")
+    links = links.assign(worth=worth, label=label[first], kind=kind).sample(frac=1, random_state=3)
+    links = links.sort_values("worth", ascending=False, kind="stable")
+    chosen = links.drop_duplicates("kind").head(PAIRS)
+    more = links.drop(chosen.index).drop_duplicates(["kind", "label"]).head(PAIRS - len(chosen))
+    size = result.dataset.size
+    gap = np.full((size, max(1, size // 24)), 255, np.uint8)
+    pairs = [tuple(row) for part in (chosen, more) for row in part[["a", "b", "kind"]].to_numpy().tolist()]
+    for place, (a, b, name) in enumerate(pairs):
+        ax = figure.add_subplot(strip[place])
+        ax.set_axis_off()
+        both = np.hstack([result.dataset.images[a], gap, result.dataset.images[b]])
+        ax.imshow(both, cmap="gray", vmin=0, vmax=255)
+        ax.set_title(name, fontsize=10, fontweight="normal", pad=3)
+        for x, row in ((0.24, a), (0.76, b)):
+            text = "\n".join(part for part in (CLASS_TITLES.get(label[row], label[row]), side[row]) if part)
+            ax.text(x, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=8.5, color="#555555")
+
+
+def draw_pairs(dataset: Dataset, pairs: pd.DataFrame, path: Path, across: int = 7) -> Path:
+    """Every pair of files side by side, the second one turned round where it is a mirror; PNG, about 0.1 MB a row."""
+    place = dict(zip(dataset.table["file"], range(len(dataset.table)), strict=True))
+    size, bar = 112, 14
+    tiles = []
+    for pair in pairs.to_dict("records"):
+        a, b = (cv2.resize(dataset.thumbnails[place[f]], (size, size)) for f in (pair["file_a"], pair["file_b"]))
+        tile = cv2.copyMakeBorder(np.hstack([a, b[:, ::-1] if pair["mirrored"] else b]), bar, 2, 2, 2,
+                                  cv2.BORDER_CONSTANT, value=60)  # fmt: skip
+        text = f"{pair['correlation']:.3f} {pair['kind']} {pair['group_a'][-5:]} {pair['group_b'][-5:]}"
+        tiles.append(cv2.putText(tile, text, (2, bar - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.33, 255, 1, cv2.LINE_AA))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % across)
+    sheet = np.vstack([np.hstack(tiles[i : i + across]) for i in range(0, len(tiles), across)])
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.png")
+    cv2.imwrite(str(temporary), sheet)
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,86 @@
+"""Figures of the data: what there is, and what the preprocessing makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from brain_mri.classes import CLASSES
+from brain_mri.classes import title as class_title
+from brain_mri.data.selection import MASK_PAIRS
+from brain_mri.imaging.read import read_scan
+from brain_mri.imaging.scan import ScanError
+from brain_mri.reporting.plot_style import BASELINE, MODEL, PREDICTION, TRUTH, WARN, new_figure, save, styled
+
+SPLIT_COLORS = {"train": BASELINE, "validation": PREDICTION, "test": MODEL}
+
+
+@styled
+def counts(dataset: Any, path: Path) -> Path:
+    """Images and groups per class and split: many slices come from few patients."""
+    table = dataset.table
+    names = [name for name in CLASSES if (table["class"] == name).any()]
+    figure, axes = new_figure(8.6, 2.9, 1, 2, sharey=True)
+    heights = np.arange(len(names))[::-1]
+    panels = (("Images", "size"), ("Independent groups (patients, clusters)", "nunique"))
+    for ax, (title, how) in zip(axes, panels, strict=True):
+        start = np.zeros(len(names))
+        for split, color in SPLIT_COLORS.items():
+            part = table[table["split"] == split].groupby("class")["group"]
+            found = part.size() if how == "size" else part.nunique()
+            widths = np.array([int(found.get(name, 0)) for name in names])
+            ax.barh(heights, widths, 0.62, left=start, color=color, label=split)
+            start += widths
+        for y, total in zip(heights, start, strict=True):
+            ax.text(total, y, f" {int(total):,}", va="center", fontsize=9)
+        ax.set_xlim(0, 1.16 * start.max())
+        ax.set_yticks(heights, [class_title(name) for name in names])
+        ax.grid(axis="y", visible=False)
+        ax.set_title(title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return save(figure, path)
+
+
+@styled
+def preprocessing(dataset: Any, path: Path, across: int = 4) -> Path | None:
+    """Files as stored with the head square, and below what the network sees with the outlined lesion."""
+    shown = []
+    for row in example_rows(dataset.table, 3 * across):
+        try:
+            shown.append((row, read_scan(dataset.table["path"].iloc[row]).image))
+        except ScanError:  # gone since the data was read
+            continue
+        if len(shown) == across:
+            break
+    if not shown:
+        return None
+    figure, axes = new_figure(2.35 * len(shown), 4.9, 2, len(shown), squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for (above, below), (row, image) in zip(axes.T, shown, strict=True):
+        line = dataset.table.iloc[row]
+        above.imshow(image, cmap="gray", vmin=0, vmax=255)
+        side = line["side"]
+        above.add_patch(
+            Rectangle((line["left"] - 0.5, line["top"] - 0.5), side, side, fill=False, edgecolor=WARN, linewidth=1.6)
+        )
+        above.set_title(f"as stored: {image.shape[1]}×{image.shape[0]}", fontsize=9, fontweight="normal")
+        below.imshow(dataset.images[row], cmap="gray", vmin=0, vmax=255)
+        if line["has_mask"] and dataset.masks[row].any():
+            below.contour(dataset.masks[row] > 127, levels=[0.5], colors=[TRUTH], linewidths=1.4)
+        below.set_title(f"{class_title(line['class'])}, {dataset.size}×{dataset.size}", fontsize=9, fontweight="normal")
+    return save(figure, path)
+
+
+def example_rows(table: Any, limit: int) -> list[int]:
+    """Row numbers of test slices of different classes and groups; those with a free licence (mask pairs) first."""
+    part = table[table["split"] == "test"]
+    if (part["source"] == MASK_PAIRS).any():
+        part = part[part["source"] == MASK_PAIRS]
+    rank = part.groupby("class").cumcount()
+    first = part.assign(_rank=rank).drop_duplicates("group").sort_values(["_rank", "class"])
+    places = dict(zip(table.index, range(len(table)), strict=True))
+    return [places[index] for index in first.index[:limit]]

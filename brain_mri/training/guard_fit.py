@@ -1,0 +1,208 @@
+"""Fitting the not-a-brain-MRI guard (guard.py) on real slices and on drawn pictures of other things.
+
+Each threshold is set on validation slices so that both judges together flag at most `rate` of them. Needs NumPy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from brain_mri.data.negatives import synthetic_negatives, vary
+from brain_mri.imaging.scan import Scan
+from brain_mri.imaging.skull_strip import strip_skull
+from brain_mri.inference.guard import SURE, describe, flagged, judge, odds, quadratic, standard
+from brain_mri.inference.guard_descriptors import NAMES
+
+Described = tuple[np.ndarray, np.ndarray | None]  # descriptors (N, D) and classifier features (N, F) of N pictures
+Features = Callable[[np.ndarray], np.ndarray]  # uint8 (N, S, S) -> float32 (N, F)
+DIRECTIONS = 16  # principal directions of the classifier's features that are kept
+FEWEST = 10  # stripped brains; fewer teach nothing
+NEGATIVES = 1120  # 70 of each kind
+
+
+def fit_on_scans(
+    train: Iterable[Scan],
+    validation: Iterable[Scan],
+    size: int,
+    *,
+    features: Features | None = None,
+    groups: int | None = None,
+    seed: int = 0,
+    rate: float = 0.005,
+) -> dict[str, Any]:
+    """config["guard"] from scans read in full; train and validation must not share patients.
+
+    size: side of the model's input; features: the classifier's, for slices, their variants and the negatives alike;
+    groups: see fit_guard.
+    Takes a few milliseconds for each scan and each of up to NEGATIVES negatives (fewer for fewer scans).
+    """
+
+    def described(pictures: Iterable[tuple[np.ndarray, float]]) -> Described:
+        rows = [describe(image, color, size) for image, color in pictures]
+        squares = np.stack([square for _, square in rows])
+        return np.stack([row for row, _ in rows]), features(squares) if features else None
+
+    rng = np.random.default_rng(seed)
+    slices = [(scan.image, scan.color) for scan in train]
+    kept = [(scan.image, scan.color) for scan in validation] or slices  # tiny data sets may have no validation part
+    bare = [(brain, color) for image, color in slices[1::2] if (brain := strip_skull(image)) is not None]
+    count = min(NEGATIVES, max(NEGATIVES // 4, len(slices)))
+    foreign = synthetic_negatives(count, seed)
+    return fit_guard(
+        described(slices),
+        described(kept),
+        variants=described((vary(image, rng), color) for image, color in slices[::2]),
+        stripped=described((vary(image, rng) if i % 2 else image, color) for i, (image, color) in enumerate(bare))
+        if len(bare) >= FEWEST
+        else None,
+        negatives=described((item.image, item.color) for item in foreign),
+        kinds=[item.kind for item in foreign],
+        groups=groups,
+        rate=rate,
+    )
+
+
+def fit_guard(
+    train: Described,
+    validation: Described,
+    *,
+    variants: Described | None = None,
+    stripped: Described | None = None,
+    negatives: Described | None = None,
+    kinds: Sequence[str] | None = None,
+    groups: int | None = None,
+    seed: int = 0,
+    rate: float = 0.005,
+) -> dict[str, Any]:
+    """config["guard"] from described slices; train and validation must not share patients.
+
+    rate: the largest share of validation slices that may be flagged. variants: training slices made to look as if
+    they came from elsewhere. stripped: training slices without their skull, which are brain MRI, too, but are told from
+    whole heads. negatives: pictures that are no brain MRI; by default synthetic ones, described without
+    features, which the discriminative judge then does without as well. kinds: of each negative; then "unseen_kinds"
+    says which share of each kind is flagged when the fit has not seen that kind. groups: how many patients and clusters
+    the validation slices are of; by default each is one of its own.
+    """
+    if negatives is None:
+        negatives = synthetic(NEGATIVES, seed), None
+    slices = len(train[0])
+    if variants is not None:
+        train = _joined(train, variants)
+    whole = len(train[0])
+    if stripped is not None:
+        train = _joined(train, stripped)
+    described = np.asarray(train[0], np.float64)
+    model: dict[str, Any] = {
+        "descriptors": list(NAMES),
+        "mean": described.mean(axis=0),
+        "scale": described.std(axis=0) + 0.02 * np.abs(described.mean(axis=0)) + 1e-3,
+    }
+    if train[1] is not None:
+        values = np.asarray(train[1], np.float64)
+        centre, spread = values.mean(axis=0), values.std(axis=0)
+        spread += 0.01 * spread.mean() + 1e-9  # a unit that never fires tells nothing
+        _, _, directions = np.linalg.svd((values - centre) / spread, full_matrices=False)
+        directions = directions[:DIRECTIONS]
+        projected = (values - centre) / spread @ directions.T
+        model |= {"feature_mean": centre, "feature_scale": spread, "directions": directions}
+        model["direction_scale"] = projected.std(axis=0) + 1e-9
+    x = standard(model, *train)
+    model["centre"] = x.mean(axis=0)
+    model["precision"] = np.linalg.inv(shrunk_covariance(x - model["centre"]))
+    both = negatives[1] is not None and train[1] is not None
+    model["judged"] = x.shape[1] if both else described.shape[1]
+    foreign = standard(model, negatives[0], negatives[1] if both else None)
+    held_out = standard(model, *validation)
+    # Slices of one patient look alike: few patients say little about the tail of all, and the cuts keep more distance
+    doubt = float(1 / np.sqrt(groups or len(held_out)))
+    _fit_judges(model, x, foreign, held_out, rate, doubt)
+    if stripped is not None:
+        seen = quadratic(x[:, : model["judged"]])
+        weights = _logistic(seen[:whole], seen[whole:])
+        if float((quadratic(held_out[:, : model["judged"]]) @ weights > SURE).mean()) <= 2 * rate:
+            model["skull"] = weights  # else the slices themselves have no skull, or none that can be told
+    missed = float((odds(model, foreign) <= model["logit"]).mean())
+    model |= {"rate": rate, "flagged_validation": float(flagged(model, held_out).mean()), "missed_negatives": missed}
+    if kinds is not None:
+        unseen = {}
+        for kind in dict.fromkeys(kinds):
+            own = np.asarray(kinds) == kind
+            other = dict(model)
+            _fit_judges(other, x, foreign[~own], held_out, rate, doubt)
+            unseen[kind] = float(flagged(other, foreign[own]).mean())
+        model["unseen_kinds"] = unseen
+    model |= {
+        "slices": slices,
+        "variants": whole - slices,
+        "stripped": len(described) - whole,
+        "negatives": len(foreign),
+    }
+    return {key: _plain(value) for key, value in model.items()}
+
+
+def _fit_judges(
+    model: dict[str, Any], real: np.ndarray, foreign: np.ndarray, held_out: np.ndarray, rate: float, doubt: float
+) -> None:
+    """Weights of the regression, and both cuts; all arrays are standardised."""
+    judged = model["judged"]
+    model["weights"] = _logistic(quadratic(real[:, :judged]), quadratic(foreign[:, :judged]))
+    distances, logits = judge(model, held_out)
+    model["distance"] = _upper(distances, rate / 2) * (1 + doubt)
+    # Above 0 the regression itself finds "foreign" the likelier answer; below it, no picture is flagged by it.
+    model["logit"] = max(0.0, _upper(logits, rate / 2) + 10 * doubt)
+
+
+def synthetic(n: int, seed: int) -> np.ndarray:
+    """float32 (n, D): descriptors of synthetic pictures that are no brain MRI."""
+    return np.stack([describe(item.image, item.color)[0] for item in synthetic_negatives(n, seed)])
+
+
+def shrunk_covariance(centred: np.ndarray) -> np.ndarray:
+    """Covariance of centred rows (N, D), shrunk towards a multiple of the identity (Ledoit & Wolf 2004)."""
+    n, d = centred.shape
+    sample = centred.T @ centred / n
+    mean = float(np.trace(sample)) / d
+    distance = float(np.square(sample).sum()) - d * mean**2
+    error = float(np.square(np.square(centred).sum(axis=1)).sum()) / n**2 - float(np.square(sample).sum()) / n
+    share = min(max(error / distance, 0.0), 1.0) if distance > 0 else 1.0
+    return (1 - share) * sample + (share * mean + 1e-6) * np.eye(d)
+
+
+def _joined(first: Described, second: Described) -> Described:
+    if first[1] is None or second[1] is None:
+        return np.concatenate([first[0], second[0]]), None
+    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+
+
+def _logistic(real: np.ndarray, foreign: np.ndarray, penalty: float = 0.02, steps: int = 25) -> np.ndarray:
+    """Weights (D,) of a ridge logistic regression, foreign = 1, both classes weighing the same; Newton's method."""
+    x = np.concatenate([real, foreign])
+    y = np.repeat([0.0, 1.0], [len(real), len(foreign)])
+    weight = np.repeat([0.5 / len(real), 0.5 / len(foreign)], [len(real), len(foreign)])
+    ridge = penalty * np.eye(x.shape[1]) / 10
+    ridge[-1, -1] = 1e-9
+    w = np.zeros(x.shape[1])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        gradient = x.T @ (weight * (p - y)) + ridge @ w
+        hessian = (x * (weight * np.maximum(p * (1 - p), 1e-6))[:, None]).T @ x + ridge
+        step = np.linalg.solve(hessian, gradient)
+        w -= step
+        if np.abs(step).max() < 1e-8:
+            break
+    return w
+
+
+def _upper(values: np.ndarray, rate: float) -> float:
+    """The least value with at most `rate` of the values above it."""
+    return float(np.sort(values)[max(0, len(values) - 1 - int(rate * len(values)))])
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: arrays to lists with 7 significant digits."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return [_plain(row) for row in value] if value.ndim > 1 else [float(f"{v:.7g}") for v in value]

@@ -1,0 +1,112 @@
+"""The Batch tab: many files, one table, one CSV, one ZIP. A bad file is a row with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from brain_mri.classes import title
+from brain_mri.imaging.scan import ScanError
+from brain_mri.inference.batch import Row, analyze_files, csv_text
+from brain_mri.inference.predictor import Predictor
+from brain_mri.ui import views
+from brain_mri.ui.common import sentence_of
+from brain_mri.ui.examples import Example
+from brain_mri.ui.html import banner, error_banner, image, safe, table
+from brain_mri.ui.model_tab import Models
+from brain_mri.ui.page_files import output_folder
+
+MAX_FILES = 500
+HINT = '<p class="prose-small">Choose several slices at once; each becomes a row, and the table can be downloaded.</p>'
+
+
+def batch_tab(models: Models, examples: Sequence[Example]) -> None:
+    files = gr.File(label="Your scans", file_count="multiple", elem_id="batch-file", height=170)
+    with gr.Row(elem_id="batch-row"):
+        summary = gr.HTML(HINT, elem_id="batch-summary", apply_default_css=False, min_width=300)
+        try_it = gr.Button("Try it with the examples", elem_id="batch-examples", scale=0, min_width=220)
+    downloads = gr.File(
+        label="Download: CSV, and a ZIP with overlays, masks, JSON", file_count="multiple", interactive=False,
+        visible=False, elem_id="batch-downloads",
+    )  # fmt: skip
+    results = gr.HTML(elem_id="batch-table", apply_default_css=False)
+    shown = [summary, results, downloads]
+
+    def show(paths: Sequence[str], progress: gr.Progress) -> list[Any]:
+        predictor = models.main  # one revision for the whole batch
+        try:
+            rows, written = run_batch(predictor, paths, progress)
+        except Exception as error:
+            return [error_banner(sentence_of(error)), "", gr.File(visible=False)]
+        return [overview(rows), rows_table(rows, predictor.classes), gr.File(written, visible=True)]
+
+    def uploaded(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> list[Any]:
+        return [None, *(show(paths, progress) if paths else [gr.skip()] * len(shown))]
+
+    def tried(progress: gr.Progress = gr.Progress()) -> list[Any]:
+        return show([str(example.path) for example in examples], progress)
+
+    heavy: dict[str, Any] = {"concurrency_id": "heavy", "concurrency_limit": 2, "api_visibility": "private"}
+    files.upload(uploaded, files, [files, *shown], show_progress_on=[summary], **heavy)
+    try_it.click(tried, None, shown, show_progress_on=[summary], **heavy)
+
+
+def run_batch(predictor: Predictor, paths: Sequence[str], progress: gr.Progress) -> tuple[list[Row], list[str]]:
+    """Rows, and the paths of results.csv and results.zip. Raises ScanError for too many files."""
+    if len(paths) > MAX_FILES:
+        raise ScanError(f"{len(paths)} files are too many at once; the limit is {MAX_FILES}.")
+    folder = output_folder()
+    progress(0, desc="Reading the files")
+    rows = analyze_files(
+        predictor, paths, folder / "results.zip",
+        lambda done, all_: progress(done / all_, desc=f"{done} of {all_} files"),
+    )  # fmt: skip
+    (folder / "results.csv").write_text(csv_text(rows, predictor.classes), encoding="utf-8-sig")
+    return rows, [str(folder / "results.csv"), str(folder / "results.zip")]
+
+
+def overview(rows: Sequence[Row]) -> str:
+    good = [row.result for row in rows if not row.error]
+    foreign = sum(r["not_brain_mri"] for r in good)
+    unsure = sum(r["abstained"] and not r["not_brain_mri"] for r in good)
+    tumor = sum(not r["abstained"] and r["label"] != "notumor" for r in good)
+    text = f"{tumor} with a tumor, {len(good) - tumor - unsure - foreign} without, {unsure} not sure"
+    text += f", {foreign} not a brain MRI" if foreign else ""
+    text += f", {len(rows) - len(good)} could not be read" if len(good) < len(rows) else ""
+    return banner(
+        "clear" if good else "error", f"{len(rows)} file{'s' * (len(rows) != 1)}", text[:1].upper() + text[1:] + "."
+    )
+
+
+def rows_table(rows: Sequence[Row], classes: Sequence[str]) -> str:
+    columns = ["File", "", "Answer", *(title(name) for name in classes), "Tumor share", "Area", "Notes"]
+    return table(columns, [_cells(row, classes) for row in rows])
+
+
+def _cells(row: Row, classes: Sequence[str]) -> list[str]:
+    name = f'<span class="file">{safe(row.file).replace("_", "_<wbr>")}</span>'
+    if row.error:
+        return [name, "", '<span class="pill error">Not read</span>', *["–"] * (len(classes) + 2), safe(row.error)]
+    r = row.result
+    kind, word = answer(r)
+    thumb = image(row.thumbnail, f"{row.file} with its mask") if row.thumbnail is not None else ""
+    chances = [
+        f"<b>{views.percent(p)}</b>" if n == r["label"] else views.percent(p) for n, p in r["probabilities"].items()
+    ]
+    area = f"{r['tumor_area_mm2']:,.0f} mm²" if r["tumor_area_mm2"] is not None else "–"
+    share = "–" if r["not_brain_mri"] else views.percent(r["tumor_fraction"], 1)
+    return [
+        name, thumb, f'<span class="pill {kind}">{safe(word)}</span>', *chances, share, area,
+        safe(" ".join([r["reason"], *r["warnings"]])),
+    ]  # fmt: skip
+
+
+def answer(result: dict[str, Any]) -> tuple[str, str]:
+    """(kind, word) of a row, in the words of the Analyze tab."""
+    if result["not_brain_mri"]:
+        return "foreign", "Not a brain MRI?"
+    if result["abstained"]:
+        return "unsure", "Not sure"
+    return ("clear" if result["label"] == "notumor" else "tumor"), title(result["label"])

@@ -1,0 +1,202 @@
+"""The Model tab: which weights answer, their scores beside simple baselines, their limits; two models on one scan."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from brain_mri.artifact.folder import ArtifactError
+from brain_mri.imaging.read import read_scan
+from brain_mri.imaging.scan import Scan
+from brain_mri.inference.live_model import LiveModel
+from brain_mri.inference.predictor import Predictor
+from brain_mri.reporting import table_text, tables
+from brain_mri.ui import views
+from brain_mri.ui.common import sentence_of
+from brain_mri.ui.examples import Example
+from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
+from brain_mri.ui.page_examples import chosen, example_chooser
+
+INTENDED = """<div class="prose-small"><h3>What it is for</h3>
+<p>Teaching, trying out and research on how small networks read MRI slices: contrast-enhanced T1 slices of adult heads,
+in axial, coronal or sagittal view.</p>
+<h3>What it is not for</h3><ul>
+<li>Any decision about a person. It was never tested in a clinic and is no medical device.</li>
+<li>Other organs, CT, PET, drawings, photographs of screens: a guard refuses most of them, not all.</li>
+<li>Other tumors than the three it knows, bleeding, stroke, inflammation, the time after an operation: it has no answer
+for these and may give a wrong one.</li>
+<li>“No tumor” means that none of the three was recognised on this one slice, not that the head is healthy.</li></ul>
+<h3>Known limits</h3>
+<p>Public data sets mix sources: slices without a tumor come from other scanners than those with one. The figures are
+measured on patients that the model never saw, yet from the same sources; expect less on scans from elsewhere. On T2,
+FLAIR or T1 without contrast medium a tumor is easily missed: such pictures were only seen without one. Brains cut out
+of their skull, as research data sets hold them, are answered with “not sure”. The
+heatmap shows where the classifier looked, not why.</p></div>"""
+
+
+class Models:
+    """The model of the page and those it may be compared with, each loaded once, when first asked for."""
+
+    def __init__(self, live: LiveModel, others: Sequence[str | Path] = ()):
+        self.live = live
+        self._loaded: dict[str, Predictor] = {}
+        self._where = {str(where): where for where in others}
+        self._lock = threading.Lock()
+
+    @property
+    def main(self) -> Predictor:
+        """Read it once in a handler: it may be another revision a moment later."""
+        return self.live.current
+
+    @property
+    def names(self) -> list[str]:
+        """What the person who started the page has chosen: visitors cannot make the server open others."""
+        return [self.main.model_id, *(name for name in self._where if name != self.main.model_id)]
+
+    def get(self, name: str) -> Predictor:
+        """Raises ArtifactError or hub.HubError."""
+        main = self.main
+        if name == main.model_id:
+            return main
+        with self._lock:
+            if name not in self._loaded:
+                if name not in self._where:
+                    raise ArtifactError(f"There is no model {name} here; choose one of {', '.join(self.names)}.")
+                self._loaded[name] = Predictor.load(self._where[name])
+            return self._loaded[name]
+
+
+def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.HTML]:
+    """Facts about the answering model, and a comparison when there is another one. Returns what names the revision."""
+    who = gr.HTML(identity(models.main), elem_id="model-identity", apply_default_css=False)
+    with gr.Tabs():
+        with gr.Tab("How good it is"):
+            good = gr.HTML(scores(models.main), elem_id="model-scores", apply_default_css=False)
+        with gr.Tab("Figures") as figures_tab:
+            figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
+        with gr.Tab("Intended use and limits"):
+            gr.HTML(INTENDED, apply_default_css=False)
+        with gr.Tab("Compare two models"):
+            compare(models, examples)
+    figures_tab.select(lambda: figure_grid(models.main), None, figures, api_visibility="private")
+    return who, good
+
+
+def compare(models: Models, examples: Sequence[Example]) -> None:
+    names = models.names
+    if len(names) < 2:
+        gr.Markdown(
+            "Start the page with a second model to compare it here: `python app.py --compare runs/mine` or "
+            "`--compare user/name`, or set `BRAIN_MRI_COMPARE` in a Space."
+        )
+        return
+    source = gr.State(None)  # path of the scan that is compared
+    with gr.Row():
+        first = gr.Dropdown(names, value=names[0], label="Left")
+        second = gr.Dropdown(names, value=names[1], label="Right")
+    with gr.Row(equal_height=True):
+        with gr.Column(scale=2, min_width=280):
+            file = gr.File(label="Your scan", elem_id="compare-file", height=170)
+        with gr.Column(scale=3, min_width=300):
+            chooser = example_chooser(examples, "compare-examples")
+    result = gr.HTML(elem_id="compare-result", apply_default_css=False)
+
+    def run(left: str, right: str, path: str | None) -> str:
+        try:
+            return side_by_side(models, (left, right), views.reduce(read_scan(path))) if path else ""
+        except Exception as error:
+            return error_banner(sentence_of(error))
+
+    def uploaded(left: str, right: str, path: str | None) -> list[Any]:
+        return [None, path, run(left, right, path)]
+
+    def picked(left: str, right: str, event: gr.EventData) -> list[Any]:
+        path = str(chosen(examples, event).path)
+        return [path, run(left, right, path)]
+
+    options: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}
+    file.upload(uploaded, [first, second, file], [file, source, result], **options)
+    chooser.select(picked, [first, second], [source, result], **options)
+    for control in (first, second):
+        control.input(run, [first, second, source], result, **options)
+
+
+def side_by_side(models: Models, names: Sequence[str], scan: Scan) -> str:
+    cards = []
+    for name in names:
+        predictor = models.get(name)
+        view = views.analyze_scan(predictor, scan)
+        picture = views.overlay_picture(view, views.settings_of(view))
+        body = banner(*views.sentence(view.analysis)) + views.bars_panel(view)
+        body += image(picture, f"{scan.name} with the mask of {name}") + views.facts(view, views.settings_of(view))
+        cards.append(card(name, f"Revision {predictor.revision[:12]}", body))
+    return f'<div class="pair wide">{"".join(cards)}</div>'
+
+
+def identity(predictor: Predictor) -> str:
+    """Name, revision, date, size; the main scores."""
+    config = predictor.config
+    parts = [config.get("classifier") or {}, config.get("segmenter") or {}]
+    own = parts[:1] if parts[1].get("shared") else parts  # one network that does both is counted once
+    size = sum(int(part.get("parameters") or 0) for part in own)
+    summary = config.get("metrics") or {}
+    accuracy, dice = summary.get("accuracy"), summary.get("dice")
+    dice = {"value": dice} if isinstance(dice, (int, float)) else dice
+    facts = [
+        ("Model", predictor.model_id, f"revision {predictor.revision[:12]}"),
+        (
+            "Trained",
+            str(config.get("created", "unknown"))[:10],
+            f"{(config.get('training') or {}).get('epochs', '?')} epochs",
+        ),
+        ("Networks", " + ".join(tables.network(part) for part in own), f"{size:,} parameters"),
+        ("Accuracy", table_text.percent(accuracy), "four classes, patients it never saw"),
+        ("Mask overlap (Dice)", table_text.score(dice, 2), "mean over test slices with a tumor"),
+    ]
+    return tiles(facts)
+
+
+def scores(predictor: Predictor) -> str:
+    """Every table of metrics.json; only the summary when the model came from the Hub without it."""
+    metrics = predictor.artifact.metrics()
+    if "classification" not in metrics:
+        return summary_table(predictor.config.get("metrics") or {})
+    parts = [
+        table(part.columns, [[safe(cell) for cell in row] for row in part.rows], caption=part.title)
+        + (f'<p class="prose-small">{safe(part.note)}</p>' if part.note else "")
+        for part in tables.sections(metrics)
+    ]
+    return '<div class="stack">' + "".join(parts) + notes(metrics.get("notes") or [], kind="info") + "</div>"
+
+
+def summary_table(summary: dict[str, Any]) -> str:
+    if not summary.get("accuracy"):
+        return (
+            '<p class="prose-small">This model came without measured figures; run evaluate.py on labelled folders.</p>'
+        )
+    rows = [["This model", table_text.score(summary["accuracy"])]]
+    for name, row in (summary.get("baselines") or {}).items():
+        rows.append([tables.BASELINE_TITLES.get(name, name), table_text.score(row)])
+    return table(["", "Accuracy"], [[safe(cell) for cell in row] for row in rows], caption="Beside the baselines")
+
+
+def figure_grid(predictor: Predictor) -> str:
+    """The pictures of the model's figures/ folder."""
+    paths = sorted((predictor.artifact.folder / "figures").glob("*.png"))
+    if not paths:
+        return '<p class="prose-small">This model came without figures; they are in the folder that train.py wrote.</p>'
+    return f'<div class="gallery-grid">{"".join(_figure(path) for path in paths)}</div>'
+
+
+def _figure(path: Path) -> str:
+    name = path.stem.replace("_", " ").capitalize()
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return (
+        f'<figure><img class="zoom" tabindex="0" role="button" loading="lazy" alt="{safe(name)}" '
+        f'src="data:image/png;base64,{data}"><figcaption>{safe(name)}</figcaption></figure>'
+    )

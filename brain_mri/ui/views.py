@@ -1,0 +1,253 @@
+"""An Analysis as what a visitor sees: the sentence, the panels, the facts. Pictures and HTML, no Gradio.
+
+`View` is what one visitor's session keeps of a scan, `Settings` what the sliders say; every function here draws from
+these two alone, so that moving a slider needs no new inference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+import segmentation
+from brain_mri.classes import NO_TUMOR, title
+from brain_mri.imaging.scan import Scan, to_uint8, window_limits
+from brain_mri.inference.analysis import Analysis
+from brain_mri.inference.predictor import Predictor
+from brain_mri.ui.charts import heat_ramp
+from brain_mri.ui.html import banner, card, data_uri, image, notes, placeholder, safe, tiles
+
+MAX_SIDE = 2048  # pixels on the longer side that the page works with; MRI slices stay far below
+ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One analysed scan of one visitor. Arrays are (H, W); nothing of it is shared between visitors."""
+
+    analysis: Analysis
+    raw: np.ndarray  # stored values, for the window
+    info: dict[str, object]
+    path: str  # the uploaded file, to look at another slice of it
+    abstain_below: float
+    mask_threshold: float
+    predictor: Predictor  # the one that answered: a report keeps to it even when a newer revision serves by then
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sliders say. centre and width of the window are in stored values; None: as analysed."""
+
+    threshold: float
+    opacity: float = 0.45
+    heat_class: str = ""  # "": the model's own answer
+    heat_opacity: float = 0.5
+    centre: float | None = None
+    width: float | None = None
+
+
+def analyze_scan(predictor: Predictor, scan: Scan, path: str = "") -> View:
+    """Analyse a scan for the page; a photograph of more than MAX_SIDE pixels is reduced first, and that is said."""
+    scan = reduce(scan)
+    limits = predictor.abstain_below, predictor.mask_threshold
+    return View(predictor.analyze(scan), scan.raw, scan.info, path, *limits, predictor)
+
+
+def reduce(scan: Scan) -> Scan:
+    """The scan with at most MAX_SIDE pixels on its longer side."""
+    height, width = scan.shape
+    factor = max(height, width) / MAX_SIDE
+    if factor <= 1:
+        return scan
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    note = f"The picture has {width} x {height} pixels and is shown and measured at {size[0]} x {size[1]}."
+    return replace(
+        scan,
+        image=cv2.resize(scan.image, size, interpolation=cv2.INTER_AREA),
+        raw=cv2.resize(scan.raw, size, interpolation=cv2.INTER_AREA),
+        spacing=(scan.spacing[0] * height / size[1], scan.spacing[1] * width / size[0]) if scan.spacing else None,
+        warnings=(*scan.warnings, note),
+    )
+
+
+def settings_of(view: View) -> Settings:
+    """The sliders as they stand right after an analysis."""
+    centre, width = window(view)
+    return Settings(view.mask_threshold, heat_class=view.analysis.label, centre=centre, width=width)
+
+
+def window(view: View) -> tuple[float, float]:
+    """(centre, width) of the display window that the analysis saw, in stored values."""
+    low, high = (0.0, 255.0) if view.raw.dtype == np.uint8 else window_limits(view.raw)
+    return (low + high) / 2, max(high - low, 1e-6)
+
+
+def windowed(view: View, settings: Settings) -> np.ndarray:
+    """uint8 (H, W): the scan through the chosen window; untouched when the window is the one it was analysed with."""
+    if settings.centre is None or settings.width is None or (settings.centre, settings.width) == window(view):
+        return view.analysis.image
+    half = max(abs(settings.width), 1e-6) / 2
+    return to_uint8(view.raw, (settings.centre - half, settings.centre + half))
+
+
+def mask_of(view: View, settings: Settings) -> np.ndarray:
+    """bool (H, W): the mask at the chosen threshold."""
+    if settings.threshold == view.mask_threshold:
+        return view.analysis.mask
+    return view.analysis.mask_at(settings.threshold)
+
+
+def overlay_picture(view: View, settings: Settings) -> np.ndarray:
+    return segmentation.overlay(windowed(view, settings), mask_of(view, settings), settings.opacity)
+
+
+def heat_picture(view: View, settings: Settings) -> np.ndarray:
+    heat = view.analysis.heatmaps[settings.heat_class or view.analysis.label]
+    return segmentation.heat_overlay(windowed(view, settings), heat, settings.heat_opacity)
+
+
+# --- sentences -------------------------------------------------------------------------------------------------
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """12 %; never 0 % or 100 % for something that is merely close to it."""
+    text = f"{100 * share:.{digits}f}"
+    if float(text) == 0 and share > 0:
+        return f"<{10**-digits:g} %"
+    if float(text) == 100 and share < 1:
+        return f">{100 - 10**-digits:g} %"
+    return f"{text} %"
+
+
+def sentence(a: Analysis) -> tuple[str, str, str]:
+    """(kind, word, sentence): what the page says first."""
+    if a.not_brain_mri:
+        return "foreign", "Not a brain MRI?", "This does not look like a brain MRI slice, so no finding is given."
+    if a.abstained:
+        return "unsure", "Not sure", a.reason
+    sure = f"the model is {percent(a.confidence)} confident."
+    if a.label == NO_TUMOR:
+        # The public sets show tumors on contrast-enhanced T1 only: metrics_counterfactual.py says what comes of it
+        missed = "On T2, FLAIR or T1 without contrast medium tumors are easily missed."
+        return "clear", "No tumor", f"No tumor seen on this slice; {sure} {missed}"
+    return "tumor", "Tumor", f"Most likely {ARTICLES.get(a.label, title(a.label))}; {sure}"
+
+
+def who_answered(a: Analysis) -> str:
+    return f"{a.model_id}, revision {a.revision[:12]}"
+
+
+def finding(view: View) -> str:
+    a = view.analysis
+    height, width = a.image.shape
+    slices = view.info.get("slices", 1)
+    which = f" · slice {int(str(view.info.get('index', 0))) + 1} of {slices}" if slices not in (1, None) else ""
+    detail = f"{a.name}{which} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {who_answered(a)}"
+    return banner(*sentence(a), detail) + notes(a.warnings)
+
+
+# --- panels ----------------------------------------------------------------------------------------------------
+
+PANELS = {
+    "bars": ("Class probabilities", "How likely the classifier finds each answer; together they make 100 %."),
+    "mask": ("Mask overlay", "Which pixels the segmentation network (U-Net) marks as tumor."),
+    "heat": ("Grad-CAM heatmap", "Where the classifier looked: bright areas spoke for the answer."),
+}
+
+
+def empty_panel(name: str) -> str:
+    text = {
+        "bars": "Four bars will appear here: glioma, meningioma, no tumor, pituitary tumor.",
+        "mask": "The scan with the marked area will appear here.",
+        "heat": "The scan with the heatmap will appear here.",
+    }
+    return card(*PANELS[name], placeholder(text[name]))
+
+
+def bars_panel(view: View) -> str:
+    a = view.analysis
+    band = f'<span class="unsure" style="width:{100 * view.abstain_below:.1f}%"></span>'
+    rows = "".join(
+        f'<li class="{"top" if name == a.label else ""}"><div class="row"><span>{safe(title(name))}</span>'
+        f"<b>{percent(p, 1)}</b></div>"
+        f'<div class="track" role="img" aria-label="{safe(title(name))}: {percent(p, 1)}">{band}'
+        f'<span class="fill" style="width:{100 * p:.2f}%"></span></div></li>'
+        for name, p in a.probabilities.items()
+    )
+    key = (
+        f'<p class="key"><span class="hatch"></span>Band of “not sure”: below {percent(view.abstain_below)} the model '
+        "names no class.</p>"
+    )
+    muted = "mute" if a.abstained else ""
+    return card(*PANELS["bars"], f'<ul class="bars">{rows}</ul>{key if view.abstain_below > 0 else ""}', kind=muted)
+
+
+def wipe(before: np.ndarray, after: np.ndarray, alt: str, label: str, key: str, file: str) -> str:
+    """Two pictures of equal size, a slider that wipes between them, the legend, a button that saves the second.
+
+    assets/script.js moves the wipe and saves; both work on the data that is already in the page.
+    """
+    return (
+        f'<div class="wipe"><img src="{data_uri(before)}" alt="" aria-hidden="true">{image(after, alt)}</div>'
+        f'<label class="wiper"><span>Original</span><input type="range" min="0" max="100" value="100" '
+        f'aria-label="{safe(label)}"><span>Overlay</span></label>'
+        f'<div class="legend">{key}<button type="button" data-save="{file}">Save PNG</button></div>'
+    )
+
+
+def overlay_panel(view: View, settings: Settings) -> str:
+    a, mask = view.analysis, mask_of(view, settings)
+    share = int(np.count_nonzero(mask & a.head)) / max(1, int(np.count_nonzero(a.head)))
+    what = f"{percent(share, 1)} of the head marked" if mask.any() else "nothing marked"
+    picture = overlay_picture(view, settings)
+    alt = f"Scan {a.name} with the tumor mask: {what}."
+    color = "#{:02x}{:02x}{:02x}".format(*segmentation.TINT)
+    key = f'<span><span class="swatch" style="background:{color}73;border-color:{color}"></span>{what}</span>'
+    label = "Compare the original with the mask overlay"
+    return card(*PANELS["mask"], wipe(windowed(view, settings), picture, alt, label, key, "mask-overlay.png"))
+
+
+def heat_panel(view: View, settings: Settings) -> str:
+    name = settings.heat_class or view.analysis.label
+    picture = heat_picture(view, settings)
+    alt = f"Scan {view.analysis.name} with the Grad-CAM heatmap for {title(name)}."
+    if not view.analysis.heatmaps[name].any():
+        alt = f"Scan {view.analysis.name}; nothing in the head spoke for {title(name)}, so the heatmap is empty."
+    key = (
+        f"<span>{safe(title(name))}: little</span>"
+        f'<span class="ramp" style="background:linear-gradient(90deg,{heat_ramp()})" role="img" '
+        'aria-label="Colour bar from black over red to yellow: little to much evidence"></span><span>much</span>'
+    )
+    label = "Compare the original with the heatmap"
+    return card(*PANELS["heat"], wipe(windowed(view, settings), picture, alt, label, key, "grad-cam.png"))
+
+
+def facts(view: View, settings: Settings) -> str:
+    """The tiles below the panels, for the mask at the chosen threshold."""
+    a, mask = view.analysis, mask_of(view, settings)
+    if a.not_brain_mri:
+        return ""
+    m = segmentation.measure(mask, a.head, a.spacing) if mask is not a.mask else a.measures
+    unknown = "the file states no pixel size"
+    agreement = segmentation.agreement(a.heatmap, mask)
+    rows = [
+        ("Any tumor", percent(a.tumor_probability), "probability of glioma, meningioma or pituitary tumor"),
+        ("Tumor share", percent(m.fraction, 1), "of the head on this slice, without the background"),
+        ("Tumor area", f"{m.area_mm2:,.0f} mm²" if m.area_mm2 is not None else "–", "on this slice")
+        if a.spacing
+        else ("Tumor area", f"{m.pixels:,} pixels", unknown),
+        ("Largest diameter", f"{m.diameter_mm:.0f} mm" if m.diameter_mm is not None else "–", "of the marked area")
+        if a.spacing
+        else ("Largest diameter", "–", unknown),
+        (
+            "Heat inside the mask",
+            percent(agreement) if m.pixels else "–",
+            "share of the classifier's evidence that lies in the mask" if m.pixels else "nothing is marked",
+        ),
+    ]
+    if settings.threshold != view.mask_threshold:
+        text = f"Mask drawn at {settings.threshold:.2f} instead of the model's own threshold {view.mask_threshold:.2f}."
+        return notes([text], kind="info") + tiles(rows)
+    return tiles(rows)

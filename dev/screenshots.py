@@ -1,0 +1,135 @@
+"""Screenshots of every tab: desktop light and dark, and a phone. One command:
+
+    python screenshots.py --out docs                      # the bundled model and its examples
+    python screenshots.py --model runs/mine --out /tmp/shots --scan slice.png --volume study.nii.gz
+
+Needs playwright and a Chromium (Debian: apt install chromium; another one: CHROMIUM=/path). Contacts no outside host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from app import build_interface
+from brain_mri.data.phantom import example_files
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+LOOKS = {"light": (1280, 900, "light"), "dark": (1280, 900, "dark"), "phone": (390, 844, "light")}
+WAIT = 60_000  # ms
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+def open_page(chromium: Browser, url: str, look: str) -> Page:
+    """The page as it stands for a new visitor in one of the LOOKS."""
+    width, height, scheme = LOOKS[look]
+    page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+    page.goto(url)
+    page.wait_for_selector("#panel-bars h3", timeout=WAIT)
+    return page
+
+
+def tab(page: Page, name: str) -> None:
+    """Open a tab; on a phone the last ones are in an overflow menu."""
+    button = page.get_by_role("tab", name=name, exact=True)
+    if not button.first.is_visible():
+        page.locator(".overflow-menu > button").first.click()
+    button.first.click()
+
+
+def analyze(page: Page, scan: Path | None) -> None:
+    tab(page, "Analyze")
+    if scan:
+        page.set_input_files("#scan-file input[type=file]", scan)
+    else:
+        examples = page.locator("#examples .example")
+        dicom = examples.filter(has_text="DICOM")  # states its pixel size, so that the facts are in millimetres
+        (dicom if dicom.count() else examples).first.click()
+    page.wait_for_selector("#panel-heat img.zoom", timeout=WAIT)
+
+
+def volume(page: Page, path: Path) -> None:
+    tab(page, "Volume")
+    page.set_input_files("#volume-file input[type=file]", path)
+    page.wait_for_selector("#volume-views img", timeout=WAIT)
+
+
+def batch(page: Page, paths: Sequence[Path]) -> None:
+    tab(page, "Batch")
+    page.set_input_files("#batch-file input[type=file]", list(paths))
+    page.wait_for_selector("#batch-table table", timeout=WAIT)
+
+
+def model(page: Page) -> None:
+    tab(page, "Model")
+    page.wait_for_selector("#model-identity .tile", timeout=WAIT)
+
+
+def shoot(page: Page, path: Path, *, down_to: str = "footer") -> None:
+    """The page from its top to the lower edge of an element."""
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement?.blur(); window.scrollTo(0, 0)")
+    page.wait_for_timeout(700)  # progress bars and transitions
+    box = page.locator(down_to).last.bounding_box()
+    assert box and page.viewport_size
+    width, height = page.viewport_size["width"], box["y"] + box["height"] + 12
+    page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": width, "height": height})
+    print(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", help="default: the bundled weights")
+    p.add_argument("--compare", nargs="*", default=[], help="as in app.py")
+    p.add_argument("--out", type=Path, default=Path("docs"))
+    p.add_argument("--scan", type=Path, help="the scan to show; default: the DICOM example")
+    p.add_argument("--volume", type=Path, help="the volume to show; default: a synthetic one")
+    p.add_argument("--looks", nargs="*", default=list(LOOKS), choices=LOOKS)
+    args = p.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    page = build_interface(args.model, compare=args.compare)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        with tempfile.TemporaryDirectory() as folder, browser() as chromium:
+            samples = example_files(Path(folder))
+            broken = Path(folder) / "not_a_picture.png"
+            broken.write_bytes(b"hello")
+            for look in args.looks:
+                view = open_page(chromium, url, look)
+                analyze(view, args.scan)
+                if look == "light":
+                    shoot(view, args.out / "screenshot.png", down_to="#facts")
+                shoot(view, args.out / f"analyze-{look}.png")
+                volume(view, args.volume or next(s for s in samples if s.name.endswith(".nii.gz")))
+                shoot(view, args.out / f"volume-{look}.png")
+                batch(view, [*samples, broken])
+                shoot(view, args.out / f"batch-{look}.png")
+                model(view)
+                shoot(view, args.out / f"model-{look}.png")
+                view.close()
+    finally:
+        page.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,218 @@
+"""The Space: which files it gets, how it is configured, and that it starts with nothing but them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from brain_mri.artifact import hub_client, hub_push
+from brain_mri.artifact import space as deploy
+from tests.helpers import space_process
+from tests.helpers.handmade import write_handmade
+from tests.helpers.loopback_hub import LoopbackHub, write_model
+
+pytest_plugins = ("tests.helpers.loopback_hub",)  # the fixture `loopback`
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small program in the shape of this one."""
+    root = tmp_path / "program"
+    (root / "weights").mkdir(parents=True)
+    (root / "app.py").write_text('import gradio\nimport one\nCSS = "page.css"\nMISSING = "none.css"\n')
+    (root / "one.py").write_text("import os\n\ndef late():\n    from two import thing\n    return thing\n")
+    (root / "two.py").write_text("import numpy as np\nthing = 1\n")
+    (root / "train.py").write_text("import tensorflow\n")
+    (root / "page.css").write_text("body {}")
+    (root / "requirements.txt").write_text("tensorflow\n")
+    (root / "requirements-space.txt").write_text("numpy\n")
+    for name in ("config.json", "classifier.onnx", "segmenter.onnx", "classifier.weights.h5", "README.md"):
+        (root / "weights" / name).write_text(name)
+    return root
+
+
+def header_of(loopback: LoopbackHub) -> dict[str, Any]:
+    text = loopback.repo("me/space", "space").files["README.md"].content.decode()
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+def test_only_what_the_app_needs(tree: Path) -> None:
+    assert list(deploy.space_files(tree)) == [
+        "app.py",
+        "one.py",
+        "page.css",
+        "requirements.txt",
+        "two.py",
+        "weights/classifier.onnx",
+        "weights/config.json",
+        "weights/segmenter.onnx",
+    ]
+    assert deploy.space_files(tree)["requirements.txt"].read_text() == "numpy\n"
+    (tree / "app.py").unlink()
+    with pytest.raises(hub_client.HubError, match=r"holds no app\.py"):
+        deploy.space_files(tree)
+
+
+def test_create_update_and_no_op(loopback: LoopbackHub, tree: Path, tmp_path: Path) -> None:
+    model = hub_push.push(write_model(tmp_path / "model"), "me/model")
+    done = deploy.deploy("me/space", model="me/model", root=tree)
+    space = loopback.repo("me/space", "space")
+    assert done.changed and done.notes == () and done.revision == space.branches["main"]
+    assert space.history == ["initial commit", "Deploy me/model"]
+    assert set(space.files) == {".gitattributes", *done.files} and {"README.md", "app.py"} <= set(done.files)
+    assert space.variables == {"BRAIN_MRI_MODEL": "me/model"} and space.hardware == "cpu-basic"
+    header = header_of(loopback)
+    assert header["sdk"] == "gradio" and header["app_file"] == "app.py" and header["models"] == ["me/model"]
+    assert header["sdk_version"] == deploy.GRADIO
+    assert header["python_version"] in ("3.10.13", "3.12.12")  # what ZeroGPU has
+    assert header["preload_from_hub"] == [f"me/model config.json,classifier.onnx,segmenter.onnx {model.revision}"]
+    assert len(header["short_description"]) <= 60
+    again = deploy.deploy("space", root=tree)  # the model is remembered by the Space
+    assert not again.changed and again.revision == done.revision and len(space.commits) == 2
+    (tree / "app.py").write_text('import gradio\nCSS = "page.css"\n')  # one.py and two.py are no longer needed
+    loopback.edit("me/space", {"mine.txt": b"a person's"}, "space")
+    assert deploy.deploy("me/space", root=tree).changed
+    assert not {"one.py", "two.py"} & set(space.files) and {"mine.txt", "page.css"} <= set(space.files)
+
+
+def test_what_a_person_wrote_into_the_readme_stays(loopback: LoopbackHub, tree: Path) -> None:
+    loopback.create("me/space", "space")
+    hubs_own = "---\ntitle: X\nsdk: gradio\nsdk_version: 4.0\n---\n\nCheck out the configuration reference at ..."
+    loopback.edit("me/space", {"README.md": hubs_own.encode()}, "space")
+    deploy.deploy("me/space", root=tree)
+    assert header_of(loopback)["title"] == deploy.HEADER["title"]
+    text = "---\ntitle: Our lab\nemoji: 🔬\nhf_oauth: true\nsdk_version: 4.0.0\nmodels: [old/one]\n---\nWelcome!\n"
+    loopback.edit("me/space", {"README.md": text.encode()}, "space")
+    deploy.deploy("me/space", root=tree)
+    header = header_of(loopback)
+    assert (header["title"], header["emoji"], header["hf_oauth"]) == ("Our lab", "🔬", True)
+    assert header["sdk_version"] != "4.0.0" and "models" not in header
+    assert loopback.repo("me/space", "space").files["README.md"].content.decode().endswith("---\nWelcome!\n")
+
+
+def test_free_accounts_get_zero_gpu(loopback: LoopbackHub, tree: Path) -> None:
+    loopback.account("me", token="hf_write", plan="free")
+    with pytest.raises(hub_client.HubError, match="plan does not allow"):
+        deploy.deploy("me/space", hardware="cpu-basic", root=tree)
+    deploy.deploy("me/space", root=tree)
+    assert loopback.repo("me/space", "space").hardware == "zero-a10g"
+    assert not deploy.deploy("me/space", root=tree).changed
+
+
+def test_hardware_is_changed_on_request(loopback: LoopbackHub, tree: Path) -> None:
+    deploy.deploy("me/space", root=tree)
+    deploy.deploy("me/space", hardware="zero-a10g", root=tree)
+    assert loopback.repo("me/space", "space").hardware == "zero-a10g"
+
+
+def test_models_that_a_space_cannot_serve(loopback: LoopbackHub, tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(hub_client.HubError, match="There is no model me/none"):
+        deploy.deploy("me/space", model="me/none", root=tree)
+    assert "app.py" not in loopback.repo("me/space", "space").files
+    hub_push.push(write_model(tmp_path / "model"), "me/secret", private=True)
+    done = deploy.deploy("me/space", model="me/secret", root=tree)
+    assert len(done.notes) == 1 and "secret HF_TOKEN" in done.notes[0]
+    assert "preload_from_hub" not in header_of(loopback) and not loopback.repo("me/space", "space").secrets
+
+
+def test_refusals(loopback: LoopbackHub, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(hub_client.HubError, match="may not write the space other/space"):
+        deploy.deploy("other/space", root=tree)
+    deploy.deploy("me/space", root=tree)
+    with pytest.raises(hub_client.HubError, match="is public"):
+        deploy.deploy("me/space", private=True, root=tree)
+    before = loopback.repo("me/space", "space").branches["main"]
+    (tree / "one.py").write_text("")
+    loopback.fail("/commit/", status=500)
+    with pytest.raises(hub_client.HubError, match=r"HTTP 500.* deploy again"):
+        deploy.deploy("me/space", root=tree)
+    assert loopback.repo("me/space", "space").branches["main"] == before
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(hub_client.HubError, match="No Hugging Face token"):
+        deploy.deploy("me/space", root=tree)
+
+
+def test_deploying_needs_nothing_but_the_hub_library() -> None:
+    """The workflow that deploys installs huggingface_hub alone."""
+    names = [*deploy.modules(entry="hub"), "deploy"]
+    foreign = set().union(*(deploy.imports(ROOT / f"{name}.py") for name in names)) - set(names)
+    assert foreign - set(sys.stdlib_module_names) <= {"huggingface_hub", "yaml"}
+
+
+# this project's own app
+
+needs_app = pytest.mark.skipif(not (ROOT / "app.py").is_file(), reason="there is no app.py yet")
+
+
+@needs_app
+def test_the_app_needs_no_training_code() -> None:
+    names = set(deploy.modules())
+    assert {"app", "predictor", "scan", "hub"} <= names
+    assert not {"train", "model_def", "export", "deploy"} & names
+    foreign = set().union(*(deploy.imports(ROOT / f"{name}.py") for name in names)) - names - deploy.ONLY_HERE
+    foreign -= set(sys.stdlib_module_names)
+    listed = {
+        re.split(r"[^\w-]", line)[0].lower().replace("-", "_")
+        for line in (ROOT / "requirements-space.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    distributions = {"cv2": "opencv_python_headless", "PIL": "pillow", "yaml": "huggingface_hub"}
+    provided = {"gradio", "gradio_client", "spaces"}  # by the Space itself
+    listed -= {"pylibjpeg", "pylibjpeg_libjpeg", "pylibjpeg_openjpeg"}  # plug-ins that pydicom looks for by itself
+    wanted = {distributions.get(name, name).lower() for name in foreign} - provided
+    assert not {"tensorflow", "keras", "tf2onnx", "onnx"} & wanted
+    assert wanted <= listed, f"requirements-space.txt lacks {wanted - listed}"
+    assert listed <= wanted, f"requirements-space.txt lists what nothing imports: {listed - wanted}"
+
+
+@needs_app
+@pytest.mark.parametrize("hardware", ["cpu-basic", "zero-a10g"])
+def test_the_space_starts_and_serves_the_pushed_revision(
+    loopback: LoopbackHub, tmp_path: Path, phantom_png: Callable[..., Path], hardware: str
+) -> None:
+    if hardware == "zero-a10g":
+        pytest.importorskip("spaces", reason="the package of ZeroGPU Spaces is not installed")
+    model = hub_push.push(write_handmade(tmp_path / "model"), "me/model")
+    deploy.deploy("me/space", model="me/model", hardware=hardware)
+    folder = space_process.lay_out(loopback, tmp_path / "space")
+    with space_process.device_api() as (address, reports):
+        settings = dict(loopback.repo("me/space", "space").variables)
+        if hardware == "zero-a10g":
+            settings |= {"SPACES_ZERO_GPU": "true", "SPACES_ZERO_DEVICE_API_URL": address}
+        with space_process.running(folder, **settings) as url:
+            result = space_process.analyze(url, phantom_png("glioma"))
+    assert result["model_id"] == "me/model" and result["revision"] == model.revision
+    assert reports == (["POST /startup-report"] if hardware == "zero-a10g" else [])
+
+
+@needs_app
+def test_a_space_whose_model_is_gone_says_so_and_serves_the_bundled_one(
+    loopback: LoopbackHub, tmp_path: Path, bundled: Path
+) -> None:
+    deploy.deploy("me/space")
+    folder = space_process.lay_out(loopback, tmp_path / "space")
+    with space_process.running(folder, BRAIN_MRI_MODEL="me/gone") as url:
+        page = space_process.page_text(url)
+    assert "There is no model me/gone" in page and "bundled" in page
+
+
+@needs_app
+def test_gradio_deploy_from_a_clone(loopback: LoopbackHub, tmp_path: Path) -> None:
+    """`gradio deploy` asks nothing because README.md of this repository is configured as a Space."""
+    clone = space_process.copy_program(tmp_path / "clone")
+    command = [sys.executable, "-c", "from gradio.cli import cli; cli()", "deploy"]
+    done = subprocess.run(command, cwd=clone, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    space = loopback.repo("me/brain-mri-demo", "space")
+    assert {f"{name}.py" for name in deploy.modules()} <= set(space.files)
+    header = yaml.safe_load(space.files["README.md"].content.decode().split("---\n")[1])
+    assert header["app_file"] == "app.py" and header["sdk"] == "gradio" and len(header["short_description"]) <= 60
+    assert (header["sdk_version"], header["python_version"]) == (deploy.GRADIO, deploy.PYTHON)

@@ -1,0 +1,116 @@
+"""The hyper-parameter search with a train.py that takes no time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from brain_mri.cli import tune
+
+optuna = pytest.importorskip("optuna")
+pytestmark = pytest.mark.filterwarnings("ignore")  # optuna's notes on experimental parts
+
+STUB = """
+import json, pathlib, sys, time
+words = sys.argv[1:]
+value = lambda flag: words[words.index(flag) + 1]
+out = pathlib.Path(value("--out"))
+rate = float(value("--learning-rate"))
+if "--break" in words:
+    print("no memory")
+    sys.exit(1)
+state = out / "checkpoints" / "classifier"
+state.mkdir(parents=True, exist_ok=True)
+score = 1 - abs(rate - 0.002) * 100
+(state / "state.json").write_text(json.dumps({"history": {"val_logits_accuracy": [score] * 4, "loss": [1] * 4}}))
+(out / "score").write_text(str(score))
+time.sleep(float(value("--sleep")) if "--sleep" in words else 0)
+"""
+
+
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    script = tmp_path / "train.py"
+    script.write_text(STUB)
+    monkeypatch.setattr(tune, "TRAIN", script)
+    monkeypatch.setattr(tune, "POLL", 0.02)
+    monkeypatch.setattr(
+        tune, "validation_scores", lambda folder, args: {"macro_f1": float((folder / "score").read_text())}
+    )
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return tmp_path / "out"
+
+
+def run(out: Path, *more: str) -> int:
+    return tune.main(["--data", "D", "--out", str(out), "--epochs", "4", *more])
+
+
+def test_search_finds_the_better_rate_resumes_and_reports(quick, capsys):
+    assert run(quick, "--trials", "3") == 0
+    assert len(pd.read_csv(quick / "search.csv")) == 3
+    assert run(quick, "--trials", "7") == 0
+    found = pd.read_csv(quick / "search.csv")
+    done = found[found["state"].isin(["complete", "pruned"])]
+    assert len(done) == 7  # four more, not seven more
+    best = found.iloc[0]
+    expected = 1 - (found.loc[found["state"] == "complete", "learning-rate"] - 0.002).abs().min() * 100
+    assert best["score"] == pytest.approx(expected)
+    text = (quick / "search.md").read_text()
+    assert f"--learning-rate {best['learning-rate']:.4g}" in text
+    assert "Importance" in text
+    assert "Test images were not used" in text
+    assert (quick / "search.png").stat().st_size > 3000
+    assert not list(quick.glob("trial-*/checkpoints"))
+    assert run(quick, "--trials", "7") == 0
+    assert "raise --trials" in capsys.readouterr().out
+
+
+def test_other_settings_are_another_search(quick, capsys):
+    assert run(quick, "--trials", "1") == 0
+    assert run(quick, "--trials", "2", "--train-args", "--size 64") == 1
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_failed_trials_are_named_and_do_not_count(quick):
+    assert run(quick, "--trials", "1", "--train-args=--break") == 0
+    found = pd.read_csv(quick / "search.csv")
+    assert set(found["state"]) == {"fail"}
+    assert set(found["error"]) == {"no memory"}
+
+
+def test_hopeless_trial_is_stopped_early(quick, monkeypatch):
+    """A running trial far below the median is ended before its process would end by itself."""
+    assert run(quick, "--trials", "6") == 0
+    study = optuna.load_study(study_name=tune.STUDY, storage=f"sqlite:///{quick / 'search.db'}")
+    fixed = optuna.trial.FixedTrial({"learning-rate": 0.005, "batch-size": 16, "augment": 1.0,
+                                     "label-smoothing": 0.0, "width": 16})  # fmt: skip
+    asked: dict[str, Any] = dict(fixed.params)
+    study.enqueue_trial(asked | {"learning-rate": 0.005})
+    args = tune.parser().parse_args(["--data", "D", "--out", str(quick), "--epochs", "4", "--train-args", "--sleep 20"])
+    trial = study.ask()
+    with pytest.raises(optuna.TrialPruned):
+        tune.objective(trial, args)
+
+
+def test_progress_of_a_run_that_has_not_begun_is_empty(tmp_path):
+    assert tune.progress(tmp_path) == []
+    state = tmp_path / "checkpoints" / "classifier"
+    state.mkdir(parents=True)
+    history = {"val_logits_accuracy": [0.2, 0.4], "val_mask_dice": [0.4, 0.6], "loss": [1, 1], "val_loss": [2, 2]}
+    (state / "state.json").write_text(json.dumps({"history": history}))
+    assert tune.progress(tmp_path) == pytest.approx([0.3, 0.5])
+
+
+def test_storage_that_is_no_url_is_a_sentence(quick, capsys):
+    assert run(quick, "--storage", "here.db") == 1
+    assert "Optuna URL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", ["--refit", "--epochs 2 --members=3"])
+def test_networks_that_learn_from_validation_rows_cannot_be_searched(quick, capsys, more):
+    assert run(quick, f"--train-args={more}") == 1
+    assert "learn from validation rows" in capsys.readouterr().err and not quick.exists()

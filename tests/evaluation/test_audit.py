@@ -1,0 +1,187 @@
+"""The audit finds what is wrong with a data set, and finds nothing where nothing is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from brain_mri.classes import CLASSES
+from brain_mri.data import dataset as data
+from brain_mri.data import folders
+from brain_mri.data.phantom import make_phantom
+from brain_mri.evaluation import audit
+from brain_mri.evaluation.shortcuts import shortcuts
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copies, leaks, a contradiction, a patient on both sides, and a class that its file size gives away."""
+    root = tmp_path_factory.mktemp("bad")
+    groups = ["file,class,group,kind"]
+
+    def put(file: str, picture: np.ndarray, group: str = "", kind: str = "near-duplicate cluster") -> None:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(root / file)
+        if group:
+            groups.append(f"{file},{file.split('/')[1]},{group},{kind}")
+
+    for c, label in enumerate(CLASSES[:3]):
+        for i in range(10):
+            size = 120 if label == "notumor" else 96
+            picture = make_phantom(label, seed=4000 + 100 * c + i, size=size).image
+            put(f"Training/{label}/{i}.png", picture, f"c{c}-{i}")
+            if i < 3:
+                put(f"Testing/{label}/{i}.png", picture, f"c{c}-{i}")  # equal to the pixel
+            if 3 <= i < 5:
+                put(f"Testing/{label}/{i}.jpg", cv2.flip(picture, 1), f"c{c}-{i}")
+        new = make_phantom(label, seed=9100 + c, size=96).image
+        put(f"Testing/{label}/new.png", new, f"new{c}")
+    for k, side in enumerate(("Training", "Testing")):
+        picture = make_phantom("glioma", seed=7000, size=96, slice_offset=0.6 * k).image
+        put(f"{side}/glioma/P.png", picture, "patient7", "patient")
+    put("Training/meningioma/wrong.png", make_phantom("glioma", seed=4001, size=96).image, "c0-1")
+    (root / "groups.csv").write_text("\n".join(groups) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def result(bad: Path, tmp_path_factory: pytest.TempPathFactory) -> audit.AuditResult:
+    cache = tmp_path_factory.mktemp("cache")
+    return audit.audit(data.load_dataset(bad, size=SIZE, cache=cache, progress=False))
+
+
+def test_leaks_are_counted_by_kind(result: audit.AuditResult) -> None:
+    leaks = {row[0]: row[1:] for row in result.leaks.to_numpy().tolist()}
+    assert leaks["notumor"] == [6, 3, 2, 0, 1]
+    assert leaks["glioma"] == [7, 3, 2, 1, 1], "the patient with slices on both sides is the third kind"
+    assert leaks["all"] == [19, 9, 6, 1, 3]
+    assert result.leaks.columns.tolist() == audit.LEAKS
+
+
+def test_contradictions_and_patients_are_named(result: audit.AuditResult) -> None:
+    files = set(result.conflicts["file"])
+    assert files == {"Training/glioma/1.png", "Testing/glioma/1.png", "Training/meningioma/wrong.png"}
+    assert result.conflicts["cluster"].nunique() == 1
+    assert result.patients.to_numpy().tolist() == [["patient7", 1, 1]]
+
+
+def test_counts_and_histograms_add_up(result: audit.AuditResult) -> None:
+    counts = result.counts.set_index("class")
+    assert counts.at["glioma", "Training"] == 11 and counts.at["glioma", "Testing"] == 7
+    assert (counts["slices"] + counts["copies"] == counts["Training"] + counts["Testing"]).all()
+    assert set(result.histograms) == set(CLASSES[:3])
+    for shares in result.histograms.values():
+        assert shares.sum() == pytest.approx(1) and len(shares) == audit.BINS
+    assert result.sizes["pictures"].sum() == len(result.dataset.table)
+
+
+def test_size_shortcut_is_called_out(result: audit.AuditResult) -> None:
+    lines = {line["probe"]: line for line in result.shortcuts.to_dict("records")}
+    assert lines["size"]["alarm"] and not lines["mode"]["alarm"]
+    assert lines["size"]["tumor_auc"] > 0.9
+    assert any(line.startswith("Shortcut: width and height") for line in result.findings)
+
+
+def test_agreement_with_groups_csv_is_measured(result: audit.AuditResult) -> None:
+    lines = {(line["scope"], line["links"]): line for line in result.agreement.to_dict("records")}
+    found = lines["near-duplicate cluster", "exact and copy"]
+    assert (found["precision"], found["recall"]) == (1.0, 1.0)
+    assert (found["ours"], found["reference"], found["both"]) == (17, 17, 17)  # 15 pairs, 2 more with the wrong one
+    assert result.disputed["kind"].tolist() == ["aligned"]  # two drawn heads, alike enough to be joined to be sure
+
+
+def test_given_clusters_that_we_join_are_shown(bad: Path, tmp_path: Path) -> None:
+    """A table that tears a slice from its mirrored copy: the pair is listed and drawn, and precision falls."""
+    lines = pd.read_csv(bad / "groups.csv")
+    lines.loc[lines["file"] == "Testing/glioma/3.jpg", "group"] = "torn"
+    lines.to_csv(tmp_path / "torn.csv", index=False)
+    dataset = data.load_dataset(bad, groups=tmp_path / "torn.csv", size=SIZE, cache=tmp_path / "c", progress=False)
+    found = audit.audit(dataset)
+    torn = found.disputed[found.disputed["group_a"] == "torn"]
+    assert torn[["file_a", "group_b", "mirrored"]].to_numpy().tolist() == [["Testing/glioma/3.jpg", "c0-3", True]]
+    assert len(found.disputed) == 2 and found.disputed["correlation"].is_monotonic_increasing
+    scores = found.agreement[found.agreement["scope"] == "near-duplicate cluster"].set_index("links")
+    assert scores["precision"]["exact and copy"] == pytest.approx(16 / 17) and scores["recall"]["exact and copy"] == 1
+    assert "pairs of its clusters are joined here" in found.text()
+    found.write(tmp_path / "out")
+    sheet = cv2.imread(str(tmp_path / "out" / "disputed.png"), cv2.IMREAD_GRAYSCALE)
+    assert sheet is not None
+    left, right = sheet[14:126, 230:342].astype(float), sheet[14:126, 342:454].astype(float)  # the second tile
+    assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.98, "the mirror is turned round"
+
+
+def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
+    text = result.text()
+    for word in ("PICTURES", "TESTING PICTURES", "ONE SLICE UNDER TWO CLASSES", "SHORTCUTS", "groups.csv", "FINDINGS"):
+        assert word in text
+    paths = result.write(tmp_path / "out")
+    figure = cv2.imread(str(tmp_path / "out" / "figure.png"))
+    assert figure is not None and figure.shape[0] > 1000 and figure.std() > 10
+    assert len(paths) == 14 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+    for name, table in (("leaks", result.leaks), ("duplicates", result.links), ("conflicts", result.conflicts)):
+        assert len(pd.read_csv(tmp_path / "out" / f"{name}.csv")) == len(table)
+
+
+def test_command_line(bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    assert audit.main([str(bad), "--out", str(out), "--cache", str(cache), "--quiet"]) == 0
+    assert "FINDINGS" in capsys.readouterr().out and (out / "pictures.csv").is_file()
+    assert audit.main([str(tmp_path / "nowhere"), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ") and "does not exist" in error and "Traceback" not in error
+    (tmp_path / "file").write_text("in the way")
+    assert audit.main([str(bad), "--out", str(tmp_path / "file"), "--cache", str(cache), "--quiet"]) == 2
+    assert "could not be written" in capsys.readouterr().err
+
+
+def test_plain_folders_raise_no_alarm_about_leaks(tmp_path: Path) -> None:
+    for label in ("glioma", "meningioma"):
+        for i in range(6):
+            path = tmp_path / label / f"{i}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(make_phantom(label, seed=500 * (label == "glioma") + i, size=96).image).save(path)
+    dataset = data.load_dataset(tmp_path, size=SIZE, cache=tmp_path / "c", progress=False)
+    found = audit.audit(dataset)
+    assert found.leaks.empty and found.conflicts.empty and found.agreement.empty and found.patients.empty
+    assert not [line for line in found.findings if "Testing" in line or "classes" in line]
+    assert found.write(tmp_path / "out")[-1].is_file()
+
+
+def test_probes_do_not_see_patients() -> None:
+    """Borders that name the patient but not the class must not count as a shortcut."""
+    draw = np.random.default_rng(0)
+    count, per = 40, 8
+    group = np.repeat(np.arange(count), per)
+    label = np.array(["glioma", "meningioma"], object)[group % 2]
+    gray = np.clip(draw.integers(0, 255, count)[group] + draw.integers(0, 3, count * per), 0, 255).astype(np.uint8)
+    pictures = np.repeat(gray, 64 * 64).reshape(-1, 64, 64)
+    table = pd.DataFrame({"group": group.astype(str), "class": label, "source": folders.CLASS_FOLDER, "fold": -1})
+    table["digest"] = [str(i) for i in range(len(table))]
+    table = table.assign(width=64, height=64, mode="L", mean=1.0, std=1.0, sharpness=1.0)
+    skipped = pd.DataFrame(columns=["path", "reason"])
+    dataset = data.Dataset(table, pictures, np.zeros_like(pictures), skipped, 64, pictures)
+    lines = shortcuts(dataset, np.arange(len(table)))
+    assert not lines["alarm"].any(), lines.to_string()
+    assert lines["majority"].iloc[0] == pytest.approx(0.5)
+
+
+def test_real_data_audit(real_data: Path, tmp_path: Path) -> None:
+    """DATA.md: the official split leaks, four pituitary files are meningiomas, the border gives the class away."""
+    roots = real_data / "brain-tumor-mri", real_data / "segmentation"
+    found = audit.audit(data.load_dataset(*roots, cache=tmp_path, progress=False))
+    clean = dict(found.leaks[["class", "clean"]].to_numpy().tolist())
+    assert clean["notumor"] <= 10 and clean["glioma"] == 0
+    assert (found.conflicts["class"] == "pituitary").sum() >= 4
+    lines = {(line["scope"], line["links"]): line for line in found.agreement.to_dict("records")}
+    copies = lines["near-duplicate cluster", "exact and copy"]
+    assert copies["precision"] >= 0.97 and copies["recall"] >= 0.97
+    assert lines["patient", "all kinds"]["precision"] == 1
+    probes = dict(found.shortcuts[["probe", "accuracy"]].to_numpy().tolist())
+    assert probes["border"] > 0.75

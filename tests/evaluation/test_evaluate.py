@@ -1,0 +1,330 @@
+"""From an artifact and folders to metrics.json: the right rows, the right baselines, and no leak."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import segmentation
+from brain_mri.artifact.folder import load_artifact
+from brain_mri.classes import CLASSES
+from brain_mri.cli import evaluate as command
+from brain_mri.data import dataset as data
+from brain_mri.data import folders, selection
+from brain_mri.evaluation import baselines, evaluate, file_masks, held_out
+from brain_mri.evaluation.evaluate import LEARNED_FROM_VALIDATION
+from brain_mri.files import read_json
+from brain_mri.imaging.read import read_scan
+from brain_mri.inference import runner
+from brain_mri.inference.predictor import Predictor
+from brain_mri.reporting import plot_style
+from tests.helpers.handmade import write_handmade
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_forests() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "TREES", 25)
+        patch.setattr(plot_style, "DPI", 60)
+        yield
+
+
+# --- the whole -------------------------------------------------------------------------------------------------
+
+
+def test_everything_is_measured_on_the_test_rows_only(evaluation, dataset):
+    metrics = json.loads(json.dumps(evaluation.metrics, allow_nan=False))
+    test = dataset.table[dataset.table["split"] == "test"]
+    assert metrics["images"]["count"] == len(test)
+    folder_rows = (test["source"] == folders.CLASS_FOLDER).sum()
+    assert metrics["classification"]["count"] == metrics["baselines"]["test"] == folder_rows
+    assert metrics["baselines"]["train"] == len(dataset.rows("train", source=folders.CLASS_FOLDER))
+    assert metrics["baselines"]["subsets"]["unseen_groups"]["count"] == folder_rows  # the split cuts no group
+    for part in ("segmentation", "kmeans", "explanation", "sanity", "calibration_before"):
+        assert metrics[part] is not None, part
+    assert metrics["segmentation"]["count"] == (test["has_mask"] & (test["source"] == folders.MASK_PAIRS)).sum()
+    assert metrics["segmentation"]["tumor_free"]["count"] == (test["class"] == "notumor").sum()
+    assert metrics["segmentation"]["files"]["count"] == metrics["segmentation"]["count"]
+    assert set(metrics["baselines"]["scores"]) == set(baselines.DESCRIPTIONS)
+
+
+def test_handmade_artifact_is_right_about_phantoms_it_was_made_for(evaluation, handmade_artifact, dataset):
+    """A bright lesion is what the handmade models look for: far above chance, or rows and labels are mixed up."""
+    metrics = evaluation.metrics
+    assert metrics["segmentation"]["dice"]["mean"]["value"] > 0.2
+    assert metrics["explanation"]["energy_inside"]["value"] > 3 * metrics["explanation"]["chance"]
+    # the test rows are too few for a binary score
+    all_rows = evaluate.evaluate(handmade_artifact, dataset, split="all", baseline=False, sanity=False, resamples=50)
+    assert all_rows.metrics["classification"]["binary"]["roc_auc"]["value"] > 0.7
+
+
+def test_masks_are_also_scored_on_the_pixels_of_the_files(dataset, tmp_path):
+    """The truth given back as the model's answer is nearly perfect on the files; shifted by a tenth it is not."""
+    rows = dataset.rows("test", source=folders.MASK_PAIRS)
+    part = dataset.table.iloc[rows]
+    truth = (dataset.masks[rows] > 127).astype(np.float32)
+    places, predicted, stored = file_masks.file_masks(part, truth, 0.5, 0.0)
+    assert places.tolist() == list(range(len(rows)))
+    for mask, file, path, own in zip(predicted, stored, part["path"], part["mask_path"], strict=True):
+        assert mask.shape == file.shape == read_scan(path).image.shape == (128, 128)
+        assert (file == (read_scan(own).raw > 127)).all()
+    dices = [segmentation.dice(p, s) for p, s in zip(predicted, stored, strict=True)]
+    assert np.mean(dices) > 0.85
+    shifted = file_masks.file_masks(part, np.roll(truth, 6, axis=2), 0.5, 0.0)[1]
+    assert np.mean([segmentation.dice(p, s) for p, s in zip(shifted, stored, strict=True)]) < np.mean(dices) - 0.2
+    gone = part.assign(mask_path=["", str(tmp_path / "gone.png"), *part["mask_path"].iloc[2:]])
+    assert file_masks.file_masks(gone, truth, 0.5, 0.0)[0].tolist() == list(range(2, len(rows)))
+    assert file_masks.file_masks(part.drop(columns="mask_path"), truth, 0.5, 0.0)[1] == []
+
+
+def test_table_and_summary_hold_the_same_numbers(evaluation):
+    text, short = command.table(evaluation.metrics), command.summary(evaluation.metrics)
+    assert f"{short['accuracy']['value']:.3f}" in text
+    assert f"{short['dice']['value']:.3f}" in text
+    for name in ("1-nearest neighbour", "border only", "Majority class", "K-means", "Randomised-weights", "ROC-AUC"):
+        assert name in text
+    json.dumps(short, allow_nan=False)
+
+
+def test_logits_are_those_that_the_app_uses(handmade_artifact, dataset):
+    """Batch evaluation and the predictor must agree on a picture whose preprocessing is already done."""
+    predictor = Predictor.load(handmade_artifact)
+    rows = dataset.rows("test", source=folders.CLASS_FOLDER)[:6]
+    outputs = runner.run_model(handmade_artifact, dataset.images[rows], batch=4)
+    for logits, row in zip(outputs.logits, rows, strict=True):
+        answer = predictor.analyze(read_scan(dataset.table["path"].iloc[row]))
+        np.testing.assert_allclose(logits, answer.logits, atol=1e-4)
+
+
+def test_cases_are_of_different_patients_and_in_order(evaluation, dataset):
+    kinds = [case.kind for case in evaluation.cases]
+    assert kinds == sorted(kinds, key=["best", "median", "worst"].index)
+    best = [case.dice for case in evaluation.cases if case.kind == "best"]
+    worst = [case.dice for case in evaluation.cases if case.kind == "worst"]
+    assert min(best) >= max(worst)
+    for case in evaluation.cases:
+        assert case.image.shape == case.truth.shape == case.heatmap.shape == (64, 64)
+        assert case.truth.any()
+
+
+def test_same_call_same_numbers(handmade_artifact, dataset, evaluation):
+    again = evaluate.evaluate(handmade_artifact, dataset, resamples=50).metrics
+    assert {**again, "created": ""} == {**evaluation.metrics, "created": ""}
+
+
+# --- other data, other folders ---------------------------------------------------------------------------------
+
+
+def load(folder: Path, tmp_path: Path, **options: Any) -> data.Dataset:
+    return data.load_dataset(folder, size=64, cache=tmp_path / "cache", progress=False, **options)
+
+
+def test_without_masks_everything_else_is_measured(handmade_artifact, folders, tmp_path):
+    found = evaluate.evaluate(handmade_artifact, load(folders, tmp_path), resamples=20)
+    assert found.metrics["classification"]["count"] > 0
+    assert found.metrics["segmentation"]["count"] == 0
+    assert found.metrics["segmentation"]["tumor_free"]["count"] > 0
+    assert found.metrics["explanation"] is None
+    assert found.cases == []
+    assert any("--masks" in note for note in found.metrics["notes"])
+    assert "Dice" not in command.table(found.metrics).split("Lesions")[0].split("Masks")[0]
+
+
+def test_single_class_folder(handmade_artifact, folders, tmp_path):
+    only = tmp_path / "one" / "glioma"
+    only.mkdir(parents=True)
+    for path in sorted((folders / "Training" / "glioma").glob("*") if (folders / "Training").is_dir()
+                       else (folders / "glioma").glob("*"))[:8]:  # fmt: skip
+        (only / path.name).write_bytes(path.read_bytes())
+    dataset = load(only.parent, tmp_path, min_classes=1)
+    found = evaluate.evaluate(handmade_artifact, dataset, split="all", resamples=20).metrics
+    assert found["classification"]["count"] == len(dataset.table)
+    assert found["classification"]["binary"]["roc_auc"]["value"] is None
+    json.dumps(found, allow_nan=False)
+    command.table(found)
+
+
+def test_no_rows_is_a_sentence(handmade_artifact, dataset):
+    empty = replace(dataset, table=dataset.table.assign(split="train"))
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate.evaluate(handmade_artifact, empty)
+
+
+def test_model_without_segmenter_file_outlines_with_kmeans(handmade_artifact, dataset, tmp_path):
+    (tmp_path / "classifier.onnx").write_bytes((handmade_artifact / "classifier.onnx").read_bytes())
+    outputs = runner.run_model(tmp_path, dataset.images[:3])
+    assert set(np.unique(outputs.mask_probability)) <= {0.0, 1.0}
+
+
+# --- held out --------------------------------------------------------------------------------------------------
+
+
+def test_training_data_is_recognised_by_its_fingerprint(dataset, tmp_path):
+    artifact = load_artifact(write_handmade(tmp_path / "a", data={"fingerprint": dataset.fingerprint()}))
+    same, known = held_out.held_out(artifact, dataset)
+    assert same is dataset
+    assert "held out" in known
+
+
+def test_pictures_seen_in_training_are_set_aside_under_any_name_with_their_whole_group(dataset, tmp_path):
+    artifact = load_artifact(write_handmade(tmp_path / "a"))
+    held_out.write_split(artifact.folder, dataset)
+    renamed = dataset.table.assign(path="x", file="y", split="test", official_split="")
+    renamed.loc[renamed.index[0], "digest"] = "changed" * 5  # a picture of a group that was seen, itself unknown
+    found, known = held_out.held_out(artifact, replace(dataset, table=renamed))
+    first = dataset.table.iloc[0]
+    siblings = dataset.table["group"] == first["group"]
+    assert siblings.sum() > 1
+    assert (found.table["split"] == dataset.table["split"]).all()
+    assert "set aside" in known
+    shuffled = renamed.sample(frac=1, random_state=0)
+    again, _ = held_out.held_out(artifact, replace(dataset, table=shuffled))
+    assert (again.table["split"].sort_index() == dataset.table["split"]).all()
+
+
+def test_group_that_touches_training_and_validation_counts_as_training(dataset, tmp_path):
+    artifact = load_artifact(write_handmade(tmp_path / "a"))
+    held_out.write_split(artifact.folder, dataset)
+    merged = dataset.table.assign(group="everybody")
+    found, _ = held_out.held_out(artifact, replace(dataset, table=merged))
+    assert set(found.table["split"]) == {"train"}
+
+
+@pytest.mark.parametrize("change", [{"training": {"refit": True}}, {"classifier": {"members": 2}}, {}])
+def test_validation_figures_of_networks_that_learned_from_them_say_so(dataset, handmade_artifact, change):
+    artifact = load_artifact(handmade_artifact)
+    artifact = replace(artifact, config={**artifact.config, **change})
+    common: dict[str, Any] = {"baseline": False, "sanity": False, "resamples": 0}
+    notes = {
+        split: evaluate.evaluate(artifact, dataset, split=split, **common).metrics["notes"]
+        for split in ("validation", "test")
+    }
+    assert (LEARNED_FROM_VALIDATION in notes["validation"]) == bool(change)
+    assert LEARNED_FROM_VALIDATION not in notes["test"]
+
+
+def test_unknown_model_measures_everything_and_says_so(dataset, handmade_artifact):
+    found, known = held_out.held_out(load_artifact(handmade_artifact), dataset)
+    assert set(found.table["split"]) == {"test"}
+    assert "does not say" in known
+
+
+# --- rows ------------------------------------------------------------------------------------------------------
+
+
+def table(**columns: Any) -> pd.DataFrame:
+    count = len(next(iter(columns.values())))
+    base = {"source": folders.CLASS_FOLDER, "class": "glioma", "has_mask": False, "duplicate_of": -1}
+    return pd.DataFrame({key: columns.get(key, [value] * count) for key, value in base.items()})
+
+
+def test_outlined_slices_count_once():
+    found = table(
+        source=[folders.CLASS_FOLDER, folders.MASK_PAIRS, folders.MASK_PAIRS, folders.CLASS_FOLDER, folders.MASK_PAIRS],
+        has_mask=[True, True, True, True, False],
+        duplicate_of=[-1, 0, 1, -1, -1],
+        **{"class": ["glioma", "glioma", "glioma", "notumor", "glioma"]},
+    )
+    assert selection.mask_rows(found).tolist() == [1, 3]  # 0 repeats 1, 2 is a copy of 1, 4 has no mask
+    without_pairs = found[found["source"] == folders.CLASS_FOLDER]
+    assert selection.mask_rows(without_pairs).tolist() == [0, 1]
+
+
+def test_classification_uses_class_folders_and_else_the_pairs():
+    found = table(
+        source=[folders.MASK_PAIRS, folders.CLASS_FOLDER, folders.MASK_PAIRS], **{"class": ["glioma", "glioma", ""]}
+    )
+    assert selection.classification_rows(found, CLASSES).tolist() == [1]
+    assert selection.classification_rows(found.iloc[[0, 2]], CLASSES).tolist() == [0]
+
+
+def test_few_cases_are_not_shown_twice():
+    picked = selection.pick_cases(np.array([0.9, 0.1]), np.array(["a", "b"], dtype=object))
+    assert picked == [("best", 0), ("worst", 1)]
+
+
+# --- command line ----------------------------------------------------------------------------------------------
+
+
+def test_command_line_writes_a_whole_hand_in(handmade_artifact, folders, tmp_path, capsys):
+    out = tmp_path / "out"
+    status = command.main(
+        ["--model", str(handmade_artifact), "--data", str(folders), "--masks", str(folders / "segmentation"),
+         "--cache", str(tmp_path), "--out", str(out), "--resamples", "30"]
+    )  # fmt: skip
+    text, notes = capsys.readouterr()
+    assert status == 0
+    assert "1-nearest neighbour" in text
+    assert "K-means" in text
+    assert "was left out" not in notes
+    metrics = read_json(out / "metrics.json")
+    assert metrics["baselines"]["train"] == 0  # unknown training rows: baselines are cross-validated
+    for name in ("report.html", "slides.pptx", "figures/compared.png", "figures/cases.png"):
+        assert (out / name).stat().st_size > 3000, name
+    assert not (out / "README.md").exists()  # the model's card is not overwritten by someone's evaluation
+    assert not list(out.rglob("*.tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "{tmp}/nothing", "--data", "{data}"], "nothing"),
+        (["--model", "{model}", "--data", "{tmp}/nowhere"], "nowhere"),
+        (["--leaderboard", "--only", "alexnet", "--data", "{data}", "--out", "{tmp}/b"], "alexnet"),
+        (["--leaderboard", "--only", "unet", "--data", "{data}", "--out", "{tmp}/b"], "Without --masks"),
+        (["--leaderboard", "--only", "--also", "{tmp}/no", "--data", "{data}", "--out", "{tmp}/b"], "no config.json"),
+        (["--folds", "9", "--data", "{data}", "--out", "{tmp}/b"], "five folds"),
+        (["--model", "{model}", "--official", "{model}", "--data", "{data}", "--no-baselines"], "official-split"),
+    ],
+)
+def test_wrong_calls_end_with_one_sentence(arguments, said, handmade_artifact, folders, tmp_path, capsys):
+    words = [a.format(tmp=tmp_path, data=folders, model=handmade_artifact) for a in arguments]
+    assert command.main([*words, "--cache", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+
+
+def test_without_a_model_the_baselines_stand_on_both_splits(folders, tmp_path, capsys):
+    assert command.main(["--data", str(folders), "--cache", str(tmp_path), "--resamples", "20"]) == 0
+    text = capsys.readouterr().out
+    for phrase in ("1-nearest neighbour", "How much the official split flatters", "Official Training/Testing"):
+        assert phrase in text
+    assert "model" not in text.lower()
+
+
+def test_importing_evaluate_needs_no_tensorflow_and_no_gradio():
+    code = "import sys; from brain_mri.evaluation import evaluate; " \
+        "from brain_mri.reporting import report, slides, model_card; from brain_mri.cli import evaluate; " \
+        "print([m for m in ('tensorflow', 'keras', 'gradio', 'torch') if m in sys.modules])"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).resolve().parents[2])  # fmt: skip
+    assert done.stdout.strip() == "[]"
+
+
+# --- real data -------------------------------------------------------------------------------------------------
+
+
+def test_official_split_of_the_real_data_flatters(real_data):
+    """The measured trap of DESIGN §6: thumbnails and borders score far better where patients and copies are shared."""
+    dataset = data.load_dataset(real_data / "brain-tumor-mri", size=96, progress=False)
+    train, test = selection.official_rows(dataset.table)
+    official = selection.split_baselines(dataset, test, train=train, classes=CLASSES, resamples=50)
+    mine = selection.split_baselines(dataset, dataset.rows("test"), classes=CLASSES, resamples=50)
+    assert official and mine
+    for name in ("nearest_neighbour", "border_forest", "thumbnail_forest"):
+        gap = official["scores"][name]["accuracy"]["value"] - mine["scores"][name]["accuracy"]["value"]
+        assert gap > 0.03, name
+    assert official["scores"]["nearest_neighbour"]["accuracy"]["value"] > 0.95
+    assert official["subsets"]["unseen_groups"]["count"] < 0.05 * official["test"]
+    assert official["subsets"]["without_copy"]["count"] < 0.5 * official["test"]
+    assert mine["subsets"]["unseen_groups"]["count"] == mine["test"]

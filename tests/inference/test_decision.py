@@ -1,0 +1,153 @@
+"""Class probabilities from logits and mask: the arithmetic, when it is fitted, and that serving uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from brain_mri.artifact.folder import ArtifactError, load_artifact
+from brain_mri.classes import CLASSES
+from brain_mri.imaging.preprocessing import preprocess
+from brain_mri.imaging.read import scan_from_array
+from brain_mri.inference import decision
+from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.runner import run_model
+from brain_mri.training.calibration import fit_bias, fit_stacking, match_confidence
+from tests.helpers.handmade import write_handmade
+
+
+def slices(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(logits, evidence, labels, groups) of a CNN that takes every second tumor for none, and a U-Net that sees it."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, count)
+    missed = (labels != 2) & (rng.random(count) < 0.5)
+    logits = rng.normal(0, 0.5, (count, 4)) + 2.0 * np.eye(4)[labels]
+    logits[missed, 2] += 3.0
+    evidence = np.where(labels == 2, -4.0, 2.0) + rng.normal(0, 0.7, count)
+    return logits, evidence, labels, rng.integers(0, 40, count)
+
+
+def test_evidence_is_half_the_log_odds_of_the_highest_probability() -> None:
+    masks = np.zeros((3, 4, 4), np.float32)
+    masks[1, 2, 2], masks[2] = 0.9, 1.0
+    faintest = np.log(decision.FAINTEST / (1 - decision.FAINTEST)) / 2
+    np.testing.assert_allclose(decision.mask_evidence(masks), [faintest, np.log(9) / 2, -faintest], rtol=1e-6)
+
+
+def test_only_what_is_called_a_tumor_is_outlined() -> None:
+    masks = np.array([[[0.9, 0.2]], [[0.9, 0.2]]], np.float32)
+    classes = np.array([[0.3, 0.2, 0.4, 0.1], [0.4, 0.2, 0.3, 0.1]])
+    np.testing.assert_array_equal(decision.answered(masks, CLASSES, classes), [[[0, 0]], masks[1]])
+    np.testing.assert_array_equal(decision.answered(masks, ("a", "b"), classes[:, 1:3]), masks)
+
+
+def test_without_stacking_the_temperature_is_all() -> None:
+    logits = np.random.default_rng(0).normal(size=(5, 4))
+    found = decision.class_probabilities({"temperature": 2.0}, logits, np.full(5, 9.0))
+    np.testing.assert_allclose(found, softmax(logits / 2, axis=1))
+
+
+def test_a_bias_puts_the_shares_of_the_classes_right() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 4, 2000)
+    truth = 2.0 * np.eye(4)[labels] + rng.normal(0, 1, (2000, 4))  # softmax(2 x) is then the probability
+    shift = np.array([0.0, -0.4, 0.8, 0.0])
+    fitted = fit_bias(truth + shift, np.where(np.arange(2000) < 5, -1, labels), np.ones(2000))
+    assert fitted
+    temperature, bias = fitted
+    assert temperature == pytest.approx(0.5, rel=0.25)  # the penalty of the bias holds it back
+    found, wanted = np.array(bias) - np.mean(bias), -2 * (shift - shift.mean())
+    np.testing.assert_allclose(found, wanted, atol=0.6)
+    assert list(np.argsort(found)) == [2, *np.argsort(wanted)[1:]]
+    config = {"temperature": temperature, "bias": bias}
+    right = decision.class_probabilities(config, truth + shift, np.zeros(2000)).argmax(1) == labels
+    plain = (
+        decision.class_probabilities({"temperature": temperature}, truth + shift, np.zeros(2000)).argmax(1) == labels
+    )
+    assert right.mean() > plain.mean() + 0.02
+    assert "bias" in decision.calibrated_by(config)
+    heavy = fit_bias(truth, labels, np.where(labels == 2, 3.0, 1.0))
+    assert heavy and heavy[1][2] == max(heavy[1]), "what weighs more is said more often"
+    assert fit_bias(truth, np.minimum(labels, 2), np.ones(2000)) is None
+
+
+def test_confidence_is_matched_to_how_often_the_answers_are_right() -> None:
+    rng = np.random.default_rng(1)
+    scores = 3 * rng.normal(0, 1, (4000, 4))
+    labels = np.array([rng.choice(4, p=p) for p in decision.softmax(scores)])
+    assert match_confidence(0.7 * scores, labels) == pytest.approx(1 / 0.7, rel=0.05)
+    assert match_confidence(1.6 * scores, labels) == pytest.approx(1 / 1.6, rel=0.05)
+    assert match_confidence(scores / 10, labels) == 2.0 and match_confidence(scores * 10, labels) == 0.5, (
+        "within bounds"
+    )
+    assert match_confidence(scores[:0], labels[:0]) == 1.0
+
+
+def test_stacking_lets_the_mask_correct_the_cnn() -> None:
+    logits, evidence, labels, groups = slices(600, 0)
+    stacking = fit_stacking(logits, evidence, labels, groups)
+    assert stacking is not None
+    logits, evidence, labels, _ = slices(600, 1)
+    config = {"temperature": 1.0, "stacking": stacking}
+    found = decision.class_probabilities(config, logits, evidence)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    alone = decision.class_probabilities({"temperature": 1.0}, logits, evidence)
+    assert (found.argmax(1) == labels).mean() > (alone.argmax(1) == labels).mean() + 0.1
+
+
+def test_no_stacking_where_it_is_no_better_or_cannot_be_judged() -> None:
+    rng = np.random.default_rng(0)
+    logits, _, labels, groups = slices(200, 0)
+    logits = 8 * np.eye(4)[labels]  # nothing left to gain: only the temperature matters
+    assert fit_stacking(logits, rng.normal(size=200), labels, groups) is None
+    assert fit_stacking(*slices(200, 0)[:3], np.zeros(200, int)) is None
+    assert fit_stacking(logits, np.zeros(200), np.where(labels == 3, -1, labels), groups) is None
+
+
+def test_the_app_and_the_evaluation_answer_alike(tmp_path: Path, phantom_image) -> None:
+    rng = np.random.default_rng(3)
+    stacking = {"weights": rng.normal(size=(4, 5)).tolist(), "bias": rng.normal(size=4).tolist()}
+    folder = write_handmade(tmp_path / "model", stacking=stacking)
+    model = Predictor.load(folder)
+    scan = scan_from_array(phantom_image("meningioma"))
+    square, _ = preprocess(scan.image, model.image_size)
+    outputs = run_model(folder, square[None])
+    wanted = decision.class_probabilities(
+        model.config, outputs.logits, decision.mask_evidence(outputs.mask_probability)
+    )[0]
+    found = model.analyze(scan)
+    np.testing.assert_allclose([found.probabilities[name] for name in CLASSES], wanted, atol=1e-6)
+    assert model.outline(scan).probabilities == found.probabilities
+    assert "mask" in model.calibration
+
+
+@pytest.mark.parametrize("bias", [[0.0] * 3, ["a"] * 4, 1.0, None, [float("inf")] * 4])
+def test_a_malformed_bias_is_refused(tmp_path: Path, bias: object) -> None:
+    with pytest.raises(ArtifactError, match="bias"):
+        load_artifact(write_handmade(tmp_path / "model", bias=bias))
+
+
+def test_the_app_adds_the_bias(tmp_path: Path, phantom_image) -> None:
+    scan = scan_from_array(phantom_image("meningioma"))
+    plain = Predictor.load(write_handmade(tmp_path / "plain")).analyze(scan).probabilities
+    found = Predictor.load(write_handmade(tmp_path / "model", bias=[0.0, 0.0, 3.0, 0.0])).analyze(scan).probabilities
+    odds = (found["notumor"] / found["glioma"]) / (plain["notumor"] / plain["glioma"])
+    assert odds == pytest.approx(np.exp(3), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "stacking",
+    [
+        {"weights": [[1.0] * 5] * 3, "bias": [0.0] * 4},
+        {"weights": [[1.0] * 4] * 4, "bias": [0.0] * 4},
+        {"weights": [["a"] * 5] * 4, "bias": [0.0] * 4},
+        {"weights": [[1.0] * 5] * 4},
+        [1, 2],
+    ],
+)
+def test_a_malformed_stacking_is_refused(tmp_path: Path, stacking: object) -> None:
+    with pytest.raises(ArtifactError, match="stacking"):
+        load_artifact(write_handmade(tmp_path / "model", stacking=stacking))

@@ -1,0 +1,83 @@
+"""Cross-validation over the validation parts of an ensemble: each part is judged by the others' calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from brain_mri.classes import CLASSES
+from brain_mri.data.selection import CLASS_FOLDER
+from brain_mri.inference.runner import Outputs
+from brain_mri.reporting import tables
+from brain_mri.training.calibrate import Part
+from brain_mri.training.cross_validation import cross_validation
+
+SIDE, EACH = 32, 40
+CONFIG = {"classes": list(CLASSES), "segmenter": {"architecture": "guided"}}
+
+
+@dataclass
+class Slices:
+    """As much of data.Dataset as is asked for."""
+
+    table: pd.DataFrame
+    masks: np.ndarray
+
+
+def slices(parts: int) -> tuple[Any, np.ndarray]:
+    labels = np.tile(np.arange(4), parts * EACH // 4)
+    names = [CLASSES[i] for i in labels]
+    masks = np.zeros((len(labels), SIDE, SIDE), np.uint8)
+    masks[[name != "notumor" for name in names], 8:16, 8:16] = 255
+    count = len(labels)
+    table = pd.DataFrame(
+        {
+            "class": names,
+            "source": CLASS_FOLDER,
+            "group": [f"patient {i // 2}" for i in range(count)],
+            "has_mask": True,
+            "duplicate_of": -1,
+        }
+    )
+    return Slices(table, masks), labels
+
+
+def part(dataset: Any, labels: np.ndarray, number: int, *, turned: int = 0) -> Part:
+    """A network that is right, or names the class `turned` places further, and always outlines."""
+    rows = np.arange(number * EACH, (number + 1) * EACH)
+    logits = 4 * np.eye(4)[(labels[rows] + turned) % 4] + np.random.default_rng(number).normal(0, 0.5, (EACH, 4))
+    probability = np.where(dataset.masks[rows] > 127, 0.9, 0.01).astype(np.float32)
+    empty = np.zeros((EACH, 4, 4, 4), np.float32)
+    return Part(rows, Outputs(logits.astype(np.float32), empty, empty[:, 0, 0], probability), rows[:0], None)
+
+
+def test_networks_that_agree_get_what_they_earn():
+    dataset, labels = slices(3)
+    found = cross_validation([part(dataset, labels, i) for i in range(3)], CONFIG, dataset, resamples=50)
+    assert found["parts"] == 3 and found["classification"]["count"] == 3 * EACH
+    assert found["classification"]["accuracy"]["value"] > 0.97 and found["classification"]["groups"] == 3 * EACH // 2
+    assert found["segmentation"]["dice"]["mean"]["value"] > 0.97 and "per_image" not in found["segmentation"]
+    table = next(t for t in tables.sections({"cross_validation": found, "images": {}}) if "Cross" in t.title)
+    assert "120 images of 60 groups in 3 parts" in table.note and len(table.rows) >= 12
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_a_part_is_never_calibrated_on_itself(odd):
+    """The odd network calls each class by the next one's name. Calibrated on itself it would be right."""
+    dataset, labels = slices(2)
+    parts = [part(dataset, labels, i, turned=int(i == odd)) for i in range(2)]
+    found = cross_validation(parts, CONFIG, dataset, resamples=0)["classification"]
+    assert found["accuracy"]["value"] < 0.05
+
+
+def test_without_masks_that_half_is_missing():
+    dataset, labels = slices(2)
+    parts = [part(dataset, labels, i) for i in range(2)]
+    bare: Any = Slices(dataset.table.assign(has_mask=False), dataset.masks)
+    found = cross_validation(parts, CONFIG, bare, resamples=0)
+    assert found["segmentation"] is None and found["classification"]["accuracy"]["value"] > 0.97
+    assert tables.cross_validation({"cross_validation": found}) and tables.cross_validation({}) is None

@@ -1,0 +1,380 @@
+"""The page as a server: named endpoints, errors as sentences, privacy settings, sign-in, many callers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import gradio as gr
+import gradio.networking
+import httpx
+import nibabel
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+import app
+from brain_mri.data.phantom import example_files
+from brain_mri.imaging.read import read_scan
+from brain_mri.inference.predictor import Predictor
+from brain_mri.ui import common
+
+ROOT = Path(app.__file__).resolve().parent
+ENDPOINTS = {"/analyze", "/segment", "/heatmap", "/report", "/volume", "/batch", "/model"}
+
+
+@pytest.fixture(scope="module")
+def predictor(handmade_artifact: Path) -> Predictor:
+    return Predictor.load(handmade_artifact)
+
+
+@pytest.fixture(scope="module")
+def server(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """(address, the folder of Gradio's temporary files) of a running page."""
+    folder = tmp_path_factory.mktemp("gradio")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        page = app.build_interface(predictor)
+        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+        yield url, folder
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def client(server: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return Client(server[0], verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {path.name: path for path in example_files(tmp_path_factory.mktemp("samples"))}
+
+
+def picture(path: str | Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert image is not None and Path(path).suffix == ".png", path
+    return image
+
+
+# --- endpoints -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["glioma_coronal.png", "16bit.png", "axial.jpg", ".dcm", ".nii.gz"])
+def test_analyze_answers_as_the_predictor_does(
+    client: Client, predictor: Predictor, samples: dict[str, Path], kind: str
+) -> None:
+    path = next(p for name, p in samples.items() if name.endswith(kind))
+    result, overlay, heatmap = client.predict(handle_file(path), None, None, api_name="/analyze")
+    own = predictor.analyze(read_scan(path))
+    assert result["label"] == own.label and result["revision"] == predictor.revision
+    assert result["probabilities"] == pytest.approx(own.probabilities)
+    assert result["tumor_pixels"] == own.measures.pixels
+    assert picture(overlay).shape == picture(heatmap).shape == (*own.image.shape, 3)
+    assert "not a diagnosis" in result["disclaimer"]
+
+
+def test_sixteen_bit_pictures_are_not_saturated(client: Client, samples: dict[str, Path]) -> None:
+    path = next(p for name, p in samples.items() if "16bit" in name)
+    _, overlay, _ = client.predict(handle_file(path), None, None, api_name="/analyze")
+    assert (picture(overlay) == 255).mean() < 0.1 and picture(overlay).std() > 20
+
+
+def test_segment_threshold_and_method(client: Client, predictor: Predictor, phantom_png) -> None:
+    path = phantom_png("meningioma", 21)
+    sizes = []
+    for threshold in (0.1, None, 0.9):
+        data, mask = client.predict(scan=handle_file(path), threshold=threshold, api_name="/segment")
+        assert set(np.unique(picture(mask))) <= {0, 255} and np.count_nonzero(picture(mask)) == data["tumor_pixels"]
+        sizes.append(data["tumor_pixels"])
+    assert sizes[0] >= sizes[1] >= sizes[2] and sizes[0] > sizes[2]
+    data, mask = client.predict(scan=handle_file(path), method="kmeans", api_name="/segment")
+    own = predictor.analyze(read_scan(path))
+    assert np.array_equal(picture(mask) > 0, own.kmeans()) and data["method"] == "kmeans"
+
+
+def test_heatmap_of_another_class_differs(client: Client, phantom_png) -> None:
+    path = phantom_png("meningioma", 21)
+    maps = [
+        picture(client.predict(scan=handle_file(path), label=name, api_name="/heatmap"))
+        for name in ("pituitary", "glioma")
+    ]
+    assert not np.array_equal(maps[0], maps[1])
+
+
+def test_report_endpoint_gives_three_files(client: Client, phantom_png) -> None:
+    files = client.predict(scan=handle_file(phantom_png("glioma", 1)), api_name="/report")
+    assert [Path(f).name.rpartition("_")[2] for f in files] == ["report.html", "result.json", "mask.png"]
+    assert json.loads(Path(files[1]).read_text())["disclaimer"]
+
+
+def test_volume_endpoint_keeps_the_geometry(client: Client, samples: dict[str, Path]) -> None:
+    path = next(p for name, p in samples.items() if name.endswith(".nii.gz"))
+    data, files = client.predict([handle_file(path)], api_name="/volume")
+    mask = nibabel.Nifti1Image.from_filename(next(f for f in files if f.endswith(".nii.gz")))
+    given = nibabel.Nifti1Image.from_filename(path)
+    assert mask.shape == given.shape and np.allclose(np.asarray(mask.affine), np.asarray(given.affine))
+    spacing = given.header.get_zooms()
+    assert data["volume_ml"] == pytest.approx(np.count_nonzero(mask.get_fdata()) * np.prod(spacing) / 1000, rel=1e-3)
+    assert len(data["per_slice"]) == data["slices"]
+
+
+def test_batch_endpoint_keeps_bad_files_as_rows(client: Client, phantom_png, tmp_path: Path) -> None:
+    bad = tmp_path / "notes.png"
+    bad.write_text("no picture")
+    data, files = client.predict([handle_file(phantom_png("glioma", 1)), handle_file(bad)], api_name="/batch")
+    assert "label" in data["rows"][0] and "notes.png" in data["rows"][1]["error"]
+    assert {Path(f).name for f in files} == {"results.csv", "results.zip"}
+
+
+def test_model_endpoint(client: Client, predictor: Predictor) -> None:
+    data = client.predict(api_name="/model")
+    assert data["revision"] == predictor.revision and data["classes"] == list(predictor.classes)
+
+
+def test_exactly_these_endpoints_are_public_and_documented(client: Client, server: tuple[str, Path]) -> None:
+    info = client.view_api(return_format="dict", print_info=False)
+    assert set(info["named_endpoints"]) == ENDPOINTS and not info["unnamed_endpoints"]
+    for name, endpoint in info["named_endpoints"].items():
+        assert endpoint.get("description"), name
+        for part in (*endpoint["parameters"], *endpoint["returns"]):
+            assert part["label"] and part["python_type"]["type"], (name, part)
+
+
+def test_curl_way(server: tuple[str, Path], phantom_png, predictor: Predictor) -> None:
+    """The three requests of the README's curl example, without the client library."""
+    url, path = server[0].rstrip("/"), phantom_png("meningioma", 21)
+    uploaded = httpx.post(f"{url}/gradio_api/upload", files={"files": path.read_bytes()}, timeout=60).json()[0]
+    body = {"data": [{"path": uploaded, "meta": {"_type": "gradio.FileData"}}, None, None]}
+    event = httpx.post(f"{url}/gradio_api/call/analyze", json=body, timeout=60).json()["event_id"]
+    answer = httpx.get(f"{url}/gradio_api/call/analyze/{event}", timeout=60).text
+    data = json.loads(answer.split("event: complete\ndata: ")[1].split("\n")[0])
+    assert data[0]["label"] == predictor.analyze(read_scan(path)).label
+
+
+# --- errors ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "change", "sentence"),
+    [
+        ("/analyze", {"scan": "text"}, "none of the formats"),
+        ("/analyze", {"slice_index": 99}, "99"),
+        ("/analyze", {"scan": None}, "No file was given"),
+        ("/analyze", {"model": "/etc"}, "There is no model /etc here"),
+        ("/segment", {"threshold": 3}, "between 0 and 1"),
+        ("/heatmap", {"opacity": -1}, "between 0 and 1"),
+    ],
+)
+def test_errors_are_sentences(
+    client: Client, phantom_png, tmp_path: Path, endpoint: str, change: dict[str, Any], sentence: str
+) -> None:
+    text = tmp_path / "letter.png"
+    text.write_text("dear doctor")
+    values = {"scan": phantom_png("glioma", 1)} | change
+    scan = text if values["scan"] == "text" else values["scan"]
+    values["scan"] = handle_file(scan) if scan else None
+    with pytest.raises(AppError) as error:
+        client.predict(**values, api_name=endpoint)
+    assert sentence in str(error.value) and "Traceback" not in str(error.value)
+
+
+def test_files_of_the_server_cannot_be_read(server: tuple[str, Path], phantom_png) -> None:
+    url = server[0].rstrip("/")
+    body = {"data": [{"path": str(phantom_png("glioma", 1)), "meta": {"_type": "gradio.FileData"}}, None, None]}
+    event = httpx.post(f"{url}/gradio_api/call/analyze", json=body, timeout=60).json()["event_id"]
+    answer = httpx.get(f"{url}/gradio_api/call/analyze/{event}", timeout=60).text
+    assert "event: error" in answer and "glioma" not in answer
+
+
+def test_unexpected_errors_are_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    @common.speaking
+    def handler() -> None:
+        raise RuntimeError("secret path /home/ada")
+
+    with pytest.raises(gr.Error) as error:
+        handler()
+    assert "secret" not in str(error.value) and "secret path" in caplog.text
+
+
+def test_uploads_have_a_limit(predictor: Predictor, tmp_path: Path) -> None:
+    page = app.build_interface(predictor)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, max_file_size=1000)
+    try:
+        answer = httpx.post(f"{url}gradio_api/upload", files={"files": b"x" * 5000}, timeout=60)
+        assert answer.status_code in (400, 413)
+    finally:
+        page.close()
+
+
+# --- privacy, sign-in, many at once ----------------------------------------------------------------------------
+
+
+def test_nothing_is_recorded(server: tuple[str, Path]) -> None:
+    config = httpx.get(f"{server[0]}config", timeout=60).json()
+    assert config["analytics_enabled"] is False and config.get("run_history") is False
+    assert not config.get("enable_monitoring")
+
+
+def test_downloads_lie_where_gradio_deletes_them(server: tuple[str, Path], client: Client, phantom_png) -> None:
+    client.predict(scan=handle_file(phantom_png("glioma", 1)), api_name="/report")
+    reports = list(server[1].rglob("*_report.html"))
+    assert reports and all(path.is_relative_to(server[1]) for path in reports)
+
+
+def test_thirty_callers_at_once(server: tuple[str, Path], predictor: Predictor, phantom_png) -> None:
+    jobs = [(label, seed) for seed in range(5) for label in ("glioma", "meningioma", "notumor", "pituitary")] * 2
+    expected = {job: predictor.analyze(read_scan(phantom_png(*job))) for job in set(jobs)}
+
+    def call(job: tuple[str, int]) -> dict[str, Any]:
+        own = Client(server[0], verbose=False, download_files=False, httpx_kwargs={"timeout": 120})
+        return own.predict(handle_file(phantom_png(*job)), None, None, api_name="/analyze")[0]
+
+    with ThreadPoolExecutor(30) as pool:
+        for job, result in zip(jobs[:30], pool.map(call, jobs[:30]), strict=True):
+            assert result["probabilities"] == pytest.approx(expected[job].probabilities, abs=1e-5)
+            assert result["tumor_pixels"] == expected[job].measures.pixels
+            assert result["name"] == phantom_png(*job).name
+
+
+def test_a_full_queue_says_so(predictor: Predictor, phantom_png, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    patient = Predictor.analyze
+    shown = app.build_interface(predictor)
+    monkeypatch.setattr(Predictor, "analyze", lambda self, scan: gate.wait(60) and patient(self, scan))
+    shown.queue(max_size=1, default_concurrency_limit=1)
+    _, url, _ = shown.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        one = Client(url, verbose=False, httpx_kwargs={"timeout": 120})
+        scan = handle_file(phantom_png("glioma", 1))
+        jobs = [one.submit(scan, None, None, api_name="/analyze") for _ in range(8)]
+        while not any(job.done() for job in jobs):
+            time.sleep(0.1)
+        gate.set()
+        errors = [str(job.exception()) for job in jobs if job.exception()]
+        assert errors and len(errors) < len(jobs) and all("queue is full" in text.lower() for text in errors)
+    finally:
+        gate.set()
+        shown.close()
+
+
+def test_sign_in(predictor: Predictor) -> None:
+    page = app.build_interface(predictor)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, auth=app.credentials("ada:secret,bob:two:parts"))
+    try:
+        assert httpx.get(f"{url}config", timeout=60).status_code == 401
+        assert Client(url, auth=("bob", "two:parts"), verbose=False).predict(api_name="/model")["classes"]
+        with pytest.raises(Exception, match=r"(?i)auth|login|credential"):
+            Client(url, auth=("ada", "wrong"), verbose=False)
+    finally:
+        page.close()
+
+
+@pytest.mark.parametrize("text", ["ada", "ada:", ":x", "ada:x,,"])
+def test_bad_credentials_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="user:password"):
+        app.credentials(text)
+
+
+# --- start -----------------------------------------------------------------------------------------------------
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+
+
+def test_start_contacts_nobody_and_needs_no_tensorflow(handmade_artifact: Path) -> None:
+    code = f"""
+import socket, sys, urllib.request
+asked, own = [], ("127.0.0.1", "::1", "localhost", "0.0.0.0", None)
+connect, look_up = socket.socket.connect, socket.getaddrinfo
+def watched_connect(self, address, *rest):
+    if self.family != socket.AF_UNIX and address[0] not in own: asked.append(address)
+    return connect(self, address, *rest)
+def watched_look_up(host, *rest, **more):
+    if host not in own: asked.append(host)
+    return look_up(host, *rest, **more)
+socket.socket.connect, socket.getaddrinfo = watched_connect, watched_look_up
+import app
+page = app.build_interface({str(handmade_artifact)!r})
+_, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+assert b"Brain MRI" in urllib.request.urlopen(url).read()
+page.close()
+heavy = {{"tensorflow", "keras", "torch", "matplotlib"}} & set(sys.modules)
+print("asked", asked, "heavy", heavy)
+sys.exit(bool(asked or heavy))
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_command_line_errors_are_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "app.py", "--model", "no/such/folder/here"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_said(handmade_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert app.main(["--model", str(handmade_artifact), "--port", str(port)]) == 1
+    assert capsys.readouterr().err == f"error: Port {port} is in use; choose another one with --port.\n"
+
+
+def test_a_busy_machine_gets_more_than_the_three_seconds_of_gradio(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [False, True, False, False, False]
+    monkeypatch.setattr(gradio.networking, "url_ok", lambda url: answers.pop(0))
+    page = app.build_interface(predictor)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)  # the first look at it fails
+    assert Client(url, verbose=False).predict(api_name="/model")["model_id"] == "handmade"
+    page.close()
+    with pytest.raises(ValueError, match="localhost"):  # it cannot be reached at all
+        page.launch(prevent_thread_lock=True, quiet=True)
+    page.close()
+    assert not answers
+
+
+def test_space_variable_names_the_model(handmade_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BRAIN_MRI_MODEL", str(handmade_artifact))
+    page = app.build_interface()
+    assert "handmade" in json.dumps(page.get_config_file(), default=str)
+
+
+def test_bare_launch_brings_theme_limits_and_privacy(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a notebook does: build_interface(...).launch(share=True)."""
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(gr.Blocks, "launch", lambda self, *args, **options: seen.update(options))
+    app.build_interface(predictor).launch(share=True)
+    assert (
+        seen["share"] is True and seen["run_history"] is False and seen["max_file_size"] and "--accent" in seen["css"]
+    )
+    assert seen["server_name"] is None
+    monkeypatch.setenv("SPACE_ID", "ada/space")
+    app.build_interface(predictor).launch()
+    assert seen["server_name"] == "0.0.0.0"
