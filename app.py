@@ -29,7 +29,7 @@ os.environ.setdefault("MPLBACKEND", "agg")  # else gradio makes matplotlib, wher
 
 import gradio as gr
 
-from brain_mri.artifact.folder import ArtifactError
+from brain_mri.artifact.config import ArtifactError
 from brain_mri.classes import DISCLAIMER
 from brain_mri.imaging.scan import MAX_BYTES
 from brain_mri.inference.live_model import LiveModel

@@ -24,7 +24,8 @@ if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import model_def
-from brain_mri.artifact.folder import ArtifactError, load_artifact, read_config
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact, read_config
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data import dataset as data
 from brain_mri.data import folders, splits

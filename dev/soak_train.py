@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brain_mri.artifact.folder import ArtifactError, load_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.data import phantom
 from brain_mri.files import sha256
 

@@ -43,17 +43,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brain_mri.artifact.config import CONFIG, FORMAT_VERSION, SERVING_FILES, ArtifactError
 from brain_mri.files import FileError, read_json, sha256, write_json
 
-FORMAT_VERSION = 1
-CONFIG = "config.json"
-SERVING_FILES = (CONFIG, "classifier.onnx", "segmenter.onnx")
 _NEW, _OLD = ".new-", ".old-"  # folders inside the artifact's own while it is written and replaced
 REQUIRED_KEYS = ("classes", "preprocessing", "classifier", "segmenter", "temperature", "thresholds", "files")
-
-
-class ArtifactError(FileError):
-    """A folder that is no usable artifact; the message is one sentence for a person."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
-from brain_mri.artifact.folder import CONFIG, SERVING_FILES, ArtifactError, check_config, load_artifact, read_config
+from brain_mri.artifact.config import CONFIG, SERVING_FILES, ArtifactError
+from brain_mri.artifact.folder import check_config, load_artifact, read_config
 from brain_mri.artifact.hub_client import HubError, client, endpoint, explain, find_token, split_id, within
 from brain_mri.artifact.hub_push import push
 from brain_mri.files import sha256

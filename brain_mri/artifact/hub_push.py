@@ -16,7 +16,8 @@ from typing import Any
 
 import huggingface_hub
 
-from brain_mri.artifact.folder import CONFIG, ArtifactError, load_artifact, read_config
+from brain_mri.artifact.config import CONFIG, ArtifactError
+from brain_mri.artifact.folder import load_artifact, read_config
 from brain_mri.artifact.hub_client import UNCHANGED, UNSURE, HubError, client, endpoint, explain_write, split_id, writer
 from brain_mri.files import sha256
 

@@ -20,7 +20,7 @@ import huggingface_hub
 import yaml  # comes with huggingface_hub
 
 from brain_mri.artifact import hub
-from brain_mri.artifact.folder import SERVING_FILES
+from brain_mri.artifact.config import SERVING_FILES
 from brain_mri.artifact.hub_client import (
     UNCHANGED,
     HubError,

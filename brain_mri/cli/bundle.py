@@ -11,7 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from brain_mri.artifact.folder import ArtifactError, load_artifact, new_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact, new_artifact
 from brain_mri.reporting import model_card
 
 SHOWS_PATIENTS = {"figures/cases.png", "figures/folded.png", "figures/preprocessing.png", "report.html", "slides.pptx"}

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from brain_mri.artifact.folder import Artifact, ArtifactError
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import Artifact
 from brain_mri.classes import CLASSES
 from brain_mri.data.selection import classification_rows, split_baselines
 from brain_mri.evaluation.evaluate import counts, evaluate, official_baselines

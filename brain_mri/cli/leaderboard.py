@@ -24,7 +24,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brain_mri.artifact.folder import CONFIG, ArtifactError, read_config
+from brain_mri.artifact.config import CONFIG, ArtifactError
+from brain_mri.artifact.folder import read_config
 from brain_mri.evaluation.held_out import test_pictures
 from brain_mri.reporting.compare_runs import Entry, write
 

@@ -31,7 +31,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 import segmentation
-from brain_mri.artifact.folder import ArtifactError
+from brain_mri.artifact.config import ArtifactError
 from brain_mri.files import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name

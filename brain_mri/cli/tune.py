@@ -23,7 +23,8 @@ from typing import Any
 
 import pandas as pd
 
-from brain_mri.artifact.folder import ArtifactError, load_artifact, read_config
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact, read_config
 from brain_mri.cli.evaluate import summary
 from brain_mri.evaluation.evaluate import evaluate
 from brain_mri.reporting import figures_runs, table_text

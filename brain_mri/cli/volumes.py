@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brain_mri.artifact.folder import ArtifactError
+from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.classes import NO_TUMOR
 from brain_mri.imaging.scan import ScanError

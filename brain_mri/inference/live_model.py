@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from brain_mri.artifact.folder import ArtifactError
+from brain_mri.artifact.config import ArtifactError
 from brain_mri.inference.predictor import HUB_ID, Predictor
 
 CHECK_EVERY = 120.0  # seconds between questions to the Hub, however many pages are open

@@ -25,7 +25,8 @@ import numpy as np
 
 import kmeans
 import segmentation
-from brain_mri.artifact.folder import Artifact, ArtifactError, load_artifact, serving_files
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import Artifact, load_artifact, serving_files
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, preprocess_with_head, restore
 from brain_mri.imaging.scan import Scan

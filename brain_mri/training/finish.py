@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 import model_def
-from brain_mri.artifact.folder import Artifact, ArtifactError, load_artifact, new_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import Artifact, load_artifact, new_artifact
 from brain_mri.classes import CLASSES
 from brain_mri.cli import evaluate
 from brain_mri.data.dataset import Dataset

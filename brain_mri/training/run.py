@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 import model_def
-from brain_mri.artifact.folder import ArtifactError, load_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.data import dataset as data
 from brain_mri.data.splits import rotated
 from brain_mri.files import sha256

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from brain_mri.artifact.folder import ArtifactError
+from brain_mri.artifact.config import ArtifactError
 from brain_mri.imaging.scan import ScanError
 
 log = logging.getLogger("brain_mri")

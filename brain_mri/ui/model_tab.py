@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from brain_mri.artifact.folder import ArtifactError
+from brain_mri.artifact.config import ArtifactError
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import LiveModel

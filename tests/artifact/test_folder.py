@@ -11,7 +11,8 @@ import pytest
 
 from brain_mri import files
 from brain_mri.artifact import folder as artifact
-from brain_mri.artifact.folder import ArtifactError, load_artifact, new_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact, new_artifact
 from brain_mri.inference.predictor import Predictor
 from tests.helpers.handmade import write_handmade
 

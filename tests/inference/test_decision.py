@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from brain_mri.artifact.folder import ArtifactError, load_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.classes import CLASSES
 from brain_mri.imaging.preprocessing import preprocess
 from brain_mri.imaging.read import scan_from_array

@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 import pytest
 
-from brain_mri.artifact.folder import ArtifactError, load_artifact, new_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact, new_artifact
 from brain_mri.classes import CLASSES
 from brain_mri.imaging import preprocessing
 from brain_mri.imaging.preprocessing import preprocess

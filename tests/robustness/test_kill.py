@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brain_mri.artifact.folder import ArtifactError
+from brain_mri.artifact.config import ArtifactError
 from dev import soak_train
 from tests.helpers.handmade import write_handmade
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from brain_mri.artifact.folder import ArtifactError, load_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.data.folders import DataError, read_groups, read_patients
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor

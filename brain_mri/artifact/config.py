@@ -1,0 +1,228 @@
+"""config.json as a record: all that serving needs, and where it came from.
+
+`ArtifactConfig` is checked when it is read, for the file may come from anyone's Hub repo; what does not fit ends in one
+sentence. Attribute names are the keys of the file. Keys that this version does not know are kept, keys that a file
+lacks stay away when it is written again, and a number keeps the type that it was written with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from brain_mri.files import FileError
+
+FORMAT_VERSION = 1
+CONFIG, CLASSIFIER, SEGMENTER = SERVING_FILES = "config.json", "classifier.onnx", "segmenter.onnx"
+
+Number = Annotated[int | float, Field(gt=-1e300, lt=1e300)]
+Numbers = Annotated[tuple[Number, ...], Strict(False)]  # JSON has lists only
+
+
+class ArtifactError(FileError):
+    """A folder that is no usable artifact; the message is one sentence for a person."""
+
+
+class Record(BaseModel):
+    """Frozen, without the conversions (text to number and so on) that pydantic makes by itself."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that were set, as plain values."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Preprocessing(Record):
+    name: str | None = None  # inference runs the one it has, and refuses any other
+    image_size: Annotated[int, Field(ge=16, le=1024)]
+
+
+class Network(Record):
+    """Of several that answer together in one file, all are alike."""
+
+    architecture: str = ""
+    arguments: dict[str, Any] = {}  # of model_def.build
+    parameters: int = 0  # of all members
+    members: int = 1
+
+
+class Segmenter(Network):
+    shared: bool = False  # the classifier gives the mask, too
+    trained_on: str = "nothing"  # or "masks", "weak masks", "bundled"
+
+    @property
+    def is_network(self) -> bool:
+        """K-means, which needs no training, has no file."""
+        return self.architecture != "kmeans"
+
+
+class Thresholds(Record):
+    mask: Number = 0.5  # cut of the tumor probability
+    min_fraction: Number = 0.002  # the smallest region, as a share of the model's square
+    abstain: Number = 0.0  # the least confidence that is no "not sure"
+    tumor: Number = 0.5  # the probability of any tumor from which it counts as one
+
+
+class Stacking(Record):
+    """A logistic regression on the logits and the evidence of the mask."""
+
+    weights: Annotated[tuple[Numbers, ...], Strict(False)]  # a row for each class: of every logit, and the evidence
+    bias: Numbers
+
+
+class DecisionRule(Record):
+    """How the outputs of the networks become answers; inference/decision.py applies it."""
+
+    classes: Annotated[tuple[str, ...], Strict(False)]  # in the order of the logits
+    temperature: Annotated[Number, Field(gt=0)]
+    bias: Numbers | None = None  # one of each class
+    stacking: Stacking | None = None
+    thresholds: Thresholds = Thresholds()
+
+    @field_validator("classes")
+    @classmethod
+    def _differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < max(2, len(classes)):
+            raise ValueError("two classes or more, none twice")
+        return classes
+
+    @field_validator("bias")
+    @classmethod
+    def _one_of_each(cls, bias: Numbers | None, info: ValidationInfo) -> Numbers | None:
+        if bias is None or len(bias) != len(info.data.get("classes", ())):
+            raise ValueError("one number of each class")
+        return bias
+
+    @field_validator("stacking")
+    @classmethod
+    def _fits_classes(cls, stacking: Stacking | None, info: ValidationInfo) -> Stacking | None:
+        count = len(info.data.get("classes", ()))
+        if stacking is None or len(stacking.bias) != count or [*map(len, stacking.weights)] != [count + 1] * count:
+            raise ValueError("a row for each class, a weight for each logit and the evidence")
+        return stacking
+
+
+class FitFacts(Record):
+    """What training/config.py's FitOptions were."""
+
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    label_smoothing: float = 0.0
+    mask_loss: str | None = None
+    erased: float = 0.0
+    folded: float = 0.0
+
+
+class Stage(Record):
+    """One fit: the classifier, or the masks alone before it."""
+
+    epoch: int = 0  # finished epochs
+    best: Number | None = None  # validation loss, of best_epoch
+    best_epoch: int = -1
+    waited: int = 0
+    seconds: Number = 0.0
+    finished: bool = False
+    history: dict[str, Numbers] = {}
+
+
+class Stages(Record):
+    """How one network was fitted."""
+
+    classifier: Stage | None = None
+    segmenter: Stage | None = None  # the masks alone before the classes, or a network of its own
+
+
+class TrainingFacts(Stages):
+    """How the artifact came about. None: its file does not say."""
+
+    command: str = ""  # for people; nothing reads it but `_of_november`
+    precision: str | None = None
+    options: FitFacts = FitFacts()
+    refit: bool = False  # do the last ones of `others` answer, which learned from validation rows, too
+    seed: int = 0
+    epochs: int | None = None
+    hardware: str = "unknown hardware"
+    others: Annotated[tuple[Stages, ...], Strict(False)] = ()  # further networks; the first one's stages are our own
+    official_split: bool | None = None  # tested on the folders' own Testing part
+    init: bool | None = None  # started from the weights of an earlier run
+
+    @model_validator(mode="after")
+    def _of_november(self) -> Self:
+        """Artifacts until November 2026 say these two with their command alone."""
+        words = self.command.split()
+        for name, option in (("official_split", "--official-split"), ("init", "--init")):
+            if words and getattr(self, name) is None:
+                object.__setattr__(self, name, option in words)  # not as set: the file is written again as it was
+        return self
+
+
+class DataFacts(Record):
+    """What data.Dataset.summary says about the data of the training run."""
+
+    images: int = 0
+    counts: Annotated[tuple[dict[str, Any], ...], Strict(False)] = ()  # images of each source, class and split
+    groups: int = 0
+    largest_group: int = 0
+    patients: int = 0
+    duplicates: int = 0
+    with_mask: int = 0
+    skipped: int = 0
+    fingerprint: str = ""
+
+
+class StoredFile(Record):
+    sha256: str
+    bytes: int
+
+
+class ArtifactConfig(DecisionRule):
+    format_version: int = FORMAT_VERSION
+    name: str = ""
+    created: str = ""  # ISO date
+    preprocessing: Preprocessing
+    classifier: Network
+    segmenter: Segmenter
+    thresholds: Thresholds
+    guard: dict[str, Any] | None = None  # read by inference/guard.py
+    training: TrainingFacts = TrainingFacts()
+    data: DataFacts = DataFacts()
+    versions: dict[str, str] = {}  # of python, keras, tensorflow, ...
+    metrics: dict[str, Any] = {}  # the summary of metrics.json
+    files: dict[str, StoredFile] = {}
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any], where: str) -> Self:
+        """Raises ArtifactError when this program cannot serve such a config."""
+        version = stored.get("format_version")
+        if not isinstance(version, int):
+            raise ArtifactError(f"{where} has a config.json of another program (no format_version).")
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"{where} has artifact format {version}; this program reads format {FORMAT_VERSION}. "
+                "Update the program or train the model again."
+            )
+        required = [name for name, field in cls.model_fields.items() if field.is_required() or name == "files"]
+        if missing := [name for name in required if name not in stored]:
+            raise ArtifactError(f"{where}: config.json lacks {', '.join(missing)}.")
+        try:
+            return cls.model_validate(stored)
+        except ValidationError as error:
+            unusable = dict.fromkeys(str(one["loc"][0]) for one in error.errors(include_url=False))
+            raise ArtifactError(f"{where}: config.json has no usable value for {', '.join(unusable)}.") from None
+
+    @property
+    def onnx_files(self) -> tuple[str, ...]:
+        """The files that the app needs beside config.json."""
+        return (CLASSIFIER, SEGMENTER) if self.segmenter.is_network else (CLASSIFIER,)
