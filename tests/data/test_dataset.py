@@ -303,7 +303,7 @@ def test_second_start_reads_no_picture(phantoms: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(reader, "read_scan", never)
     monkeypatch.setattr(reader.duplicates, "find_links", never)
-    monkeypatch.setattr(reader.mask_twins, "find_twins", never)
+    monkeypatch.setattr(reader.mask_transfer, "find_twins", never)
     second = _load(phantoms, phantoms / "segmentation")
     pd.testing.assert_frame_equal(first.table, second.table)
     pd.testing.assert_frame_equal(first.links, second.links, check_dtype=False)
