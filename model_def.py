@@ -8,7 +8,7 @@ All models take float32 images (N, S, S, 1) with values 0..255 and scale them in
 and serving cannot disagree. Outputs are logits; softmax and sigmoid live in the losses and in the exported graphs.
 
 Every classifier ends in a `keras.Sequential` named "head" (pooling or flatten, then dense layers) that is fed by a
-layer named "cam", the last convolutional features. That is what gradcam.py relies on. A layer named "features"
+layer named "cam", the last convolutional features. That is what training/gradcam.py relies on. A layer named "features"
 gives the vector (N, F) that the not-a-brain-MRI guard looks at.
 """
 
@@ -20,16 +20,39 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from batch_norm import BatchNormalization
-from brain_mri.training import imagenet_weights
-
 Tensor = Any
 CLASS_COUNT = 4
 SHARPNESS = 30.0  # of the soft maximum over a mask's probabilities
 EVIDENCE = 4.0  # brings those probabilities to the scale of the features
+# EfficientNet-Lite0: kernel, stride, expansion, filters, blocks; the last two stages (2.2 M weights, 1/32 of the input)
+# are left out
+STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
 
 
 # -- building blocks ------------------------------------------------------------------------------------------------
+@keras.saving.register_keras_serializable("brain_mri")
+class BatchNormalization(layers.BatchNormalization):
+    """keras.layers.BatchNormalization over the last axis of (N, H, W, C); named as it, so weight files fit both.
+
+    Keras 3 writes it out as a dozen elementary operations, on two CPU cores a third of a training step; in TensorFlow's
+    fused kernel a step takes 0.74 of the time (docs/speed.md). Other backends and inference go Keras' own way.
+    """
+
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        fused = keras.backend.backend() == "tensorflow" and len(inputs.shape) == 4 and self.axis in (-1, 3)
+        if not (fused and training and self.trainable and self.scale and self.center and mask is None):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf  # not there with another backend
+
+        gamma, beta = (tf.cast(weight.value, tf.float32) for weight in (self.gamma, self.beta))
+        found, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon)[:3]
+        count = tf.cast(tf.size(inputs) / inputs.shape[-1], tf.float32)
+        variance *= (count - 1) / count  # TensorFlow divides by one less; Keras does not
+        for memory, seen in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            memory.assign(memory.value * self.momentum + seen * (1 - self.momentum))
+        return found
+
+
 def normalise(x: Tensor, name: str | None = None) -> Tensor:
     """Batch normalisation with a short memory.
 
@@ -171,7 +194,7 @@ def guided(
 
     gate_gradient: let the class loss move the mask too. Only for training without masks: with masks it drowned their
     teaching (three epochs without a single outlined lesion, measured).
-    encoder: one of ENCODERS; "efficientnet_lite0" is worth its name after `efficientnet_lite.load_imagenet`.
+    encoder: one of ENCODERS; "efficientnet_lite0" starts from ImageNet after training/imagenet_weights.py.
     """
     image, x = image_input(size)
     levels = ENCODERS[encoder](x, width)
@@ -242,7 +265,39 @@ def residual_encoder(x: Tensor, width: int) -> list[Tensor]:
 
 def lite_encoder(x: Tensor, width: int) -> list[Tensor]:
     """EfficientNet-Lite0 up to 1/16 of the input, its features brought to the widths of the residual encoder."""
-    return [conv(x, filters, kernel=1) for x, filters in zip(imagenet_weights.levels(x), widths(width), strict=True)]
+    return [conv(x, filters, kernel=1) for x, filters in zip(lite_levels(x), widths(width), strict=True)]
+
+
+def lite_levels(x: Tensor) -> list[Tensor]:
+    """(N, S, S, 1) with values 0..1 -> 96, 144, 240 and 112 features at 1/2, 1/4, 1/8 and 1/16 of the input.
+
+    EfficientNet (Tan & Le 2019) without squeeze-and-excitation and with ReLU6 (https://github.com/tensorflow/tpu,
+    Apache 2.0). The first three are taken where a block has widened them and is about to halve the map.
+    """
+
+    def normalised(x: Tensor, name: str) -> Tensor:
+        return layers.ReLU(6.0)(normalise(x, name))
+
+    x = layers.Rescaling(255 / 128.0, offset=-127 / 128.0)(x)  # what the weights were trained with
+    x = normalised(layers.Conv2D(32, 3, 2, padding="same", use_bias=False, name="lite_conv_stem")(x), "lite_bn0")
+    found, number = [], 0
+    for kernel, stride, expansion, filters, blocks in STAGES:
+        for block in range(blocks):
+            name, y = f"lite_blocks_{number}_", x
+            halves = stride == 2 and block == 0
+            if expansion > 1:
+                y = layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False, name=f"{name}expand_conv")(x)
+                y = normalised(y, f"{name}bn0")
+            if halves:
+                found.append(y)
+            depthwise = layers.DepthwiseConv2D(
+                kernel, 2 if halves else 1, padding="same", use_bias=False, name=f"{name}depthwise_conv"
+            )
+            y = normalised(depthwise(y), f"{name}bn1")
+            y = normalise(layers.Conv2D(filters, 1, use_bias=False, name=f"{name}project_conv")(y), f"{name}bn2")
+            x = layers.Add()([x, y]) if y.shape == x.shape else y
+            number += 1
+    return [*found, x]
 
 
 ENCODERS: dict[str, Callable[[Tensor, int], list[Tensor]]] = {

