@@ -1,33 +1,44 @@
-"""python -m brain_mri VERB ...: one command for everything beside the page and the training."""
+"""python -m brain_mri VERB ...: one command for everything beside the page and the training.
+
+Each verb is a file of brain_mri/cli/, imported only when it is asked for; `VERB --help` is its reference.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
+from collections.abc import Sequence
 
 VERBS = {
-    "audit": "what is wrong with a data folder",
+    "audit": "what is wrong with a data set, before anything is trained on it",
+    "evaluate": "measure a model on labelled folders, beside baselines and with intervals",
+    "volumes": "measure a model slice by slice on NIfTI volumes with masks",
+    "compare": "one table of finished runs",
+    "predict": "analyse many files: a table, overlays and masks",
+    "tune": "search hyper-parameters of train.py",
+    "hub": "push, pull, deploy: the Hugging Face Hub and a Space",
+    "phantom": "draw synthetic slices with exact masks",
     "bundle": "copy a run into weights/ without the files that show patients",
-    "evaluate": "measure a model on labelled folders",
-    "hub": "push, pull, deploy",
-    "leaderboard": "train and compare the usual student models",
-    "phantom": "draw synthetic slices with masks",
-    "predict": "analyse many files",
-    "tune": "search hyper-parameters",
-    "volumes": "measure a model on NIfTI volumes with masks",
 }
+USAGE = "usage: brain-mri VERB ...      (or python -m brain_mri VERB ...; VERB --help says more)\n\n"
 
 
-def main() -> int:
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] not in VERBS:
-        print("usage: python -m brain_mri VERB ...\n")
-        print("\n".join(f"  {verb:12} {text}" for verb, text in VERBS.items()))
-        return 0 if arguments in ([], ["-h"], ["--help"]) else 2
-    sys.argv = [f"brain_mri {arguments[0]}", *arguments[1:]]
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns its exit status."""
+    verb, *rest = [*(sys.argv[1:] if argv is None else argv)] or ["--help"]
+    if verb in ("-h", "--help"):
+        print(USAGE + "\n".join(f"  {name:<10}{text}" for name, text in VERBS.items()))
+        return 0
+    if verb not in VERBS:
+        print(f"brain-mri: there is no verb {verb!r}; there are {', '.join(VERBS)}.", file=sys.stderr)
+        return 2
+    sys.argv[:] = [f"brain-mri {verb}", *rest]  # how argparse names the program in its help
     # until their command lines stand in cli/
-    room = {"hub": "artifact", "phantom": "data", "audit": "evaluation"}.get(arguments[0], "cli")
-    return importlib.import_module(f"brain_mri.{room}.{arguments[0]}").main(arguments[1:]) or 0
+    early = {"hub": "artifact", "phantom": "data", "audit": "evaluation"}
+    there = importlib.util.find_spec(f"brain_mri.cli.{verb}")
+    room = "cli" if there else early[verb]
+    return importlib.import_module(f"brain_mri.{room}.{verb}").main(rest) or 0
 
 
 if __name__ == "__main__":

@@ -1,34 +1,15 @@
-"""What the parts of bench.py share: a row of the table, interleaved timing, and how busy other programs were."""
+"""What the programs of the bench share: a row of the table, interleaved timing, and how busy other programs were."""
 
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
-from brain_mri.classes import CLASSES
 from brain_mri.inference.onnx_model import cores
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm"}
-ROOT = Path(__file__).resolve().parent.parent
-PYTHON = sys.executable
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for, and a folder for the bench's own files."""
-
-    folder: Path
-    model: str = str(ROOT / "weights")
-    data: Path | None = None  # class folders; None: phantoms
-    masks: Path | None = None
-    quick: bool = False  # a few repeats of small jobs: does everything run?
 
 
 @dataclass(frozen=True)
@@ -62,10 +43,8 @@ class Row:
         return line.rstrip() + (f"\n{'':<9}  {self.note}" if self.note else "")
 
 
-def figure(value: float | None) -> str:
+def figure(value: float) -> str:
     """Three significant digits, whole numbers from 100."""
-    if value is None:
-        return ""
     return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
@@ -113,38 +92,6 @@ def _own() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def run(*command: object) -> str:
-    """Output of a Python command, run where the program lies. Raises RuntimeError with the end of what it said."""
-    done = subprocess.run([PYTHON, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{command[0]} failed: {done.stderr.strip()[-2000:]}")
-    return done.stdout
-
-
-def pictures(options: Options, count: int) -> Path:
-    """A folder of `count` picture files: those of --data, or 512x512 JPEG phantoms, again and again under new names."""
-    folder = options.folder / f"pictures-{count}"
-    if folder.is_dir():
-        return folder
-    folder.mkdir()
-    if options.data:
-        found = sorted(p for p in options.data.rglob("*") if p.suffix.lower() in SUFFIXES)
-        step = max(1, len(found) // count)
-        contents = [(path.read_bytes(), path.suffix) for path in found[::step][:count]]
-    else:
-        contents = [(jpeg(label, seed), ".jpg") for label in CLASSES for seed in range(1 if options.quick else 4)]
-    for number in range(count):
-        content, suffix = contents[number % len(contents)]
-        (folder / f"{number:04d}{suffix}").write_bytes(content)
-    return folder
-
-
-def jpeg(label: str, seed: int, size: int = 512) -> bytes:
-    """A phantom slice as a JPEG file."""
-    import cv2
-
-    from brain_mri.data.phantom import (
-        make_phantom,  # only here: what is measured in bench_training.py should hold little else
-    )
-
-    return cv2.imencode(".jpg", make_phantom(label, seed, size).image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+def resident(process: psutil.Process) -> float:
+    """MB of a process and its children."""
+    return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)]) / 1e6

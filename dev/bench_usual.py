@@ -3,9 +3,9 @@
 Two Keras models are loaded, each answers through `model.predict`, Grad-CAM is a GradientTape over the classifier, and
 everything is drawn over the scan. The networks are those of the artifact with untrained weights: the cost is the same.
 
-    python bench_usual.py save FOLDER ARTIFACT     # write classifier.keras and segmenter.keras
-    python bench_usual.py answer FOLDER            # one path a line in, the milliseconds of its answer out
-    python bench_usual.py page FOLDER PORT         # the Gradio page
+    python -m dev.bench_usual save FOLDER ARTIFACT     # write classifier.keras and segmenter.keras
+    python -m dev.bench_usual answer FOLDER            # one path a line in, the milliseconds of its answer out
+    python -m dev.bench_usual page FOLDER PORT         # the Gradio page
 """
 
 from __future__ import annotations

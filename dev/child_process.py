@@ -1,4 +1,4 @@
-"""Programs that bench.py, soak.py and the tests start beside themselves, and surely end."""
+"""Programs that dev/ and the tests start beside themselves, and surely end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Screenshots of every tab: desktop light and dark, and a phone. One command:
 
-    python screenshots.py --out docs                      # the bundled model and its examples
-    python screenshots.py --model runs/mine --out /tmp/shots --scan slice.png --volume study.nii.gz
+    python -m dev.screenshots                               # the bundled model and its examples
+    python -m dev.screenshots --model runs/mine --out /tmp/shots --scan slice.png --volume study.nii.gz
 
 Needs playwright and a Chromium (Debian: apt install chromium; another one: CHROMIUM=/path). Contacts no outside host.
 """
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", help="default: the bundled weights")
     p.add_argument("--compare", nargs="*", default=[], help="as in app.py")
-    p.add_argument("--out", type=Path, default=Path("docs"))
+    p.add_argument("--out", type=Path, default=Path("docs/pictures"))
     p.add_argument("--scan", type=Path, help="the scan to show; default: the DICOM example")
     p.add_argument("--volume", type=Path, help="the volume to show; default: a synthetic one")
     p.add_argument("--looks", nargs="*", default=list(LOOKS), choices=LOOKS)

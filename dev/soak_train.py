@@ -1,7 +1,7 @@
 """Kill training at random moments and resume it: never half an artifact, and in the end one as good as if undisturbed.
 
-    python soak_train.py                          # ten kills, about ten minutes on two cores
-    python soak_train.py --kills 3 --epochs 2 --classifier gap_cnn --size 32      # a quick one, as in the tests
+    python -m dev.soak_train                          # ten kills, about ten minutes on two cores
+    python -m dev.soak_train --kills 3 --epochs 2 --classifier gap_cnn --size 32      # a quick one, as in the tests
 
 Trains small models on phantoms, once to the end and once killed (SIGKILL) again and again and started
 anew with --resume. After every kill the output folder must hold a whole artifact, all hashes right, or none; a resumed

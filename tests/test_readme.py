@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import cv2
 import pytest
 
+from brain_mri import __main__ as dispatcher
 from brain_mri.data.phantom import make_phantom
 from dev.child_process import ended, free_port
 
@@ -72,11 +73,28 @@ def test_python_example(bundled, folder):
 
 
 def test_every_command_line_in_readme_exists():
-    for name in set(re.findall(r"python (\w+\.py)", README)):
-        text = subprocess.run([sys.executable, str(ROOT / name), "--help"], capture_output=True, text=True, timeout=120)
-        assert text.returncode == 0 and "usage" in text.stdout, f"{name}: {text.stderr}"
+    for command in sorted(set(re.findall(r"python (\w+\.py|-m (?:brain_mri|dev\.\w+)(?: \w+)?)", README))):
+        words = command.replace("brain_mri VERB", "brain_mri").split()
+        text = subprocess.run([sys.executable, *words, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert text.returncode == 0 and "usage" in text.stdout, f"{command}: {text.stderr}"
+
+
+def test_every_verb_is_listed_with_one_line(capsys):
+    assert dispatcher.main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert {path.stem for path in (ROOT / "brain_mri" / "cli").glob("[a-z]*.py")} == set(dispatcher.VERBS)
+    assert all(f"\n  {verb} " in listed for verb in dispatcher.VERBS)
+    assert dispatcher.main(["nothing"]) == 2 and "there is no verb 'nothing'" in capsys.readouterr().err
+
+
+def test_one_version():
+    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert version and cited and version[1] == cited[1]
+    assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_every_linked_file_exists():
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

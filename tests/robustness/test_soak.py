@@ -12,7 +12,7 @@ import pytest
 
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor
-from dev import soak, soak_cases
+from dev import soak
 
 
 def test_a_small_soak(handmade_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,8 +26,8 @@ def test_a_small_soak(handmade_artifact: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_wrong_answers_are_noticed(handmade_artifact: Path, tmp_path: Path) -> None:
-    kinds = soak_cases.requests_for(Predictor.load(handmade_artifact), tmp_path)
-    assert set(kinds) == set(soak_cases.SHARES) and all(kinds.values())
+    kinds = soak.requests_for(Predictor.load(handmade_artifact), tmp_path)
+    assert set(kinds) == set(soak.SHARES) and all(kinds.values())
     right = Predictor.load(handmade_artifact)
     png = str(tmp_path / "a picture as the page returns it.png")
     cv2.imwrite(png, np.zeros((8, 8), np.uint8))
