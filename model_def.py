@@ -1,8 +1,8 @@
 """Every architecture of the project, by name. Pure Keras 3: runs on the TensorFlow, JAX and torch backends.
 
-    model = build_classifier("gap_cnn", size=128)        # image -> {"logits"}
-    model = build_classifier("guided", size=160)         # image -> {"logits", "mask"}
-    model = build_segmenter("resunet", size=160)         # image -> {"mask"}
+    model = build("gap_cnn", size=128)        # image -> {"logits"}
+    model = build("guided", size=160)         # image -> {"logits", "mask"}
+    model = build("resunet", size=160)        # image -> {"mask"}
 
 All models take float32 images (N, S, S, 1) with values 0..255 and scale them inside, so that training, evaluation
 and serving cannot disagree. Outputs are logits; softmax and sigmoid live in the losses and in the exported graphs.
@@ -359,25 +359,12 @@ def check_size(size: int) -> None:
         raise ValueError(f"The image size must be a multiple of 16 between 32 and 512, not {size}.")
 
 
-def _build(registry: dict[str, Callable[..., keras.Model]], name: str, size: int, arguments: dict) -> keras.Model:
-    if name not in registry:
-        raise ValueError(f"There is no architecture {name!r}; choose one of {', '.join(registry)}.")
+def build(name: str, size: int, **arguments: Any) -> keras.Model:
+    """A classifier or a segmenter. Raises ValueError for an unknown name or a size that is no multiple of 16."""
+    known = {**CLASSIFIERS, **SEGMENTERS}
+    if name not in known:
+        raise ValueError(f"There is no architecture {name!r}; choose one of {', '.join(known)}.")
     check_size(size)
-    model = registry[name](size, **arguments)
+    model = known[name](size, **arguments)
     model.name = name
     return model
-
-
-def build_classifier(name: str, size: int, **arguments: Any) -> keras.Model:
-    """Raises ValueError for an unknown name or a size that is no multiple of 16."""
-    return _build(CLASSIFIERS, name, size, arguments)
-
-
-def build_segmenter(name: str, size: int, **arguments: Any) -> keras.Model:
-    """Raises ValueError for an unknown name or a size that is no multiple of 16."""
-    return _build(SEGMENTERS, name, size, arguments)
-
-
-def build(name: str, size: int, **arguments: Any) -> keras.Model:
-    """A classifier or a segmenter, whichever has this name."""
-    return _build({**CLASSIFIERS, **SEGMENTERS}, name, size, arguments)

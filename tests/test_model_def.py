@@ -21,7 +21,7 @@ OFFLINE = {"vgg16": {"weights": None}, "efficientnet": {"weights": None}}
 
 def build(name: str) -> keras.Model:
     keras.utils.set_random_seed(1)
-    return model_def.build_classifier(name, SIZE, **OFFLINE.get(name, {}))
+    return model_def.build(name, SIZE, **OFFLINE.get(name, {}))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_export_finds_a_graph_that_differs(tmp_path, monkeypatch):
 def test_segmenter_export_averages_the_mirrored_slice(images, tmp_path):
     import onnxruntime as ort
 
-    model = model_def.build_segmenter("resunet", SIZE, width=6)
+    model = model_def.build("resunet", SIZE, width=6)
     export_segmenter(model, tmp_path / "s.onnx", mirrored=True)
     session = ort.InferenceSession(str(tmp_path / "s.onnx"), providers=["CPUExecutionProvider"])
     (mask,) = session.run(["mask"], {"image": images})
@@ -100,7 +100,7 @@ def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_p
 
     keras.utils.set_random_seed(1)
     rng = np.random.default_rng(1)
-    networks = [model_def.build_classifier("guided", SIZE, width=8, encoder=encoder) for _ in range(2)]
+    networks = [model_def.build("guided", SIZE, width=8, encoder=encoder) for _ in range(2)]
     for network in networks:  # not as built: no batch normalisation does anything, and the heads agree
         drawn = [w + rng.uniform(0, 0.1, w.shape) if w.ndim == 1 else w for w in network.get_weights()]
         network.set_weights(drawn)
@@ -132,7 +132,7 @@ def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_p
 def test_a_served_mask_branch_gives_the_mask_in_the_same_pass(images, tmp_path):
     from brain_mri.inference.onnx_model import OnnxModel
 
-    model = model_def.build_classifier("guided", SIZE, width=6)
+    model = model_def.build("guided", SIZE, width=6)
     export_classifier(model, tmp_path / "both.onnx", mirrored=True, outlines=True)
     export_classifier(model, tmp_path / "c.onnx", mirrored=True)
     export_segmenter(model, tmp_path / "s.onnx", mirrored=True)
@@ -146,13 +146,13 @@ def test_a_served_mask_branch_gives_the_mask_in_the_same_pass(images, tmp_path):
 
 @pytest.mark.parametrize("name", model_def.SEGMENTERS)
 def test_segmenters_keep_the_size(name):
-    model = model_def.build_segmenter(name, SIZE)
+    model = model_def.build(name, SIZE)
     assert model.output["mask"].shape == (None, SIZE, SIZE, 1)
 
 
 def test_default_models_are_small():
-    assert model_def.build_classifier("guided", 160).count_params() < 2_500_000
-    assert model_def.build_segmenter("resunet", 160).count_params() < 2_500_000
+    assert model_def.build("guided", 160).count_params() < 2_500_000
+    assert model_def.build("resunet", 160).count_params() < 2_500_000
 
 
 def test_outputs_stay_float32_under_mixed_precision(images):
@@ -217,7 +217,7 @@ def test_focal_tversky_punishes_misses_more_than_false_alarms():
 @pytest.mark.parametrize(("name", "size"), [("no_such_net", 64), ("gap_cnn", 100), ("gap_cnn", 1024)])
 def test_wrong_names_and_sizes_say_what_is_allowed(name, size):
     with pytest.raises(ValueError, match=r"choose one of|multiple of 16"):
-        model_def.build_classifier(name, size)
+        model_def.build(name, size)
 
 
 def test_a_pretrained_backbone_that_cannot_be_fetched_is_trained_from_scratch(capsys, monkeypatch):

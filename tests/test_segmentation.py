@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-import kmeans
 import segmentation
 from brain_mri.imaging.preprocessing import head_mask
 from tests.helpers.handmade import picture_of
@@ -77,14 +76,14 @@ def test_kmeans_finds_a_bright_round_lesion_at_every_size() -> None:
     for size in (128, 256, 512):
         scale = size / 256
         lesion = round(150 * scale), round(110 * scale), round(20 * scale)
-        mask = kmeans.kmeans_mask(brain(size, lesion))
+        mask = segmentation.kmeans_mask(brain(size, lesion), head_mask)
         assert mask.shape == (size, size) and segmentation.dice(mask, disc(size, *lesion)) > 0.85, size
 
 
 def test_kmeans_is_repeatable_and_stays_in_the_head() -> None:
     image = brain()
-    first = kmeans.kmeans_mask(image)
-    assert all(np.array_equal(first, kmeans.kmeans_mask(image)) for _ in range(3))
+    first = segmentation.kmeans_mask(image, head_mask)
+    assert all(np.array_equal(first, segmentation.kmeans_mask(image, head_mask)) for _ in range(3))
     assert not (first & ~head_mask(image)).any()
     assert not first[~disc(256, 128, 128, 0.36 * 256 + 2)].any()  # never the skull
 
@@ -101,7 +100,7 @@ def test_kmeans_is_repeatable_and_stays_in_the_head() -> None:
     ids=["black", "white", "sliver", "noise", "tiny"],
 )
 def test_kmeans_on_strange_pictures(image: np.ndarray) -> None:
-    mask = kmeans.kmeans_mask(image)
+    mask = segmentation.kmeans_mask(image, head_mask)
     assert mask.dtype == bool and mask.shape == image.shape
 
 
@@ -109,7 +108,7 @@ def test_kmeans_on_phantoms(phantom_image: Callable[..., np.ndarray]) -> None:
     from brain_mri.data import phantom
 
     found = [phantom.make_phantom("meningioma", seed=s) for s in range(8)]
-    assert np.mean([segmentation.dice(kmeans.kmeans_mask(p.image), p.mask > 0) for p in found]) > 0.6
+    assert np.mean([segmentation.dice(segmentation.kmeans_mask(p.image, head_mask), p.mask > 0) for p in found]) > 0.6
 
 
 def test_kmeans_on_real_slices(real_data: Path) -> None:
@@ -121,7 +120,9 @@ def test_kmeans_on_real_slices(real_data: Path) -> None:
     scores: dict[str, list[float]] = {}
     for row in rows:
         image, mask = (picture_of(real_data / "segmentation" / d / row["file"], 0) for d in ("images", "masks"))
-        scores.setdefault(row["class"], []).append(segmentation.dice(kmeans.kmeans_mask(image), mask > 127))
+        scores.setdefault(row["class"], []).append(
+            segmentation.dice(segmentation.kmeans_mask(image, head_mask), mask > 127)
+        )
     assert np.mean([value for values in scores.values() for value in values]) > 0.22
     assert np.mean(scores["meningioma"]) > 0.5
 

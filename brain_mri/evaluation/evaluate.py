@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import kmeans
+import segmentation
 from brain_mri.artifact.folder import Artifact, load_artifact
 from brain_mri.data.selection import (
     classification_rows,
@@ -241,7 +241,7 @@ def evaluate_arrays(
     if any(mask.any() for mask in stored):
         found = segmentation_metrics(full, stored, [names[i] for i in places], own[places], **common)
         metrics["segmentation"]["files"] = {key: found[key] for key in ("count", "dice", "iou", "hd95", "missed")}
-    simple = segmentation_metrics([kmeans.kmeans_mask(i) for i in images], truth, names, own, **common)
+    simple = segmentation_metrics([segmentation.kmeans_mask(i, head_mask) for i in images], truth, names, own, **common)
     metrics["kmeans"] = {key: value for key, value in simple.items() if key != "per_image"}
     if not truth.any():
         notes.append("No image has an outlined lesion (--masks); of the masks only false alarms could be measured.")

@@ -10,10 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-import kmeans
 import segmentation
 from brain_mri.classes import NO_TUMOR, title
-from brain_mri.imaging.preprocessing import Frame, restore
+from brain_mri.imaging.preprocessing import Frame, head_mask, restore
 from brain_mri.imaging.scan import Scan
 
 SMALL = 64  # pixels on the shorter side under which a picture is too coarse to judge
@@ -115,7 +114,7 @@ class Analysis:
 
     @cached_property
     def _kmeans(self) -> np.ndarray:
-        return kmeans.kmeans_mask(self.image)
+        return segmentation.kmeans_mask(self.image, head_mask)
 
     def kmeans(self) -> np.ndarray:
         """bool (H, W): the mask of the training-free method (K-means and morphology)."""

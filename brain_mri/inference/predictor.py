@@ -23,12 +23,11 @@ from typing import Any
 
 import numpy as np
 
-import kmeans
 import segmentation
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import Artifact, load_artifact, serving_files
 from brain_mri.classes import NO_TUMOR, title
-from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, preprocess_with_head, restore
+from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, head_mask, preprocess_with_head, restore
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference import guard, guard_descriptors
 from brain_mri.inference.analysis import NO_SKULL, Analysis, Heatmaps, warnings_of
@@ -251,7 +250,7 @@ class Predictor:
             return seen.mask
         if self._segmenter:
             return self._segmenter(prepared.image)["mask"][0, ..., 0]
-        return kmeans.kmeans_mask(prepared.square).astype(np.float32)
+        return segmentation.kmeans_mask(prepared.square, head_mask).astype(np.float32)
 
     def _probabilities(self, seen: _Seen, small: np.ndarray) -> dict[str, float]:
         values = class_probabilities(self.config, seen.logits[None], mask_evidence(small[None]))[0]

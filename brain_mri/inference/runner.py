@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from brain_mri.imaging.preprocessing import head_mask
 from brain_mri.inference.decision import answered, class_probabilities, mask_evidence, thresholds_of
 from brain_mri.inference.onnx_model import OnnxModel, cores
-from kmeans import kmeans_mask
-from segmentation import postprocess
+from segmentation import kmeans_mask, postprocess
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def run_model(folder: str | Path, images: np.ndarray, *, batch: int = 32) -> Out
         if segmenter is not None:
             found |= segmenter(image)
         elif not own:
-            found["mask"] = np.stack([kmeans_mask(picture) for picture in part]).astype(np.float32)[..., None]
+            found["mask"] = np.stack([kmeans_mask(picture, head_mask) for picture in part]).astype(np.float32)[
+                ..., None
+            ]
         parts.append([found["logits"], found["heatmaps"], found["features"], found["mask"][..., 0]])
     if not parts:
         raise ValueError("There are no images to evaluate.")

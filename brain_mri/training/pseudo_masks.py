@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.imaging.preprocessing import head_mask
 from brain_mri.training.fit import run_in_batches
 from brain_mri.training.gradcam import with_heatmaps
-from kmeans import kmeans_mask
+from segmentation import kmeans_mask
 
 HEAT = 0.4  # of the map's maximum
 
@@ -31,7 +32,7 @@ def weak_masks(classifier: keras.Model, images: np.ndarray, labels: np.ndarray) 
         if one.max() <= 0:
             continue
         hot = cv2.resize(one / one.max(), size[::-1], interpolation=cv2.INTER_LINEAR) > HEAT
-        both = kmeans_mask(images[row]) & hot
+        both = kmeans_mask(images[row], head_mask) & hot
         if both.sum() >= 0.002 * both.size:
             masks[row], known[row] = both.astype(np.uint8) * 255, True
     return masks, known
