@@ -11,7 +11,6 @@ from urllib.request import urlopen
 import cv2
 import pytest
 
-from brain_mri import __main__ as dispatcher
 from brain_mri.data.phantom import make_phantom
 from dev.child_process import ended, free_port
 
@@ -77,14 +76,6 @@ def test_every_command_line_in_readme_exists():
         words = command.replace("brain_mri VERB", "brain_mri").split()
         text = subprocess.run([sys.executable, *words, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
         assert text.returncode == 0 and "usage" in text.stdout, f"{command}: {text.stderr}"
-
-
-def test_every_verb_is_listed_with_one_line(capsys):
-    assert dispatcher.main(["--help"]) == 0
-    listed = capsys.readouterr().out
-    assert {path.stem for path in (ROOT / "brain_mri" / "cli").glob("[a-z]*.py")} == set(dispatcher.VERBS)
-    assert all(f"\n  {verb} " in listed for verb in dispatcher.VERBS)
-    assert dispatcher.main(["nothing"]) == 2 and "there is no verb 'nothing'" in capsys.readouterr().err
 
 
 def test_one_version():

@@ -1,6 +1,6 @@
 """A catalogue of damaged, lying and hostile files, each with what must come of it.
 
-`python tests/evils.py` reads them all under a memory limit and prints one JSON line for each (see test_robust_evils).
+`python -m tests.robustness.evils` reads them under a memory limit and prints a JSON line for each (see test_evils.py).
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ import json
 import resource
 import stat
 import struct
-import sys
 import time
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import cv2
 import nibabel as nib

@@ -24,11 +24,13 @@ from tests.helpers.dicom_files import dicom, saved
 from tests.helpers.pictures import encode
 from tests.robustness.evils import HEAD, STACK
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_evil_ends_well() -> None:
-    run = subprocess.run([sys.executable, str(HERE / "evils.py")], capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.robustness.evils"], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     rows = [json.loads(line) for line in run.stdout.splitlines()]
     print(f"{len(rows)} evils in {sum(row['seconds'] for row in rows):.1f} s")

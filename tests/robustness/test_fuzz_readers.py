@@ -1,7 +1,7 @@
 """Thousands of damaged, lying and hostile files: a valid scan or one sentence, in bounded time and memory.
 
-python -m pytest -s tests/test_fuzz_readers.py                    # about 4,000 cases, the same ones every time
-FUZZ_CASES=100000 FUZZ_SECONDS=3600 FUZZ_SEED=7 python -m pytest tests/test_fuzz_readers.py      # a long search
+python -m pytest -s tests/robustness/test_fuzz_readers.py   # about 4,000 cases, the same ones every time
+FUZZ_CASES=100000 FUZZ_SECONDS=3600 FUZZ_SEED=7 python -m pytest tests/robustness/test_fuzz_readers.py   # a long search
 """
 
 from __future__ import annotations
