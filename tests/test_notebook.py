@@ -139,6 +139,7 @@ def test_the_address_of_a_copy_is_written_everywhere_by_one_line(tmp_path: Path)
     assert json.loads(changed[1].rstrip(",")).startswith('repository = "https://github.com/ada/brain.mri"  #@param')
 
 
+@pytest.mark.slow
 def test_a_wrong_address_is_said_before_anything_else_fails(colab: Path, tmp_path: Path) -> None:
     (colab / "brain-mri-demo").mkdir()  # left by a clone of something else
     notebook = filled({"repository": f"file://{tmp_path / 'nowhere'}"})
@@ -172,6 +173,7 @@ def test_wrong_paths_and_half_unpacked_zips(
     assert run(tmp_path / "made")["data_folder"] == str(tmp_path / "made")
 
 
+@pytest.mark.slow
 def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> None:
     notebook = filled(
         {
@@ -193,6 +195,7 @@ def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> No
     assert "app.py" in space.files and space.variables == {"BRAIN_MRI_MODEL": "me/model"}
 
 
+@pytest.mark.slow
 def test_data_from_drive(colab: Path, tmp_path: Path) -> None:
     """A zip on Drive, Training and Testing folders, no masks; without the secret the push cell says what to do."""
     phantom.main([str(tmp_path / "made"), "--per-class", "4", "--size", "96", "--no-masks"])

@@ -71,6 +71,7 @@ def test_python_example(bundled, folder):
     assert "pituitary" in run([sys.executable, "-c", code], folder)
 
 
+@pytest.mark.slow
 def test_every_command_line_in_readme_exists():
     for command in sorted(set(re.findall(r"python (\w+\.py|-m (?:brain_mri|dev\.\w+)(?: \w+)?)", README))):
         words = command.replace("brain_mri VERB", "brain_mri").split()

@@ -177,6 +177,7 @@ def test_weights_that_cannot_be_written_leave_nothing(tmp_path: Path, monkeypatc
     model.load_weights(path)
 
 
+@pytest.mark.slow
 def test_training_on_a_disk_that_fills_up_goes_on_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -27,6 +27,7 @@ from tests.robustness.evils import HEAD, STACK
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_every_evil_ends_well() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "tests.robustness.evils"], cwd=ROOT, capture_output=True, text=True, timeout=300

@@ -123,6 +123,7 @@ def test_good_files_are_read(family: str) -> None:
         assert check(data) == "read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_mutated_files(family: str) -> None:
     files = FAMILIES[family]()
@@ -145,6 +146,7 @@ def test_mutated_files(family: str) -> None:
     assert outcomes["refused"] > 0 and outcomes["read"] > 0  # the search reaches both sides
 
 
+@pytest.mark.slow
 def test_mutated_real_files(real_data: Path) -> None:
     """The same injuries to photographs of real scans and to a scanner's own DICOM files."""
     pictures = sorted((real_data / "brain-tumor-mri" / "Testing").rglob("*.jpg"))[::400]

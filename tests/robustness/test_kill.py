@@ -12,6 +12,7 @@ from dev import soak_train
 from tests.helpers.handmade import write_handmade
 
 
+@pytest.mark.slow
 def test_three_kills_and_an_artifact_as_good_as_any(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--kills", "3", "--epochs", "2", "--classifier", "gap_cnn", "--size", "32", "--per-class", "12"]
     status = soak_train.main([*words, "--noise", "0.5"])  # a dozen slices: only the wholeness is judged here

@@ -37,6 +37,7 @@ def same_bits(a: Analysis, b: Analysis) -> bool:
     return facts[0] == facts[1] and all(np.array_equal(of(a), of(b)) for of in ARRAYS)
 
 
+@pytest.mark.slow
 def test_the_hundredth_answer_is_the_first(model: Predictor, files: list[Path], bundled: Path) -> None:
     first = {path: model.analyze(read_scan(path)) for path in files}
     for i in range(100):

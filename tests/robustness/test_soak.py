@@ -15,6 +15,7 @@ from brain_mri.inference.predictor import Predictor
 from dev import soak
 
 
+@pytest.mark.slow
 def test_a_small_soak(handmade_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--requests", "40", "--clients", "4", "--growth", "1000", "--model", str(handmade_artifact)]
     assert soak.main(words) == 0, capsys.readouterr().err
