@@ -30,11 +30,12 @@ os.environ.setdefault("MPLBACKEND", "agg")  # else gradio makes matplotlib, wher
 import gradio as gr
 
 from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import DISCLAIMER
 from brain_mri.imaging.scan import MAX_BYTES
 from brain_mri.inference.live_model import LiveModel
 from brain_mri.inference.onnx_model import cores
-from brain_mri.inference.predictor import BUNDLED, Predictor
+from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import flat_memory, hosting, theme
 from brain_mri.ui.analyze_tab import analyze_tab
 from brain_mri.ui.api import endpoints

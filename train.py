@@ -25,12 +25,12 @@ if platform.machine() in ("x86_64", "AMD64"):
 
 import model_def
 from brain_mri.artifact.config import ArtifactError
-from brain_mri.artifact.folder import load_artifact, read_config
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data import dataset as data
 from brain_mri.data import folders, splits
 from brain_mri.evaluation.held_out import held_out
-from brain_mri.files import write_json
+from brain_mri.files import read_json, write_json
 from brain_mri.imaging.scan import ScanError
 from brain_mri.training import finish
 from brain_mri.training.fit import FitOptions, choose_precision
@@ -138,7 +138,7 @@ def check_resume(out: Path, args: argparse.Namespace, fingerprint: str) -> None:
     asked["data_fingerprint"] = fingerprint
     path = out / "checkpoints" / "run.json"
     if args.resume and path.is_file():
-        stored = read_config(path)
+        stored = read_json(path)
         changed = [key for key in asked if stored.get(key) != asked[key]]
         if changed:
             raise SystemExit(

@@ -33,6 +33,7 @@ import numpy as np
 import psutil
 from gradio_client import Client, handle_file
 
+from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import CLASSES
 from brain_mri.data import folders
 from brain_mri.data.dataset import load_dataset
@@ -41,7 +42,7 @@ from brain_mri.imaging.preprocessing import preprocess
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference.onnx_model import cores, ort
-from brain_mri.inference.predictor import BUNDLED, Predictor
+from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.volume_analysis import analyze_volume
 from dev.bench_table import Clock, Row, interleaved, resident
 from dev.child_process import ended, free_port

@@ -32,9 +32,9 @@ from brain_mri.classes import CLASSES
 def save(folder: Path, artifact: Path) -> None:
     """Both networks as an app would find them on disk."""
     config = load_artifact(artifact, verify=False).config
-    size = int(config["preprocessing"]["image_size"])
-    made = config["classifier"]
-    classifier = model_def.build(made["architecture"], size, **made.get("arguments", {}))
+    size = config.preprocessing.image_size
+    made = config.classifier
+    classifier = model_def.build(made.architecture, size, **made.arguments)
     image = classifier.input
     classifier_only = keras.Model(image, keras.ops.softmax(classifier.output["logits"]), name="classifier")
     segmenter = classifier if "mask" in classifier.output else model_def.build("resunet", size)

@@ -37,12 +37,13 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import CLASSES
 from brain_mri.data import phantom
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
-from brain_mri.inference.predictor import BUNDLED, Predictor
+from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.volume_analysis import analyze_volume
 from dev.child_process import ended, free_port
 

@@ -80,9 +80,9 @@ def state_of(out: Path) -> str:
     if not (out / "config.json").exists():
         return "none"
     artifact = load_artifact(out)
-    for name, stated in artifact.config["files"].items():
+    for name, stated in artifact.config.files.items():
         path = out / name
-        if not path.is_file() or sha256(path) != stated["sha256"]:
+        if not path.is_file() or sha256(path) != stated.sha256:
             raise ArtifactError(f"{name} is not the file that config.json names.")
     return "whole"
 
@@ -128,7 +128,7 @@ def kill_often(arguments: list[str], out: Path, log: Path, kills: int, seconds: 
 
 def scores(out: Path) -> dict[str, float]:
     """The scores that both runs are compared in."""
-    metrics = load_artifact(out).config["metrics"]
+    metrics = load_artifact(out).config.metrics
     return {name: float(metrics[name]["value"]) for name in ("accuracy", "dice") if metrics.get(name)}
 
 

@@ -24,11 +24,11 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
-from brain_mri.artifact.config import CONFIG, SERVING_FILES, ArtifactError
-from brain_mri.artifact.folder import check_config, load_artifact, read_config
+from brain_mri.artifact.config import CLASSIFIER, CONFIG, SEGMENTER, SERVING_FILES, ArtifactConfig, ArtifactError
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub_client import HubError, client, endpoint, explain, find_token, split_id, within
 from brain_mri.artifact.hub_push import push
-from brain_mri.files import sha256
+from brain_mri.files import FileError, read_json, sha256
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -134,16 +134,16 @@ def _fetch(
             url = huggingface_hub.hf_hub_url(repo_id, CONFIG, revision=sha, endpoint=endpoint())
             huggingface_hub.get_hf_file_metadata(url, token=token, timeout=timeout, endpoint=endpoint())
         try:
-            config = read_config(download(CONFIG))
-        except ArtifactError:
+            stored = read_json(download(CONFIG))
+        except FileError:
             raise HubError(f"{where} has a {CONFIG} that is not JSON, so it is not a model of this project.") from None
-        check_config(config, where)
-        needed = [name for name in SERVING_FILES[1:] if name in config["files"]]  # load_artifact says if that will do
+        config = ArtifactConfig.read(stored, where)
+        needed = [name for name in (CLASSIFIER, SEGMENTER) if name in config.files]  # load_artifact says if they do
         missing = [name for name in needed if name not in files]
         if missing:
             raise HubError(f"{where} lacks {' and '.join(missing)}; push the model again.")
         for name in needed:
-            path, stated = download(name), config["files"][name].get("sha256")
+            path, stated = download(name), config.files[name].sha256
             if sha256(path) == stated:
                 continue
             lfs = files[name].lfs

@@ -16,10 +16,10 @@ from typing import Any
 
 import huggingface_hub
 
-from brain_mri.artifact.config import CONFIG, ArtifactError
-from brain_mri.artifact.folder import load_artifact, read_config
+from brain_mri.artifact.config import CONFIG, ArtifactConfig, ArtifactError
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub_client import UNCHANGED, UNSURE, HubError, client, endpoint, explain_write, split_id, writer
-from brain_mri.files import sha256
+from brain_mri.files import FileError, read_json, sha256
 
 CARD = "README.md"
 SPARE_CARD = "MODEL_CARD.md"  # where our card goes when README.md was written by a person
@@ -79,13 +79,13 @@ def push(
             if not same_content(file, remote.get(path))
         ]
         changes += [huggingface_hub.CommitOperationDelete(path) for path in stale]
-        name = tag or f"run-{str(config.get('created', 'undated'))[:10]}-{sha256(local[CONFIG])[:8]}"
+        name = tag or f"run-{(config.created or 'undated')[:10]}-{sha256(local[CONFIG])[:8]}"
         tags = {ref.name: ref.target_commit for ref in ask.list_repo_refs(repo_id).tags}
         if tag and tag in tags and (changes or tags[tag] != info.sha):
             raise HubError(f"The tag {tag} of {repo_id} already marks another revision; choose another one.")
         revision = info.sha
         if changes:
-            title, left = f"Publish {config.get('name') or folder.name}", UNSURE
+            title, left = f"Publish {config.name or folder.name}", UNSURE
             revision = ask.create_commit(repo_id, changes, commit_message=title, parent_commit=info.sha).oid
         left = f"the model is there, only its tag {name} is missing: push again"
         if name not in tags:
@@ -95,18 +95,18 @@ def push(
     return Pushed(f"{endpoint()}/{repo_id}", str(revision), name, bool(changes), note)
 
 
-def _local_files(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+def _local_files(folder: Path) -> tuple[ArtifactConfig, dict[str, Path]]:
     """config.json and {path in the repository: file} of a whole, undamaged artifact. Raises HubError."""
     try:
         config = load_artifact(folder).config
     except ArtifactError as error:
         raise HubError(f"Nothing was pushed: {error}") from None
     files = {CONFIG: folder / CONFIG}
-    for name, stated in config["files"].items():
+    for name, stated in config.files.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
             raise HubError(f"Nothing was pushed: {folder} lacks {name}, which its {CONFIG} lists.")
-        if name != CARD and sha256(path) != stated["sha256"]:  # the card may be edited before a push
+        if name != CARD and sha256(path) != stated.sha256:  # the card may be edited before a push
             raise HubError(f"Nothing was pushed: {path} is not the file that its {CONFIG} describes (sha256 differs).")
         files[name] = path
     return config, files
@@ -117,8 +117,8 @@ def _remote_config(repo_id: str, remote: dict[str, Any], fetch: Callable[[str], 
     if CONFIG not in remote:
         return {}
     try:
-        config = read_config(fetch(CONFIG))
-    except ArtifactError:
+        config = read_json(fetch(CONFIG))
+    except FileError:
         config = {}
     if not isinstance(config.get("format_version"), int) or not isinstance(config.get("files"), dict):
         raise HubError(f"{repo_id} holds another program's model (its {CONFIG} is not ours); choose another name.")

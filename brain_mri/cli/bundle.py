@@ -6,7 +6,6 @@ python bundle.py runs/best --out weights --name brain-mri-guided
 from __future__ import annotations
 
 import argparse
-import copy
 import shutil
 import sys
 from pathlib import Path
@@ -24,8 +23,8 @@ def bundle(run: Path, out: Path, name: str) -> list[str]:
     Raises ArtifactError when `run` is no whole artifact. An artifact in `out` is replaced as a whole.
     """
     source = load_artifact(run)
-    config = {**copy.deepcopy(source.config), "name": name}
-    names = sorted(set(config["files"]) - SHOWS_PATIENTS - {"README.md"})
+    config = source.config.model_copy(update={"name": name})
+    names = sorted(set(config.files) - SHOWS_PATIENTS - {"README.md"})
     with new_artifact(out, config) as folder:
         for file in names:
             target = folder / file

@@ -131,22 +131,16 @@ def load_for(artifact: Artifact, args: argparse.Namespace) -> Any:
     """The data as this artifact's training run saw it: its size, its seed, its kind of split."""
     from brain_mri.data import dataset as data
 
-    training = artifact.config.get("training") or {}
     return data.load_dataset(
         args.data,
         args.masks,
         groups=args.groups,
         size=artifact.image_size,
         cache=args.cache,
-        seed=int(training.get("seed", 0)),
-        official_split=is_official(artifact),
+        seed=artifact.config.training.seed,
+        official_split=bool(artifact.config.training.official_split),
         min_classes=1,
     )
-
-
-def is_official(artifact: Artifact) -> bool:
-    """Was it trained on the folders' own Training/Testing split?"""
-    return "--official-split" in str((artifact.config.get("training") or {}).get("command", "")).split()
 
 
 def measure(args: argparse.Namespace) -> int:
@@ -195,7 +189,7 @@ def measure_nothing(args: argparse.Namespace) -> int:
 
 def add_official(metrics: dict[str, Any], artifact: Artifact, args: argparse.Namespace) -> None:
     """Put the accuracy of a model that was trained on the official split into metrics["official_split"]."""
-    if not is_official(artifact):
+    if not artifact.config.training.official_split:
         raise ArtifactError(f"{artifact.folder} was not trained with train.py --official-split.")
     if not metrics.get("official_split"):
         raise ArtifactError(f"{args.data} has no Training and Testing folders, so it has no official split.")

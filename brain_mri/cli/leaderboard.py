@@ -24,9 +24,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brain_mri.artifact.config import CONFIG, ArtifactError
-from brain_mri.artifact.folder import read_config
+from brain_mri.artifact.config import CONFIG
 from brain_mri.evaluation.held_out import test_pictures
+from brain_mri.files import FileError, read_json
 from brain_mri.reporting.compare_runs import Entry, write
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -95,8 +95,8 @@ def earlier(out: Path, entries: Sequence[Entry]) -> list[Entry]:
 
 def read_entry(folder: Path, *, given: bool = False) -> Entry:
     """An artifact as it lies there. Raises ArtifactError."""
-    config = read_config(folder / CONFIG)
-    return Entry(folder.name, [], folder, read_config(folder / METRICS), config, given=given)
+    config = read_json(folder / CONFIG)
+    return Entry(folder.name, [], folder, read_json(folder / METRICS), config, given=given)
 
 
 def comparable(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
@@ -148,9 +148,9 @@ def train_one(entry: Entry, args: argparse.Namespace, *, brief: bool = False) ->
 def finished(entry: Entry, arguments: list[str]) -> bool:
     """Does the folder hold a complete artifact that these arguments made? Then fill the entry."""
     try:
-        config = read_config(entry.folder / CONFIG)
-        metrics = read_config(entry.folder / METRICS)
-    except ArtifactError:
+        config = read_json(entry.folder / CONFIG)
+        metrics = read_json(entry.folder / METRICS)
+    except FileError:
         return False
     stated = str((config.get("training") or {}).get("command", "")).split()
     asked = " ".join(arguments).split()

@@ -32,12 +32,13 @@ from tqdm.auto import tqdm
 
 import segmentation
 from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import BUNDLED
 from brain_mri.files import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.onnx_model import cores
-from brain_mri.inference.predictor import BUNDLED, Predictor
+from brain_mri.inference.predictor import Predictor
 
 SUFFIXES = {
     ".png",

@@ -24,9 +24,10 @@ from typing import Any
 import pandas as pd
 
 from brain_mri.artifact.config import ArtifactError
-from brain_mri.artifact.folder import load_artifact, read_config
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.cli.evaluate import summary
 from brain_mri.evaluation.evaluate import evaluate
+from brain_mri.files import FileError, read_json
 from brain_mri.reporting import figures_runs, table_text
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -199,8 +200,8 @@ def follow(trial: Any, process: subprocess.Popen[Any], folder: Path) -> bool:
 def progress(folder: Path) -> list[float]:
     """Validation score after each epoch so far: mean of accuracy and, where there are masks, Dice."""
     try:
-        history = read_config(folder / "checkpoints" / "classifier" / "state.json").get("history") or {}
-    except ArtifactError:  # not begun, or being replaced right now
+        history = read_json(folder / "checkpoints" / "classifier" / "state.json").get("history") or {}
+    except FileError:  # not begun, or being replaced right now
         return []
     found = [
         values for name, values in history.items() if name.startswith("val_") and name.endswith(("accuracy", "dice"))

@@ -10,7 +10,7 @@ The command line is evaluate.py.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 import segmentation
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.artifact.folder import Artifact, load_artifact
 from brain_mri.data.selection import (
     classification_rows,
@@ -36,8 +37,8 @@ from brain_mri.evaluation.masks import explanation_metrics, segmentation_metrics
 from brain_mri.evaluation.metrics_counterfactual import counterfactual_metrics
 from brain_mri.evaluation.sanity_check import sanity_check
 from brain_mri.imaging.preprocessing import head_mask
-from brain_mri.inference.decision import calibrated_by, thresholds_of
-from brain_mri.inference.runner import Outputs, answers_of, run_model
+from brain_mri.inference.decision import answers_of, calibrated_by
+from brain_mri.inference.runner import Outputs, run_model
 from brain_mri.training.calibration import calibration_metrics, probabilities_of
 
 METRICS_FORMAT = 1
@@ -125,10 +126,9 @@ def evaluate(
     return result
 
 
-def has_learned_from_validation(config: Mapping[str, Any]) -> bool:
+def has_learned_from_validation(config: ArtifactConfig) -> bool:
     """Is there a network among those that answer that was fitted on rows which the split calls validation?"""
-    several = int((config.get("classifier") or {}).get("members") or 1) > 1  # each validates on patients of its own
-    return several or bool((config.get("training") or {}).get("refit"))
+    return config.classifier.members > 1 or config.training.refit  # several validate on patients of their own
 
 
 def official_baselines(
@@ -167,7 +167,7 @@ def evaluate_arrays(
     dataset: Any,
     rows: np.ndarray,
     *,
-    config: dict[str, Any],
+    config: ArtifactConfig,
     baseline: bool = True,
     seed: int = 0,
     resamples: int = 1000,
@@ -177,9 +177,9 @@ def evaluate_arrays(
     config needs classes and temperature; stacking, thresholds, name, classifier and segmenter are used when there.
     What cannot be measured (no masks, one class only, no training rows) is None in the metrics, and "notes" says why.
     """
-    classes = list(config["classes"])
+    classes = list(config.classes)
     table: pd.DataFrame = dataset.table.iloc[rows]
-    thresholds = thresholds_of(config)
+    thresholds = config.thresholds
     notes: list[str] = []
     said = answers_of(outputs, config)
     probabilities = said.probabilities
@@ -188,7 +188,11 @@ def evaluate_arrays(
     metrics: dict[str, Any] = {
         "format": METRICS_FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "model": {key: config.get(key) for key in ("name", "classifier", "segmenter")},
+        "model": {
+            "name": config.name,
+            "classifier": config.classifier.to_json(),
+            "segmenter": config.segmenter.to_json(),
+        },
         "split": "",
         "images": counts(table, classes),
         "resamples": resamples,
@@ -208,14 +212,14 @@ def evaluate_arrays(
             labels[chosen],
             groups[chosen],
             classes,
-            tumor_threshold=thresholds["tumor"],
-            abstain_threshold=thresholds["abstain"],
+            tumor_threshold=thresholds.tumor,
+            abstain_threshold=thresholds.abstain,
             **common,
         )
         before = calibration_metrics(probabilities_of(outputs.logits[chosen]), labels[chosen])
         metrics["calibration_before"] = {
             **before,
-            "temperature": float(config["temperature"]),
+            "temperature": float(config.temperature),
             "method": calibrated_by(config),
         }
         if baseline:
@@ -237,7 +241,7 @@ def evaluate_arrays(
     names, own = list(table["class"].iloc[chosen]), groups[chosen]
     metrics["segmentation"] = segmentation_metrics(masks, truth, names, own, **common)
     metrics["segmentation"]["pixels"] = int(truth.shape[1])
-    places, full, stored = file_masks(table.iloc[chosen], maps, thresholds["mask"], thresholds["min_fraction"])
+    places, full, stored = file_masks(table.iloc[chosen], maps, thresholds.mask, thresholds.min_fraction)
     if any(mask.any() for mask in stored):
         found = segmentation_metrics(full, stored, [names[i] for i in places], own[places], **common)
         metrics["segmentation"]["files"] = {key: found[key] for key in ("count", "dice", "iou", "hd95", "missed")}

@@ -39,7 +39,7 @@ def guard_metrics(
     flagged is the share that the app would call no brain MRI, noticed that of a brain without its skull; stripped are
     the same slices with their skull cut off (skull_strip.py).
     """
-    stored = artifact.config.get("guard")
+    stored = artifact.config.guard
     if not stored:
         return None
     predictor = Predictor(artifact, revision="measured")

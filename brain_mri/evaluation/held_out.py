@@ -39,7 +39,7 @@ def held_out(artifact: Artifact, dataset: Any) -> tuple[Any, str]:
        chose the epoch or the thresholds "validation", everything else "test".
     3. Neither: every picture is "test", and the sentence says that some may have been trained on.
     """
-    if (artifact.config.get("data") or {}).get("fingerprint") == dataset.fingerprint():
+    if artifact.config.data.fingerprint == dataset.fingerprint():
         return dataset, "The data and its split are those of the training run; the test rows were held out from it."
     path = artifact.folder / SPLIT_FILE
     table = dataset.table.copy()

@@ -15,7 +15,8 @@ from brain_mri.artifact.folder import Artifact
 from brain_mri.classes import NO_TUMOR
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.counterfactual import erased_copies, folded_copies, given_copies
-from brain_mri.inference.runner import answers_of, run_model
+from brain_mri.inference.decision import answers_of
+from brain_mri.inference.runner import run_model
 
 LEAST = 10  # copies of a kind; fewer say nothing
 

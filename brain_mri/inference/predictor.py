@@ -5,7 +5,7 @@
     a.probabilities, a.label, a.mask, a.heatmap, a.warnings
 
 A Predictor holds no state of a user and may be shared by threads. The same picture gives the same answer to the
-bit, alone and among many: the models always see one picture at a time. A batch would save nothing on a CPU, where one
+bit, alone and among many: the networks always see one picture at a time. A batch would save nothing on a CPU, where one
 thread per picture keeps the cores busier than one picture spread over them.
 """
 
@@ -16,7 +16,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,39 +25,18 @@ import numpy as np
 
 import segmentation
 from brain_mri.artifact.config import ArtifactError
-from brain_mri.artifact.folder import Artifact, load_artifact, serving_files
+from brain_mri.artifact.folder import BUNDLED, Artifact, load_artifact
 from brain_mri.classes import NO_TUMOR, title
-from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, head_mask, preprocess_with_head, restore
+from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, preprocess_with_head, restore
 from brain_mri.imaging.scan import Scan
-from brain_mri.inference import guard, guard_descriptors
+from brain_mri.inference import guard
 from brain_mri.inference.analysis import NO_SKULL, Analysis, Heatmaps, warnings_of
-from brain_mri.inference.decision import calibrated_by, class_probabilities, mask_evidence, thresholds_of
-from brain_mri.inference.onnx_model import OnnxModel, cores
+from brain_mri.inference.decision import calibrated_by, class_probabilities, mask_evidence, outlined
+from brain_mri.inference.guard_descriptors import descriptors
+from brain_mri.inference.onnx_model import cores
+from brain_mri.inference.runner import Networks, Outputs
 
-BUNDLED = Path(__file__).resolve().parents[2] / "weights"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-
-
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """A scan as the models see it."""
-
-    scan: Scan
-    square: np.ndarray  # uint8 (S, S)
-    frame: Frame
-    head: np.ndarray  # bool (H, W)
-    image: np.ndarray  # float32 (1, S, S, 1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What the classifier and the guard say."""
-
-    logits: np.ndarray  # float32 (C,)
-    heatmaps: np.ndarray  # float32 (h, w, C)
-    score: float  # of the guard: above 1 it is no brain MRI; nan without a guard
-    stripped: bool  # a brain without its skull
-    mask: np.ndarray | None  # float32 (S, S) tumor probability, from a classifier with a mask branch
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +49,26 @@ class Outline:
     mask: np.ndarray  # bool (H, W); empty where there is no brain
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A scan, and what the networks and the guard say of it."""
+
+    scan: Scan
+    frame: Frame
+    head: np.ndarray  # bool (H, W)
+    outputs: Outputs  # of one image
+    values: np.ndarray  # float64 (1, C), probabilities
+    probabilities: dict[str, float]  # the same, by class
+    score: float  # of the guard: above 1 it is no brain MRI; nan without a guard
+    stripped: bool  # a brain without its skull
+
+    @property
+    def foreign(self) -> bool:
+        return self.score > 1.0
+
+
 class Predictor:
-    """Both models of one artifact, ready to answer."""
+    """The networks of one artifact, ready to answer."""
 
     def __init__(
         self,
@@ -84,31 +81,25 @@ class Predictor:
     ):
         """Raises ArtifactError when the artifact cannot be served by this program."""
         self.artifact = artifact
-        self.config = artifact.config
+        self.config = config = artifact.config
         self.classes = artifact.classes
         self.image_size = artifact.image_size
-        self.model_id = model_id or str(self.config.get("name") or artifact.folder.resolve().name)
+        self.model_id = model_id or config.name or artifact.folder.resolve().name
         self.revision = revision or fingerprint(artifact)
         self.notice = notice  # a sentence for the page when another model answers than the one asked for
-        thresholds = thresholds_of(self.config)
-        self.mask_threshold = float(thresholds["mask"])
-        self.min_fraction = float(thresholds["min_fraction"])
-        self.abstain_below = float(thresholds["abstain"])
-        self.tumor_threshold = float(thresholds["tumor"])
-        self.temperature = float(self.config["temperature"])
-        self.calibration = calibrated_by(self.config)
-        self._check()
+        self.mask_threshold = float(config.thresholds.mask)
+        self.abstain_below = float(config.thresholds.abstain)
+        self.tumor_threshold = float(config.thresholds.tumor)
+        self.temperature = float(config.temperature)
+        self.calibration = calibrated_by(config)
+        self._check_preprocessing()
         self._guard = self._prepare_guard()
         threads = threads or cores()
-        one = bool(self.config["segmenter"].get("shared"))  # the classifier gives the mask, too
-        # Two models side by side on half of the cores each take less time than one after the other on all of them.
-        self._beside = ThreadPoolExecutor(threads, "segmenter") if threads > 1 and not one else None
-        each = threads if one else max(1, threads // 2)
-        needed = "logits", "heatmaps", "features"
-        self._classifier = OnnxModel(artifact.folder / "classifier.onnx", each, needed, ("mask",))
-        self._segmenter = None  # the classifier's own mask branch outlines, or K-means
-        if "mask" not in self._classifier.names and "segmenter.onnx" in serving_files(self.config):
-            self._segmenter = OnnxModel(artifact.folder / "segmenter.onnx", each, ("mask",))
+        two = not config.segmenter.shared  # else the classifier gives the mask, too
+        # Two networks side by side on half of the cores each take less time than one after the other on all of them.
+        self._beside = ThreadPoolExecutor(threads, "segmenter") if threads > 1 and two else None
+        each = max(1, threads // 2) if two else threads
+        self._networks = Networks(artifact.folder, each, segmenter=config.segmenter.is_network)
         self._warm_up()
 
     @classmethod
@@ -127,17 +118,14 @@ class Predictor:
         fallback: when the Hub model cannot be had, use the bundled one; `notice` then says which model answers and
         why. A folder that is missing or damaged always raises, since a person named it.
         threads: processor cores for one analysis (default: all); take 1 where several threads call `analyze` at once.
-        Raises artifact.ArtifactError or hub.HubError, each with one sentence.
+        Raises ArtifactError or HubError, each with one sentence.
         """
         folder = Path(where)
         if not folder.is_dir() and str(where) == BUNDLED.name:
             folder = BUNDLED  # "weights" means the bundled model from any working directory
         if folder.is_dir() or not HUB_ID.fullmatch(str(where)):
             return cls(load_artifact(folder), threads=threads)
-        from brain_mri.artifact import (
-            hub,
-            hub_client,  # only here: a local model needs no Hub library
-        )
+        from brain_mri.artifact import hub, hub_client  # only here: a local model needs no Hub library
 
         try:
             patience = None if fallback else 600.0  # a command waits for a slow download, a page does not
@@ -156,15 +144,15 @@ class Predictor:
                 bundled = load_artifact(BUNDLED)
             except ArtifactError:
                 raise error from None  # nothing to fall back to: what went wrong first is what helps
-            name = bundled.config.get("name") or BUNDLED.name
+            name = bundled.config.name or BUNDLED.name
             notice = f"The bundled model ({name}) answers, because {where} could not be used: {error}"
             return cls(bundled, notice=notice, threads=threads)
 
     def _warm_up(self) -> None:
-        """The first pass allocates, and no visitor should wait for it; it also shows that models and config agree."""
+        """The first pass allocates, and no visitor should wait for it; it also shows that networks and config agree."""
         blank = np.zeros((self.image_size, self.image_size), np.uint8)
         try:
-            found = len(self._classify(self._prepare(Scan(blank, blank))).logits)
+            found = self._networks(blank[None]).logits.shape[-1]
             if found == len(self.classes):
                 self.analyze(Scan(blank, blank))
         except Exception as error:  # whatever ONNX Runtime or NumPy make of a graph of other dimensions
@@ -178,17 +166,16 @@ class Predictor:
                 f"{len(self.classes)}."
             )
 
-    def _check(self) -> None:
-        where = self.artifact.folder
-        name = self.config["preprocessing"].get("name")
+    def _check_preprocessing(self) -> None:
+        name = self.config.preprocessing.name
         if name != PREPROCESSING:
             raise ArtifactError(
-                f"{where} was trained with the preprocessing {name!r}; this program has {PREPROCESSING!r}. "
-                "Use the matching version of the program or train the model again."
+                f"{self.artifact.folder} was trained with the preprocessing {name!r}; this program has "
+                f"{PREPROCESSING!r}. Use the matching version of the program or train the model again."
             )
 
     def _prepare_guard(self) -> dict[str, Any] | None:
-        stored = self.config.get("guard")
+        stored = self.config.guard
         try:
             return guard.prepare_guard(stored) if stored else None
         except (KeyError, TypeError, ValueError) as error:
@@ -196,105 +183,75 @@ class Predictor:
 
     def analyze(self, scan: Scan) -> Analysis:
         """Everything about one scan. The other heatmaps and the K-means mask are worked out on demand."""
-        if self._beside is None:
-            return self._alone(scan)
-        started = time.perf_counter()
-        prepared = self._prepare(scan)
-        mask = self._beside.submit(self._segment, prepared)
-        return self._assemble(prepared, self._classify(prepared), mask.result(), started)
+        return self._analyze(scan, self._beside)
 
     def analyze_batch(self, scans: Sequence[Scan]) -> list[Analysis]:
         """As `analyze` for each scan, in order; faster than one call after the other."""
         with ThreadPoolExecutor(cores()) as pool:
-            return list(pool.map(self._alone, scans))
-
-    def _alone(self, scan: Scan) -> Analysis:
-        """`analyze` within the calling thread."""
-        started = time.perf_counter()
-        prepared = self._prepare(scan)
-        seen = self._classify(prepared)
-        return self._assemble(prepared, seen, self._segment(prepared, seen), started)
+            return list(pool.map(self._analyze, scans))
 
     def outline(self, scan: Scan) -> Outline:
-        """Class probabilities and mask only, as `analyze` gives them, with both models in the calling thread.
+        """Class probabilities and mask only, as `analyze` gives them, with all networks in the calling thread.
 
         A picture that is no brain MRI gets no mask.
         """
-        prepared = self._prepare(scan)
-        seen = self._classify(prepared)
-        small = self._segment(prepared, seen)
-        foreign = seen.score > 1.0
-        values = self._probabilities(seen, small)
-        nothing = foreign or likeliest(values) == NO_TUMOR
-        mask = np.zeros(scan.image.shape, bool) if nothing else self._mask(prepared, small)[1]
-        return Outline(values, foreign, seen.stripped, mask)
+        seen = self._see(scan)
+        if seen.foreign or not outlined(self.classes, seen.values)[0]:
+            mask = np.zeros(scan.image.shape, bool)
+        else:
+            mask = self._mask(seen)[1]
+        return Outline(seen.probabilities, seen.foreign, seen.stripped, mask)
 
-    def _prepare(self, scan: Scan) -> _Prepared:
+    def _see(self, scan: Scan, beside: Executor | None = None) -> _Seen:
         square, frame, head = preprocess_with_head(scan.image, self.image_size)
-        return _Prepared(scan, square, frame, head, square[None, ..., None].astype(np.float32))
-
-    def _classify(self, prepared: _Prepared) -> _Seen:
-        found = self._classifier(prepared.image)
+        outputs = self._networks(square[None], beside)
         score, stripped = math.nan, False
         if self._guard:
-            scan = prepared.scan
-            described = guard_descriptors.descriptors(scan.image, scan.color, prepared.head, prepared.square)
-            score = guard.guard_score(self._guard, described, found["features"][0])
-            stripped = score <= 1 and guard.looks_stripped(self._guard, described, found["features"][0])
-        mask = found["mask"][0, ..., 0] if "mask" in found else None
-        return _Seen(found["logits"][0], found["heatmaps"][0], score, stripped, mask)
+            described, features = descriptors(scan.image, scan.color, head, square), outputs.features[0]
+            score = guard.guard_score(self._guard, described, features)
+            stripped = score <= 1 and guard.looks_stripped(self._guard, described, features)
+        values = class_probabilities(self.config, outputs.logits, mask_evidence(outputs.mask_probability))
+        named = dict(zip(self.classes, values[0].tolist(), strict=True))
+        return _Seen(scan, frame, head, outputs, values, named, score, stripped)
 
-    def _segment(self, prepared: _Prepared, seen: _Seen | None = None) -> np.ndarray:
-        """float32 (S, S): tumor probability in the model's square."""
-        if seen is not None and seen.mask is not None:
-            return seen.mask
-        if self._segmenter:
-            return self._segmenter(prepared.image)["mask"][0, ..., 0]
-        return segmentation.kmeans_mask(prepared.square, head_mask).astype(np.float32)
-
-    def _probabilities(self, seen: _Seen, small: np.ndarray) -> dict[str, float]:
-        values = class_probabilities(self.config, seen.logits[None], mask_evidence(small[None]))[0]
-        return dict(zip(self.classes, values.tolist(), strict=True))
-
-    def _mask(self, prepared: _Prepared, small: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    def _mask(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray, float]:
         """(probability, mask whatever the class, share of a speck), the arrays (H, W)."""
-        probability = restore(small, prepared.frame)
+        probability = restore(seen.outputs.mask_probability[0], seen.frame)
         # min_fraction was chosen on the model's square, which may be smaller or larger than the picture.
-        share = self.min_fraction * prepared.frame.side**2 / max(1, probability.size)
+        share = self.config.thresholds.min_fraction * seen.frame.side**2 / max(1, probability.size)
         return probability, segmentation.postprocess(probability, self.mask_threshold, share), share
 
-    def _assemble(self, prepared: _Prepared, seen: _Seen, small: np.ndarray, started: float) -> Analysis:
-        scan, head = prepared.scan, prepared.head
-        values = self._probabilities(seen, small)
+    def _analyze(self, scan: Scan, beside: Executor | None = None) -> Analysis:
+        started = time.perf_counter()
+        seen = self._see(scan, beside)
+        values, head = seen.probabilities, seen.head
         label = likeliest(values)
-        foreign = seen.score > 1.0
-        probability, seen_alone, share = self._mask(prepared, small)
-        mask = seen_alone if label != NO_TUMOR else np.zeros_like(seen_alone)  # see answers.answered
-        heatmaps = Heatmaps(self.classes, seen.heatmaps, prepared.frame, head)
+        probability, whatever, share = self._mask(seen)
+        mask = whatever if outlined(self.classes, seen.values)[0] else np.zeros_like(whatever)
+        heatmaps = Heatmaps(self.classes, seen.outputs.heatmaps[0], seen.frame, head)
         measures = segmentation.measure(mask, head, scan.spacing)
         agreement = segmentation.agreement(heatmaps[label], mask)
-        tumor = 1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold
-        reason = self._reason(values, label, foreign, seen.stripped)
-        unsaid = int(np.count_nonzero(seen_alone)) if label == NO_TUMOR else 0
-        warnings = [*scan.warnings, *warnings_of(scan, label, reason, foreign, measures, agreement, unsaid)]
+        reason = self._reason(seen, label)
+        unsaid = int(np.count_nonzero(whatever)) if label == NO_TUMOR else 0
+        warnings = [*scan.warnings, *warnings_of(scan, label, reason, seen.foreign, measures, agreement, unsaid)]
         return Analysis(
             name=scan.name,
             image=scan.image,
             spacing=scan.spacing,
             probabilities=values,
-            logits=seen.logits,
+            logits=seen.outputs.logits[0],
             label=label,
             confidence=values[label],
             abstained=bool(reason),
             reason=reason,
-            tumor=tumor,
+            tumor=1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold,
             mask=mask,
             mask_probability=probability,
             head=head,
             heatmaps=heatmaps,
             measures=measures,
             heat_agreement=agreement,
-            not_brain_mri=foreign,
+            not_brain_mri=seen.foreign,
             guard_score=seen.score,
             skull_stripped=seen.stripped,
             warnings=warnings,
@@ -304,11 +261,12 @@ class Predictor:
             speck_share=share,
         )
 
-    def _reason(self, values: dict[str, float], label: str, foreign: bool, stripped: bool) -> str:
+    def _reason(self, seen: _Seen, label: str) -> str:
         """Why there is no answer, or "" when there is one."""
-        if foreign:
+        values = seen.probabilities
+        if seen.foreign:
             return "The picture does not look like a brain MRI slice, so no class is named."
-        if stripped:
+        if seen.stripped:
             return f"Not sure: {NO_SKULL}. Its most likely answer: {title(label)}."
         if values[label] >= self.abstain_below:
             return ""
@@ -326,9 +284,10 @@ def likeliest(values: Mapping[str, float]) -> str:
 
 def fingerprint(artifact: Artifact) -> str:
     """12 hexadecimal digits that change with the served models or their configuration."""
-    digest = hashlib.sha256()
-    for name in serving_files(artifact.config)[1:]:
-        digest.update(artifact.config["files"][name]["sha256"].encode())
+    digest, config = hashlib.sha256(), artifact.config
+    for name in config.onnx_files:
+        digest.update(config.files[name].sha256.encode())
+    stored = config.to_json()
     for key in ("classes", "temperature", "bias", "stacking", "thresholds", "guard"):
-        digest.update(repr(artifact.config.get(key)).encode())
+        digest.update(repr(stored.get(key)).encode())
     return digest.hexdigest()[:12]

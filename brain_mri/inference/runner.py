@@ -1,26 +1,22 @@
-"""Both ONNX models of an artifact on many preprocessed images at once, for calibration and evaluation.
-
-Single scans go through predictor.py; this is the same arithmetic without the restoring to the scan's own size.
-"""
+"""The networks of an artifact as one function: preprocessed pictures in, what they say out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from brain_mri.artifact.config import CLASSIFIER, SEGMENTER
 from brain_mri.imaging.preprocessing import head_mask
-from brain_mri.inference.decision import answered, class_probabilities, mask_evidence, thresholds_of
 from brain_mri.inference.onnx_model import OnnxModel, cores
-from segmentation import kmeans_mask, postprocess
+from segmentation import kmeans_mask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outputs:
-    """What both models return for N images of side S."""
+    """What the networks return for N images of side S."""
 
     logits: np.ndarray  # float32 (N, C)
     heatmaps: np.ndarray  # float32 (N, h, w, C) >= 0, raw Grad-CAM per class
@@ -28,47 +24,37 @@ class Outputs:
     mask_probability: np.ndarray  # float32 (N, S, S) 0..1
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What an artifact makes of Outputs."""
+class Networks:
+    """A classifier, and what outlines: the classifier itself, a segmenter, or K-means where there is neither."""
 
-    probabilities: np.ndarray  # float64 (N, C), calibrated
-    maps: np.ndarray  # float32 (N, S, S), tumor probability; zero where the answer is "no tumor"
-    masks: np.ndarray  # bool (N, S, S), as the app draws them
+    def __init__(self, folder: Path, threads: int, *, segmenter: bool):
+        """segmenter: open segmenter.onnx, unless the classifier gives the mask, too. Raises ArtifactError."""
+        self._classifier = OnnxModel(folder / CLASSIFIER, threads, ("logits", "heatmaps", "features"), ("mask",))
+        self._shared = "mask" in self._classifier.names
+        self._segmenter = OnnxModel(folder / SEGMENTER, threads, ("mask",)) if segmenter and not self._shared else None
 
+    def __call__(self, images: np.ndarray, beside: Executor | None = None) -> Outputs:
+        """images: uint8 (N, S, S); beside: runs what outlines at the same time as the classifier."""
+        batch = images[..., None].astype(np.float32)
+        outlining = beside.submit(self._outline, images, batch) if beside and not self._shared else None
+        found = self._classifier(batch)
+        if outlining is not None:
+            found["mask"] = outlining.result()
+        elif not self._shared:
+            found["mask"] = self._outline(images, batch)
+        return Outputs(found["logits"], found["heatmaps"], found["features"], found["mask"][..., 0])
 
-def answers_of(outputs: Outputs, config: Mapping[str, Any]) -> Answers:
-    """The calibrated answers. config needs classes and temperature; bias, stacking, thresholds are used when there."""
-    probabilities = class_probabilities(config, outputs.logits, mask_evidence(outputs.mask_probability))
-    maps = answered(outputs.mask_probability, config["classes"], probabilities)
-    limits = thresholds_of(config)
-    masks = [postprocess(found, limits["mask"], limits["min_fraction"]) for found in maps]
-    return Answers(probabilities, maps, np.stack(masks))
+    def _outline(self, images: np.ndarray, batch: np.ndarray) -> np.ndarray:
+        if self._segmenter:
+            return self._segmenter(batch)["mask"]
+        return np.stack([kmeans_mask(image, head_mask) for image in images]).astype(np.float32)[..., None]
 
 
 def run_model(folder: str | Path, images: np.ndarray, *, batch: int = 32) -> Outputs:
-    """Both ONNX models of a folder on preprocessed images uint8 (N, S, S), as the app runs them.
-
-    A classifier that also gives the mask needs no segmenter; without either, K-means outlines (train.py --segmenter
-    kmeans): probability 0 or 1.
-    """
+    """All networks of a folder on preprocessed images uint8 (N, S, S), as the app runs them."""
     folder = Path(folder)
-    classifier = OnnxModel(folder / "classifier.onnx", cores(), ("logits", "heatmaps", "features"), ("mask",))
-    outliner = folder / "segmenter.onnx"
-    own = "mask" in classifier.names
-    segmenter = OnnxModel(outliner, cores(), ("mask",)) if outliner.is_file() and not own else None
-    parts: list[list[np.ndarray]] = []
-    for start in range(0, len(images), batch):
-        part = images[start : start + batch]
-        image = part[..., None].astype(np.float32)
-        found = classifier(image)
-        if segmenter is not None:
-            found |= segmenter(image)
-        elif not own:
-            found["mask"] = np.stack([kmeans_mask(picture, head_mask) for picture in part]).astype(np.float32)[
-                ..., None
-            ]
-        parts.append([found["logits"], found["heatmaps"], found["features"], found["mask"][..., 0]])
+    networks = Networks(folder, cores(), segmenter=(folder / SEGMENTER).is_file())
+    parts = [networks(images[start : start + batch]) for start in range(0, len(images), batch)]
     if not parts:
         raise ValueError("There are no images to evaluate.")
-    return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Outputs(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from brain_mri.artifact.config import ArtifactConfig, Stage
 from brain_mri.classes import title as class_title
 from brain_mri.reporting.plot_style import (
     BASELINE,
@@ -29,24 +30,24 @@ from brain_mri.reporting.tables import BASELINE_TITLES, architecture
 Metrics = Mapping[str, Any]
 
 
-def curves_of(config: Metrics) -> list[tuple[str, str, Any, Any, int]]:
+def curves_of(config: ArtifactConfig) -> list[tuple[str, str, Any, Any, int]]:
     """What training_curves draws: (kind, title, training, validation, epoch kept) of every curve that can move."""
-    training = config.get("training") or {}
+    training = config.training
     panels: list[tuple[str, str, Any, Any, int]] = []
-    shared = bool((config.get("segmenter") or {}).get("shared"))  # one network, perhaps taught masks alone first
+    shared = config.segmenter.shared  # one network, perhaps taught masks alone first
     stages = [("classifier", "")]
-    if training.get("segmenter"):
+    if training.segmenter:
         stages = [("classifier", "classifier: "), ("segmenter", "segmenter: ")]
         if shared:
-            first = "network 1, " if training.get("others") else ""
+            first = "network 1, " if training.others else ""
             stages = [("segmenter", f"{first}masks alone: "), ("classifier", f"{first}then the class: ")]
     for part, prefix in stages:
-        state = training.get(part) or {}
-        history, best = state.get("history") or {}, int(state.get("best_epoch", -1))
+        state: Stage = getattr(training, part) or Stage()
+        history, best = state.history, state.best_epoch
         for title, ending in (("loss", "loss"), ("accuracy", "accuracy"), ("Dice", "dice")):
             names = [n for n in history if n.endswith(ending) and not n.startswith("val_")]
             name = ending if ending in names else next(iter(names), None)
-            checked = history.get(f"val_{name}") or []
+            checked = history.get(f"val_{name}", ())
             still = ending == "dice" and len(checked) > 1 and min(checked) == max(checked)  # the U-Net is not fitted
             if name and not still and (part == "classifier" or ending != "accuracy"):
                 panels.append((ending, prefix + title, history[name], checked, best))
@@ -54,7 +55,7 @@ def curves_of(config: Metrics) -> list[tuple[str, str, Any, Any, int]]:
 
 
 @styled
-def training_curves(config: Metrics, path: Path) -> Path | None:
+def training_curves(config: ArtifactConfig, path: Path) -> Path | None:
     """Loss, accuracy and Dice per epoch, training and validation, with the epoch that is shipped."""
     panels = curves_of(config)
     if not panels:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.classes import NO_TUMOR
 from brain_mri.classes import title as class_title
 from brain_mri.evaluation.counterfactual import folded_copies, one_of_each
 from brain_mri.evaluation.evaluate import Case
-from brain_mri.inference.runner import answers_of, run_model
+from brain_mri.inference.decision import answers_of
+from brain_mri.inference.runner import run_model
 from brain_mri.reporting.plot_style import (
     BASELINE,
     INK,
@@ -169,7 +171,7 @@ def cases(found: Sequence[Case], path: Path) -> Path | None:
 
 
 @styled
-def folded(model: Path, config: Metrics, dataset: Any, path: Path, across: int = 6) -> Path | None:
+def folded(model: Path, config: ArtifactConfig, dataset: Any, path: Path, across: int = 6) -> Path | None:
     """Test slices of different patients, and below what the model says when they are folded to either half."""
     table = dataset.table
     rows = np.flatnonzero((table["split"] == "test") & table["has_mask"] & (table["class"] != NO_TUMOR))
@@ -188,7 +190,7 @@ def folded(model: Path, config: Metrics, dataset: Any, path: Path, across: int =
             ax.set_yticks([])
             ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
             outline(ax, mask, PREDICTION, 1.3)
-            answer = config["classes"][int(probabilities.argmax())]
+            answer = config.classes[int(probabilities.argmax())]
             wrong = (answer == NO_TUMOR) != (kind == FREE_HALF)
             title = f"{class_title(answer)} {100 * probabilities.max():.0f} %"
             ax.set_title(title, fontsize=9, fontweight="normal", color=WARN if wrong else INK)

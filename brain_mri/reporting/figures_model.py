@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import onnx
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.reporting.plot_style import BASELINE, FAINT, INK, MODEL, PREDICTION, WARN, new_figure, save, styled
 from brain_mri.reporting.tables import network as network_name
 
@@ -64,20 +64,19 @@ def joins(path: Path) -> bool:
 
 
 @styled
-def network(folder: Path, config: Mapping[str, Any], path: Path) -> Path | None:
+def network(folder: Path, config: ArtifactConfig, path: Path) -> Path | None:
     """Every network of the artifact: blocks as high as the feature map, as wide as its channels (logarithmic)."""
-    classifier, segmenter = config.get("classifier") or {}, config.get("segmenter") or {}
-    shared = bool(segmenter.get("shared"))
-    size = int(config["preprocessing"]["image_size"])
+    classifier, segmenter, shared = config.classifier, config.segmenter, config.segmenter.shared
+    size = config.preprocessing.image_size
     rows: list[tuple[str, list[Stage], str, bool]] = []
     for file, part, ends in (("classifier.onnx", classifier, "4 classes"), ("segmenter.onnx", segmenter, "mask")):
         if (file == "segmenter.onnx" and shared) or not (folder / file).is_file():
             continue
-        count = int(part.get("members") or 1)
+        count = part.members
         found = stages(folder / file, count)
         if found:
             kind = "Classifier and segmenter" if shared else file.split(".")[0].capitalize()
-            title = f"{kind}: {network_name(part)}, {part.get('parameters', 0):,} parameters"
+            title = f"{kind}: {network_name(part)}, {part.parameters:,} parameters"
             title += f" (one of {count} is drawn)" if count > 1 else ""
             rows.append((title, found, "mask + 4 classes" if shared else ends, joins(folder / file)))
     if not rows:
@@ -124,16 +123,16 @@ def _blocks(ax: Any, found: list[Stage], size: int, ends: str, joined: bool) -> 
 
 
 @styled
-def pipeline(config: Mapping[str, Any], path: Path) -> Path:
+def pipeline(config: ArtifactConfig, path: Path) -> Path:
     """The way of one scan: file, head square, networks, calibrated answer."""
-    size = int(config["preprocessing"]["image_size"])
-    names = [network_name(config.get(part) or {}) for part in ("classifier", "segmenter")]
-    shared = bool((config.get("segmenter") or {}).get("shared"))
+    size = config.preprocessing.image_size
+    names = [network_name(config.classifier), network_name(config.segmenter)]
+    shared = config.segmenter.shared
     middle = f"{names[0]}\nmask and classes" if shared else f"classifier {names[0]}\nsegmenter {names[1]}"
     way = (
         "network and mask together"
-        if config.get("stacking")
-        else f"temperature {float(config.get('temperature', 1)):.2f}{', bias' * bool(config.get('bias'))}"
+        if config.stacking
+        else f"temperature {config.temperature:.2f}{', bias' * bool(config.bias)}"
     )
     steps = [
         ("Any scan", "PNG, JPEG, TIFF,\nDICOM, NIfTI;\n8 or 16 bit", FAINT),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.classes import title as class_title
 from brain_mri.reporting import texts as prose
 from brain_mri.reporting.table_text import number, percent, score
@@ -244,68 +245,67 @@ def class_findings(metrics: Metrics) -> list[str]:
     return text
 
 
-def data_findings(metrics: Metrics, config: Metrics) -> list[str]:
-    data, images = config.get("data") or {}, metrics["images"]
+def data_findings(metrics: Metrics, config: ArtifactConfig) -> list[str]:
+    data, images = config.data, metrics["images"]
     text = []
-    if data.get("images"):
+    if data.images:
         text.append(
-            f"The training run read {data['images']:,} images in {data.get('groups', 0):,} groups of patients and "
-            f"near-copies; {data.get('duplicates', 0):,} of them show a slice that is there already, and the largest "
-            f"group holds {data.get('largest_group', 0):,}."
+            f"The training run read {data.images:,} images in {data.groups:,} groups of patients and "
+            f"near-copies; {data.duplicates:,} of them show a slice that is there already, and the largest "
+            f"group holds {data.largest_group:,}."
         )
     text.append(f"Measured here: {images['count']:,} images of {images['groups']:,} groups.")
     text.append("Copies, mirrored copies and slices of one patient are kept on one side of the split.")
     return text
 
 
-def training_settings(config: Metrics) -> list[tuple[str, str]]:
+def training_settings(config: ArtifactConfig) -> list[tuple[str, str]]:
     """(name, value) of what is needed to repeat the run."""
-    training, data = config.get("training") or {}, config.get("data") or {}
-    options, state = training.get("options") or {}, training.get("classifier") or {}
-    classifier, segmenter = config.get("classifier") or {}, config.get("segmenter") or {}
-    side, name = config["preprocessing"]["image_size"], config["preprocessing"]["name"]
-    taught = segmenter.get("trained_on", "nothing")
-    same = "the same network" if segmenter.get("shared") else network(segmenter)
+    training, options = config.training, config.training.options
+    classifier, segmenter = config.classifier, config.segmenter
+    side, name = config.preprocessing.image_size, config.preprocessing.name
+    taught = segmenter.trained_on
+    same = "the same network" if segmenter.shared else network(segmenter)
     lines = {
-        "Classifier": f"{network(classifier)}, {classifier.get('parameters', 0):,} parameters",
+        "Classifier": f"{network(classifier)}, {classifier.parameters:,} parameters",
         "Segmenter": f"{same}, learned from: {TAUGHT.get(taught, taught)}",
         "Input": f"{side} × {side} pixels, gray ({name})",
-        "Epochs": str(training.get("epochs", "")),
+        "Epochs": "" if training.epochs is None else str(training.epochs),
     }
-    outlined = training.get("segmenter")
+    outlined, state = training.segmenter, training.classifier
     stages = {"masks alone": outlined, "then the class" if outlined else "masks and classes": state}
-    if not segmenter.get("shared"):
+    if not segmenter.shared:
         stages = {"classifier": state, "segmenter": outlined}
-    known = {name: stage for name, stage in stages.items() if stage and stage.get("history")}
-    count = 1 + len(training.get("others") or [])
+    known = {name: stage for name, stage in stages.items() if stage and stage.history}
+    count = 1 + len(training.others)
     texts = [
         (f"{name}: " if len(known) > 1 else "")
-        + f"{max(len(values) for values in stage['history'].values())}, the weights of epoch "
-        f"{stage.get('best_epoch', -1) + 1} are kept"
+        + f"{max(len(values) for values in stage.history.values())}, the weights of epoch "
+        f"{stage.best_epoch + 1} are kept"
         for name, stage in known.items()
     ]
     if texts:
         lines["Epochs"] = "; ".join(texts) + (f" (the first of {count} networks)" if count > 1 else "")
-    if "--init" in str(training.get("command", "")).split():
+    if training.init:
         lines["Started from"] = "the weights of an earlier run (--init in the command)"
     elif prose.from_imagenet(classifier):
         lines["Started from"] = prose.IMAGENET
-    if "batch_size" in options and "learning_rate" in options:
-        lines["Batch, learning rate"] = f"{options['batch_size']}, {options['learning_rate']:g}"
-    if "mask_loss" in options:
-        smoothing = f" (smoothing {options['label_smoothing']:g})" if options.get("label_smoothing") else ""
-        lines["Loss"] = f"cross-entropy{smoothing}; masks: {options['mask_loss']}"
-    if seconds := sum(float(stage.get("seconds") or 0) for stage in known.values()):
+    if options.batch_size is not None and options.learning_rate is not None:
+        lines["Batch, learning rate"] = f"{options.batch_size}, {options.learning_rate:g}"
+    if options.mask_loss:
+        smoothing = f" (smoothing {options.label_smoothing:g})" if options.label_smoothing else ""
+        lines["Loss"] = f"cross-entropy{smoothing}; masks: {options.mask_loss}"
+    if seconds := sum(stage.seconds for stage in known.values()):
         minutes = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
-        lines["Time"] = f"{minutes} on {training.get('hardware', 'unknown hardware')}"
+        lines["Time"] = f"{minutes} on {training.hardware}"
     lines |= {
-        "Seed": str(training.get("seed", "")),
-        "Command": re.sub(r"(?<!\S)/\S*/(?=\S)", "", str(training.get("command", ""))),  # nobody's folders
-        "Versions": ", ".join(f"{key} {value}" for key, value in (config.get("versions") or {}).items()),
-        "Data fingerprint": str(data.get("fingerprint", ""))[:16],
+        "Seed": str(training.seed),
+        "Command": re.sub(r"(?<!\S)/\S*/(?=\S)", "", training.command),  # nobody's folders
+        "Versions": ", ".join(f"{key} {value}" for key, value in config.versions.items()),
+        "Data fingerprint": config.data.fingerprint[:16],
     }
     return [(key, value) for key, value in lines.items() if value]
 
 
-def title(config: Metrics, metrics: Metrics) -> str:
-    return f"Brain tumor MRI: {config.get('name') or architecture(metrics)}"
+def title(config: ArtifactConfig, metrics: Metrics) -> str:
+    return f"Brain tumor MRI: {config.name or architecture(metrics)}"

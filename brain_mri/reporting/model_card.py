@@ -13,6 +13,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.classes import title as class_title
 from brain_mri.inference.decision import calibrated_by
 from brain_mri.reporting import findings as wording
@@ -65,7 +66,7 @@ def eval_results(metrics: Mapping[str, Any]) -> list[EvalResult]:
     ]
 
 
-def card_data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCardData:
+def card_data(config: ArtifactConfig, metrics: Mapping[str, Any]) -> ModelCardData:
     results = eval_results(metrics)
     return ModelCardData(
         language="en",
@@ -73,14 +74,12 @@ def card_data(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCar
         library_name="onnx",
         pipeline_tag="image-classification",
         tags=["medical", "mri", "brain-tumor", "image-segmentation", "grad-cam", "keras", "onnx"],
-        model_name=str(config.get("name") or "brain-mri"),
+        model_name=config.name or "brain-mri",
         eval_results=results or None,
     )
 
 
-def write_card(
-    folder: Path, config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequence[str] = ()
-) -> Path:
+def write_card(folder: Path, config: ArtifactConfig, metrics: Mapping[str, Any], figures: Sequence[str] = ()) -> Path:
     """Write README.md into an artifact folder. figures: names in figures/ that exist."""
     content = f"---\n{card_data(config, metrics).to_yaml()}\n---\n\n{body(config, metrics, figures)}\n"
     ModelCard(content)  # raises when the metadata is not valid
@@ -91,12 +90,11 @@ def write_card(
     return path
 
 
-def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequence[str]) -> str:
+def body(config: ArtifactConfig, metrics: Mapping[str, Any], figures: Sequence[str]) -> str:
     """The card's text, Markdown."""
-    name = str(config.get("name") or "brain-mri")
+    name = config.name or "brain-mri"
     hub_id = name if "/" in name else "<user>/<name>"
-    shared = bool((config.get("segmenter") or {}).get("shared"))
-    thresholds = config.get("thresholds") or {}
+    shared, thresholds = config.segmenter.shared, config.thresholds.to_json()
     findings = [
         *wording.verdict(metrics), *wording.class_findings(metrics), *wording.calibration_findings(metrics),
         *wording.mask_findings(metrics), *wording.explanation_findings(metrics),
@@ -107,7 +105,7 @@ def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequenc
     ]
     parts = [
         f"# {name}",
-        f"Classifies one brain MRI slice ({', '.join(class_title(c) for c in config['classes'])}), outlines the "
+        f"Classifies one brain MRI slice ({', '.join(class_title(c) for c in config.classes)}), outlines the "
         "tumor and shows where the classifier looked (Grad-CAM). Served with ONNX Runtime; no code is loaded from this "
         f"repository.\n\n**{texts.NOT_A_DEVICE}**",
         "## Use",
@@ -115,7 +113,7 @@ def body(config: Mapping[str, Any], metrics: Mapping[str, Any], figures: Sequenc
         f'model = Predictor.load("{hub_id}")\nanswer = model.analyze(read_scan("slice.png"))\n'
         "answer.probabilities, answer.label, answer.mask, answer.heatmap, answer.warnings\n```\n\n"
         f"or `python app.py --model {hub_id}`. `classifier.onnx`: `image` float32 (N, S, S, 1) 0..255, S = "
-        f"{config['preprocessing']['image_size']}, preprocessed as `{config['preprocessing']['name']}` → `logits`, "
+        f"{config.preprocessing.image_size}, preprocessed as `{config.preprocessing.name}` → `logits`, "
         f"`heatmaps`, `features`{', `mask`' if shared else ''}; probabilities come from {calibrated_by(config)} "
         f"(`config.json`). `segmenter.onnx`: the same input → `mask`{' alone' if shared else ''}.",
         "## Intended use, and what it is not for",

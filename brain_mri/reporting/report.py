@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.evaluation.evaluate import Evaluation
 
 Metrics = Mapping[str, Any]
@@ -21,7 +22,7 @@ Metrics = Mapping[str, Any]
 
 def write_all(
     folder: Path,
-    config: Metrics,
+    config: ArtifactConfig,
     evaluation: Evaluation,
     dataset: Any = None,
     *,
@@ -48,7 +49,7 @@ def write_all(
 
 
 def write_figures(
-    folder: Path, config: Metrics, evaluation: Evaluation, dataset: Any = None, *, model: Path
+    folder: Path, config: ArtifactConfig, evaluation: Evaluation, dataset: Any = None, *, model: Path
 ) -> dict[str, Path]:
     """Every figure that can be drawn: name -> PNG in folder."""
     from brain_mri.reporting import figures, figures_data, figures_masks, figures_model
@@ -89,7 +90,7 @@ def _attempt(name: str, step: Callable[[], Path | None]) -> Path | None:
         return None
 
 
-def _slides(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> Path | None:
+def _slides(path: Path, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> Path | None:
     try:
         from brain_mri.reporting import slides
     except ModuleNotFoundError:
@@ -98,7 +99,7 @@ def _slides(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[str, P
     return slides.write_slides(path, config, metrics, drawn)
 
 
-def _card(folder: Path, config: Metrics, metrics: Metrics, names: Sequence[str]) -> Path:
+def _card(folder: Path, config: ArtifactConfig, metrics: Metrics, names: Sequence[str]) -> Path:
     from brain_mri.reporting import model_card
 
     return model_card.write_card(folder, config, metrics, names)

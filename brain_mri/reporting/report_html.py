@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.reporting import findings, table_text, tables
 from brain_mri.reporting import texts as prose
 
@@ -73,7 +74,7 @@ CAPTIONS = {
 }
 
 
-def write_html(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> Path:
+def write_html(path: Path, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> Path:
     """A report that needs no other file: pictures are inside."""
     page = _page(config, metrics, drawn)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -82,7 +83,7 @@ def write_html(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[str
     return path
 
 
-def _page(config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
+def _page(config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> str:
     count = {"Table": itertools.count(1), "Figure": itertools.count(1)}
 
     def table(build: Callable[[Metrics], table_text.Table | None]) -> str:

@@ -18,6 +18,7 @@ from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.oxml.ns import qn
 from pptx.util import Emu, Inches, Pt
 
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.classes import title as class_title
 from brain_mri.reporting import findings, table_text, tables, texts
 
@@ -142,7 +143,7 @@ def _write(
             properties.append(properties.makeelement(qn("a:buChar"), {"char": "•"}))
 
 
-def write_slides(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> Path:
+def write_slides(path: Path, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> Path:
     """Build the deck; slides whose numbers or pictures are missing are left out. Written beside, then renamed."""
     deck = Deck(f"{findings.title(config, metrics)}   ·   {texts.NOT_A_DEVICE}")
     for build in (_title, _problem, _data, _preprocessing, _network, _training, _compared, _classes, _sure, _masks,
@@ -154,18 +155,18 @@ def write_slides(path: Path, config: Metrics, metrics: Metrics, drawn: Mapping[s
     return path
 
 
-def _title(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _title(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Brain tumor MRI: which tumor, where, and why?", texts.PROBLEM)
-    classes = ", ".join(class_title(name) for name in config["classes"])
+    classes = ", ".join(class_title(name) for name in config.classes)
     deck.text(slide, [f"Classes: {classes}", findings.headline(metrics)], (MARGIN, 1.5, WIDTH - 2 * MARGIN, 1.2), 20)
     deck.picture(
         slide, drawn.get("pipeline"), (MARGIN, 2.9, WIDTH - 2 * MARGIN, 2.9), "The way of a scan through the program"
     )
-    made = f"Model: {config.get('name') or tables.architecture(metrics)}   ·   {str(metrics.get('created', ''))[:10]}"
+    made = f"Model: {config.name or tables.architecture(metrics)}   ·   {str(metrics.get('created', ''))[:10]}"
     deck.text(slide, [made], (MARGIN, 6.2, WIDTH - 2 * MARGIN, 0.4), 16, color=GRAY)
 
 
-def _problem(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _problem(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Problem: high scores that mean little", [*texts.PROBLEM, *findings.flattery(metrics)])
     lines = [
         "One MRI slice in; class, confidence, outline of the tumor and the reason for the answer out.",
@@ -177,7 +178,7 @@ def _problem(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, 
     deck.table(slide, tables.splits(metrics), (MARGIN, 4.6, WIDTH - 2 * MARGIN, 2.2), 15)
 
 
-def _data(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _data(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     if "counts" not in drawn:
         return
     slide = deck.slide("Data: many slices, few patients", texts.data_sources(metrics))
@@ -188,10 +189,10 @@ def _data(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pat
     deck.bullets(slide, lines, (MARGIN, 4.7, WIDTH - 2 * MARGIN, 2.3), 16)
 
 
-def _preprocessing(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _preprocessing(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     if "preprocessing" not in drawn:
         return
-    side = config["preprocessing"]["image_size"]
+    side = config.preprocessing.image_size
     slide = deck.slide("Preprocessing: one square, in training and app")
     deck.picture(
         slide, drawn["preprocessing"], (MARGIN, TOP, 8.6, 5.5), "Slices as stored and as the network sees them"
@@ -206,7 +207,7 @@ def _preprocessing(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping
     deck.bullets(slide, lines, (9.4, TOP + 0.2, WIDTH - MARGIN - 9.4, 5.2), 18)
 
 
-def _network(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _network(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Network", [f"{key}: {value}" for key, value in findings.training_settings(config)])
     deck.picture(slide, drawn.get("network"), (MARGIN, TOP, WIDTH - 2 * MARGIN, 4.1), "The network as exported")
     lines = [
@@ -218,7 +219,7 @@ def _network(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, 
     deck.bullets(slide, lines, (MARGIN, 5.5, WIDTH - 2 * MARGIN, 1.5), 16)
 
 
-def _training(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _training(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     if "training" not in drawn:
         return
     settings = findings.training_settings(config)
@@ -230,7 +231,7 @@ def _training(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str,
     deck.bullets(slide, lines, (MARGIN, 5.15, WIDTH - 2 * MARGIN, 1.8), 16)
 
 
-def _compared(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _compared(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     if "compared" not in drawn and not metrics.get("classification"):
         return
     slide = deck.slide("Result: the model beside simple baselines", findings.verdict(metrics))
@@ -240,7 +241,7 @@ def _compared(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str,
     deck.bullets(slide, findings.verdict(metrics), (MARGIN, 5.35, WIDTH - 2 * MARGIN, 1.65), 17)
 
 
-def _classes(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _classes(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     if "confusion" not in drawn:
         return
     slide = deck.slide("Result by class", findings.class_findings(metrics))
@@ -250,7 +251,7 @@ def _classes(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, 
     deck.bullets(slide, findings.class_findings(metrics), (MARGIN, 6.0, WIDTH - 2 * MARGIN, 1.0), 17)
 
 
-def _sure(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _sure(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     if "reliability" not in drawn:
         return
     slide = deck.slide('How sure is it? Calibration and "not sure"', findings.calibration_findings(metrics))
@@ -259,7 +260,7 @@ def _sure(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pat
     deck.bullets(slide, findings.calibration_findings(metrics), (MARGIN, 5.25, WIDTH - 2 * MARGIN, 1.75), 16)
 
 
-def _masks(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _masks(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     found = tables.masks(metrics)
     if found is None or not found.rows:
         return
@@ -275,7 +276,7 @@ def _masks(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
     deck.table(slide, replace(found, rows=rows), (MARGIN, 4.85, WIDTH - 2 * MARGIN, 2.0), 14)
 
 
-def _looks(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _looks(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     lines = findings.explanation_findings(metrics)
     if not lines:
         return
@@ -286,7 +287,7 @@ def _looks(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
     deck.bullets(slide, lines, (MARGIN, 5.0, WIDTH - 2 * MARGIN, 2.0), 17)
 
 
-def _cases(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _cases(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     notes = ["Chosen by Dice alone, one slice per patient."]
     _scans(
         deck,
@@ -297,7 +298,7 @@ def _cases(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Pa
     )
 
 
-def _folded(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _folded(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     described = "Test slices folded at the midline to the half without the tumor, and to the half with it"
     notes = findings.counterfactual_findings(metrics)
     _scans(deck, drawn.get("folded"), "Does the answer follow the lesion?", notes, described)
@@ -309,7 +310,7 @@ def _scans(deck: Deck, picture: Path | None, title: str, notes: list[str], descr
         deck.picture(deck.slide(title, notes), picture, (MARGIN, TOP - 0.05, WIDTH - 2 * MARGIN, 5.65), described)
 
 
-def _limits(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _limits(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Limits and outlook")
     deck.text(slide, ["Limits"], (MARGIN, TOP, 7.4, 0.4), 20, bold=True)
     deck.bullets(slide, texts.limits(metrics), (MARGIN, TOP + 0.5, 7.4, 5.0), 17)
@@ -317,6 +318,6 @@ def _limits(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, P
     deck.bullets(slide, findings.outlook(metrics), (8.5, TOP + 0.5, WIDTH - MARGIN - 8.5, 5.0), 17)
 
 
-def _sources(deck: Deck, config: Metrics, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
+def _sources(deck: Deck, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> None:
     slide = deck.slide("Sources")
     deck.bullets(slide, texts.references(metrics), (MARGIN, TOP, WIDTH - 2 * MARGIN, 5.5), 15)

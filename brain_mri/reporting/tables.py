@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from brain_mri.artifact.config import Network
 from brain_mri.classes import title as class_title
 from brain_mri.reporting.table_text import Table, number, percent, score
 
@@ -27,12 +28,12 @@ SUBSET_TITLES = {
 
 def architecture(metrics: Mapping[str, Any], part: str = "classifier") -> str:
     """Name of the classifier's or segmenter's architecture, see network."""
-    return network((metrics.get("model") or {}).get(part) or {})
+    return network(Network.model_validate((metrics.get("model") or {}).get(part) or {}))
 
 
-def network(part: Mapping[str, Any]) -> str:
+def network(part: Network) -> str:
     """Name of a config's "classifier" or "segmenter"; "2 × guided" where two such networks answer together."""
-    name, count = str(part.get("architecture") or "model"), int(part.get("members") or 1)
+    name, count = part.architecture or "model", part.members
     return name if count == 1 else f"{count} × {name}"
 
 

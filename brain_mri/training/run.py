@@ -163,7 +163,7 @@ def outline_first(
 
 def encoder_of(folder: Path) -> str:
     """The encoder of an artifact's networks; those of earlier versions do not name theirs."""
-    return load_artifact(folder).config["classifier"]["arguments"].get("encoder", "resnet")
+    return load_artifact(folder).config.classifier.arguments.get("encoder", "resnet")
 
 
 def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> None:
@@ -172,8 +172,8 @@ def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> 
     Raises ArtifactError when they are of another architecture.
     """
     config, path = load_artifact(folder).config, folder / f"classifier{finish.numbered(number)}.weights.h5"
-    path = path if path.name in config["files"] else folder / "classifier.weights.h5"
-    stated = config["classifier"]["architecture"]
-    if stated != name or not path.is_file() or sha256(path) != config["files"][path.name]["sha256"]:
+    path = path if path.name in config.files else folder / "classifier.weights.h5"
+    stated = config.classifier.architecture
+    if stated != name or not path.is_file() or sha256(path) != config.files[path.name].sha256:
         raise ArtifactError(f"--init: {folder} holds no whole weights of a classifier {name} (but of {stated}).")
     model.load_weights(path)

@@ -122,10 +122,10 @@ def endpoints(models: Models) -> None:
         main = models.main
         config = main.config
         return {
-            "model_id": main.model_id, "revision": main.revision, "created": config.get("created"), "classes": classes,
-            "preprocessing": config["preprocessing"], "thresholds": config["thresholds"],
+            "model_id": main.model_id, "revision": main.revision, "created": config.created or None, "classes": classes,
+            "preprocessing": config.preprocessing.to_json(), "thresholds": config.thresholds.to_json(),
             "temperature": main.temperature, "calibration": main.calibration,
-            "metrics": config.get("metrics"), "notice": main.notice,
+            "metrics": config.metrics, "notice": main.notice,
             "models": models.names,
         }  # fmt: skip
 

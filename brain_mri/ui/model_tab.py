@@ -141,18 +141,17 @@ def side_by_side(models: Models, names: Sequence[str], scan: Scan) -> str:
 def identity(predictor: Predictor) -> str:
     """Name, revision, date, size; the main scores."""
     config = predictor.config
-    parts = [config.get("classifier") or {}, config.get("segmenter") or {}]
-    own = parts[:1] if parts[1].get("shared") else parts  # one network that does both is counted once
-    size = sum(int(part.get("parameters") or 0) for part in own)
-    summary = config.get("metrics") or {}
+    own = [config.classifier] if config.segmenter.shared else [config.classifier, config.segmenter]
+    size = sum(part.parameters for part in own)
+    summary = config.metrics
     accuracy, dice = summary.get("accuracy"), summary.get("dice")
     dice = {"value": dice} if isinstance(dice, (int, float)) else dice
     facts = [
         ("Model", predictor.model_id, f"revision {predictor.revision[:12]}"),
         (
             "Trained",
-            str(config.get("created", "unknown"))[:10],
-            f"{(config.get('training') or {}).get('epochs', '?')} epochs",
+            (config.created or "unknown")[:10],
+            f"{'?' if config.training.epochs is None else config.training.epochs} epochs",
         ),
         ("Networks", " + ".join(tables.network(part) for part in own), f"{size:,} parameters"),
         ("Accuracy", table_text.percent(accuracy), "four classes, patients it never saw"),
@@ -165,7 +164,7 @@ def scores(predictor: Predictor) -> str:
     """Every table of metrics.json; only the summary when the model came from the Hub without it."""
     metrics = predictor.artifact.metrics()
     if "classification" not in metrics:
-        return summary_table(predictor.config.get("metrics") or {})
+        return summary_table(predictor.config.metrics)
     parts = [
         table(part.columns, [[safe(cell) for cell in row] for row in part.rows], caption=part.title)
         + (f'<p class="prose-small">{safe(part.note)}</p>' if part.note else "")

@@ -92,9 +92,9 @@ def report_html(view: View, settings: Settings, predictor: Predictor) -> str:
     rows = {
         "Model": a.model_id,
         "Revision": a.revision,
-        "Trained": str(config.get("created", "unknown"))[:10],
-        "Networks": f"{tables.network(config['classifier'])}, {tables.network(config['segmenter'])}",
-        "Preprocessing": f"{config['preprocessing'].get('name')}, {predictor.image_size} × {predictor.image_size}",
+        "Trained": (config.created or "unknown")[:10],
+        "Networks": f"{tables.network(config.classifier)}, {tables.network(config.segmenter)}",
+        "Preprocessing": f"{config.preprocessing.name}, {predictor.image_size} × {predictor.image_size}",
     }
     chosen = {
         "Mask threshold": f"{settings.threshold:.2f} (model: {view.mask_threshold:.2f})",

@@ -25,10 +25,10 @@ def edit(folder: Path, **changes: Any) -> None:
 def test_round_trip(handmade_artifact: Path) -> None:
     loaded = load_artifact(handmade_artifact)
     assert loaded.classes == ("glioma", "meningioma", "notumor", "pituitary") and loaded.image_size == 64
-    assert set(loaded.config["files"]) == {"classifier.onnx", "segmenter.onnx", "metrics.json", "README.md"}
-    for name, stated in loaded.config["files"].items():
+    assert set(loaded.config.files) == {"classifier.onnx", "segmenter.onnx", "metrics.json", "README.md"}
+    for name, stated in loaded.config.files.items():
         path = handmade_artifact / name
-        assert stated == {"sha256": files.sha256(path), "bytes": path.stat().st_size}
+        assert stated.to_json() == {"sha256": files.sha256(path), "bytes": path.stat().st_size}
     assert loaded.metrics() == {"test": {}}
 
 
@@ -70,7 +70,7 @@ def test_replacing_keeps_foreign_files_and_drops_our_old_ones(tmp_path: Path) ->
     (folder / "figures").mkdir()
     (folder / "figures/old.png").write_bytes(b"old")
     write_handmade(folder, name="second")
-    assert load_artifact(folder).config["name"] == "second"
+    assert load_artifact(folder).config.name == "second"
     assert (folder / "notes.txt").read_text() == "mine" and (folder / "checkpoints/last.weights.h5").is_file()
     assert not (folder / "figures").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
@@ -111,7 +111,7 @@ def test_killed_at_any_rename_no_half_artifact_and_no_checkpoint_is_lost(tmp_pat
             except Killed:
                 pass
         try:
-            found = load_artifact(folder).config["name"]  # raises for anything that is not whole
+            found = load_artifact(folder).config.name  # raises for anything that is not whole
         except ArtifactError as error:
             found = "none"
             assert "no config.json" in str(error) or "no model folder" in str(error)
@@ -120,9 +120,9 @@ def test_killed_at_any_rename_no_half_artifact_and_no_checkpoint_is_lost(tmp_pat
         if found == "none" and before == "an artifact":  # the next writer, even one that fails, puts it back
             with pytest.raises(RuntimeError), new_artifact(folder, {}):
                 raise RuntimeError
-            assert load_artifact(folder).config["name"] == "old"
+            assert load_artifact(folder).config.name == "old"
         write_handmade(folder, name="third")
-        assert load_artifact(folder).config["name"] == "third"
+        assert load_artifact(folder).config.name == "third"
         assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
         if finished:
             break
@@ -144,7 +144,7 @@ def test_a_rename_that_fails_puts_everything_back(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="Input/output"):
         write_handmade(folder, name="new")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-    assert load_artifact(folder).config["name"] == "old"
+    assert load_artifact(folder).config.name == "old"
 
 
 def test_a_folder_that_was_no_artifact_keeps_its_files(tmp_path: Path) -> None:
@@ -238,17 +238,17 @@ def test_json_with_nan_is_refused_and_the_old_file_stays(tmp_path: Path) -> None
 def test_bundled_artifact_is_whole(bundled: Path) -> None:
     loaded = load_artifact(bundled)
     assert loaded.classes == ("glioma", "meningioma", "notumor", "pituitary")
-    for name, stated in loaded.config["files"].items():
+    for name, stated in loaded.config.files.items():
         path = bundled / name
-        assert path.is_file() and files.sha256(path) == stated["sha256"], name
-        assert stated["bytes"] < 10_000_000, f"{name} is too large for a git push without LFS"
+        assert path.is_file() and files.sha256(path) == stated.sha256, name
+        assert stated.bytes < 10_000_000, f"{name} is too large for a git push without LFS"
 
 
 def test_a_bundle_leaves_out_what_shows_patients(tmp_path: Path) -> None:
     from brain_mri.cli import bundle
 
     source = load_artifact(Path(__file__).resolve().parents[2] / "weights")
-    run, config = tmp_path / "run", dict(source.config)
+    run, config = tmp_path / "run", source.config
     with new_artifact(run, config) as folder:
         for name in ("classifier.onnx", "segmenter.onnx", "metrics.json"):
             (folder / name).write_bytes((source.folder / name).read_bytes())
@@ -257,7 +257,7 @@ def test_a_bundle_leaves_out_what_shows_patients(tmp_path: Path) -> None:
             (folder / name).write_bytes(b"a picture")
     assert bundle.main([str(run), "--out", str(tmp_path / "weights"), "--name", "mine"]) == 0
     copied = load_artifact(tmp_path / "weights")
-    assert copied.config["name"] == "mine" and "figures/roc.png" in copied.config["files"]
+    assert copied.config.name == "mine" and "figures/roc.png" in copied.config.files
     assert not [path for path in copied.folder.rglob("*") if path.name in ("cases.png", "report.html")]
     assert bundle.main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "weights")]) == 1
     assert load_artifact(tmp_path / "weights").config == copied.config

@@ -202,7 +202,7 @@ def test_group_that_touches_training_and_validation_counts_as_training(dataset, 
 @pytest.mark.parametrize("change", [{"training": {"refit": True}}, {"classifier": {"members": 2}}, {}])
 def test_validation_figures_of_networks_that_learned_from_them_say_so(dataset, handmade_artifact, change):
     artifact = load_artifact(handmade_artifact)
-    artifact = replace(artifact, config={**artifact.config, **change})
+    artifact = replace(artifact, config=artifact.config.model_validate(artifact.config.to_json() | change))
     common: dict[str, Any] = {"baseline": False, "sanity": False, "resamples": 0}
     notes = {
         split: evaluate.evaluate(artifact, dataset, split=split, **common).metrics["notes"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
-from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.config import ArtifactError, DecisionRule
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.classes import CLASSES
 from brain_mri.imaging.preprocessing import preprocess
@@ -18,6 +19,10 @@ from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.runner import run_model
 from brain_mri.training.calibration import fit_bias, fit_stacking, match_confidence
 from tests.helpers.handmade import write_handmade
+
+
+def rule(**facts: Any) -> DecisionRule:
+    return DecisionRule(classes=CLASSES, **facts)
 
 
 def slices(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -47,7 +52,7 @@ def test_only_what_is_called_a_tumor_is_outlined() -> None:
 
 def test_without_stacking_the_temperature_is_all() -> None:
     logits = np.random.default_rng(0).normal(size=(5, 4))
-    found = decision.class_probabilities({"temperature": 2.0}, logits, np.full(5, 9.0))
+    found = decision.class_probabilities(rule(temperature=2.0), logits, np.full(5, 9.0))
     np.testing.assert_allclose(found, softmax(logits / 2, axis=1))
 
 
@@ -63,10 +68,10 @@ def test_a_bias_puts_the_shares_of_the_classes_right() -> None:
     found, wanted = np.array(bias) - np.mean(bias), -2 * (shift - shift.mean())
     np.testing.assert_allclose(found, wanted, atol=0.6)
     assert list(np.argsort(found)) == [2, *np.argsort(wanted)[1:]]
-    config = {"temperature": temperature, "bias": bias}
+    config = rule(temperature=temperature, bias=bias)
     right = decision.class_probabilities(config, truth + shift, np.zeros(2000)).argmax(1) == labels
     plain = (
-        decision.class_probabilities({"temperature": temperature}, truth + shift, np.zeros(2000)).argmax(1) == labels
+        decision.class_probabilities(rule(temperature=temperature), truth + shift, np.zeros(2000)).argmax(1) == labels
     )
     assert right.mean() > plain.mean() + 0.02
     assert "bias" in decision.calibrated_by(config)
@@ -92,10 +97,10 @@ def test_stacking_lets_the_mask_correct_the_cnn() -> None:
     stacking = fit_stacking(logits, evidence, labels, groups)
     assert stacking is not None
     logits, evidence, labels, _ = slices(600, 1)
-    config = {"temperature": 1.0, "stacking": stacking}
+    config = rule(temperature=1.0, stacking=stacking)
     found = decision.class_probabilities(config, logits, evidence)
     np.testing.assert_allclose(found.sum(axis=1), 1)
-    alone = decision.class_probabilities({"temperature": 1.0}, logits, evidence)
+    alone = decision.class_probabilities(rule(temperature=1.0), logits, evidence)
     assert (found.argmax(1) == labels).mean() > (alone.argmax(1) == labels).mean() + 0.1
 
 

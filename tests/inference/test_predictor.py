@@ -9,15 +9,17 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import onnx
 import pytest
 
+from brain_mri.artifact import hub
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import load_artifact, new_artifact
+from brain_mri.artifact.hub_client import HubError
 from brain_mri.classes import CLASSES
 from brain_mri.imaging import preprocessing
 from brain_mri.imaging.preprocessing import preprocess
@@ -269,7 +271,7 @@ def test_a_classifier_that_outlines_answers_as_two_models_do(tmp_path: Path, han
     for part in ("node", "initializer", "output"):
         getattr(both.graph, part).extend(getattr(other, part))
     folder = tmp_path / "both"
-    config = load_artifact(handmade_artifact).config
+    config = load_artifact(handmade_artifact).config.to_json()
     with new_artifact(folder, config | {"segmenter": config["segmenter"] | {"shared": True}}) as staging:
         onnx.save(both, str(staging / "classifier.onnx"))
         (staging / "segmenter.onnx").write_bytes(b"never opened")
@@ -281,16 +283,6 @@ def test_a_classifier_that_outlines_answers_as_two_models_do(tmp_path: Path, han
     np.testing.assert_array_equal(a.mask, one.outline(scan).mask)
 
 
-def fake_hub(monkeypatch: pytest.MonkeyPatch, pull: Callable) -> type[Exception]:
-    class HubError(Exception):
-        pass
-
-    module = ModuleType("hub")
-    module.pull, module.HubError = pull, HubError  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "hub", module)
-    return HubError
-
-
 def test_hub_model_says_who_answers(monkeypatch: pytest.MonkeyPatch, handmade_artifact: Path) -> None:
     asked = []
 
@@ -300,7 +292,7 @@ def test_hub_model_says_who_answers(monkeypatch: pytest.MonkeyPatch, handmade_ar
             folder=handmade_artifact, repo_id="user/name", revision="a" * 40, source="hub", note=None
         )
 
-    fake_hub(monkeypatch, pull)
+    monkeypatch.setattr(hub, "pull", pull)
     p = Predictor.load("user/name@v1", token="t", timeout=2.0)
     assert (p.model_id, p.revision, p.notice) == ("user/name", "a" * 40, None)
     assert asked == [("user/name@v1", {"token": "t", "cache_dir": None, "timeout": 2.0, "patience": 600.0})]
@@ -311,16 +303,16 @@ def test_hub_failure_falls_back_only_when_asked(
     monkeypatch: pytest.MonkeyPatch, handmade_artifact: Path, tmp_path: Path
 ) -> None:
     def pull(where: str, **options):
-        raise error("user/name could not be reached.")
+        raise HubError("user/name could not be reached.")
 
-    error = fake_hub(monkeypatch, pull)
+    monkeypatch.setattr(hub, "pull", pull)
     monkeypatch.setattr(predictor, "BUNDLED", handmade_artifact)
-    with pytest.raises(error, match="could not be reached"):
+    with pytest.raises(HubError, match="could not be reached"):
         Predictor.load("user/name")
     p = Predictor.load("user/name", fallback=True)
     assert p.notice and "handmade" in p.notice and "could not be reached" in p.notice
     monkeypatch.setattr(predictor, "BUNDLED", tmp_path / "none")
-    with pytest.raises(error, match="could not be reached"):
+    with pytest.raises(HubError, match="could not be reached"):
         Predictor.load("user/name", fallback=True)
 
 
@@ -360,7 +352,7 @@ def test_bundled_model_on_phantoms(bundled: Path, phantom_image: Callable[..., n
     for a, b in zip(single, batch, strict=True):
         assert a.label == b.label and np.array_equal(a.mask, b.mask)
         assert np.allclose(list(a.probabilities.values()), list(b.probabilities.values()), atol=1e-5)
-    if p.config.get("guard"):
+    if p.config.guard:
         assert not any(a.not_brain_mri for a in single)
         noise = np.random.default_rng(0).integers(0, 256, (256, 256), dtype=np.uint8)
         assert p.analyze(scan_from_array(noise)).not_brain_mri

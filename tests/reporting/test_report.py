@@ -19,6 +19,7 @@ from PIL import Image
 from pptx import Presentation
 from pptx.util import Inches
 
+from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.data import dataset as data
 from brain_mri.data import folders, phantom, selection
@@ -39,6 +40,7 @@ from brain_mri.reporting import (
     texts,
 )
 
+typed = ArtifactConfig.model_validate
 HISTORY = {
     "loss": [2.0, 1.0, 0.8],
     "val_loss": [2.1, 1.2, 1.3],
@@ -65,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, handmade_artifact: Path) -> d
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "TREES", 20)
         result = evaluate.evaluate(handmade_artifact, dataset, resamples=40)
-    config = copy.deepcopy(load_artifact(handmade_artifact).config)
+    config = load_artifact(handmade_artifact).config.to_json()
     config["name"] = "somebody/brain-mri"
     config["training"] = {
         "seed": 0,
@@ -76,7 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, handmade_artifact: Path) -> d
         "hardware": "2 CPU cores",
     }
     config["data"] = dataset.summary()
-    return {"dataset": dataset, "evaluation": result, "config": config, "artifact": handmade_artifact}
+    return {"dataset": dataset, "evaluation": result, "config": typed(config), "artifact": handmade_artifact}
 
 
 @pytest.fixture(scope="module")
@@ -206,36 +208,38 @@ def test_data_sets_are_named_only_when_the_rows_show_them(made, tmp_path):
 
 
 def test_both_stages_of_a_shared_network_are_told(made, tmp_path):
-    config = copy.deepcopy(made["config"])
+    config = made["config"].to_json()
     config["segmenter"] |= {"shared": True, "trained_on": "masks", "architecture": "guided"}
     config["classifier"]["architecture"] = "guided"
     config["training"]["segmenter"] = {"history": {"loss": [1.0, 0.5]}, "best_epoch": 1, "seconds": 30.0}
-    settings = dict(findings.training_settings(config))
+    settings = dict(findings.training_settings(typed(config)))
     assert settings["Epochs"] == (
         "masks alone: 2, the weights of epoch 2 are kept; then the class: 3, the weights of epoch 2 are kept"
     )
     assert settings["Time"].startswith("2 min on")
     config["training"]["command"] = "train.py --data /home/ann/My/scans --out runs/a --init /x/b/ -v"
-    assert dict(findings.training_settings(config))["Command"] == "train.py --data scans --out runs/a --init b/ -v"
+    assert (
+        dict(findings.training_settings(typed(config)))["Command"] == "train.py --data scans --out runs/a --init b/ -v"
+    )
     assert settings["Segmenter"] == "the same network, learned from: masks outlined by hand"
-    told = " ".join(texts.method(made["evaluation"].metrics, config))
+    told = " ".join(texts.method(made["evaluation"].metrics, typed(config)))
     assert "decides where the classifier may look" in told and "on top of that U-Net, which stood still" in told
-    assert figures.training_curves(config, tmp_path / "c.png") is not None
+    assert figures.training_curves(typed(config), tmp_path / "c.png") is not None
     del config["training"]["segmenter"]
-    assert dict(findings.training_settings(config))["Epochs"].startswith("3, the weights")
+    assert dict(findings.training_settings(typed(config)))["Epochs"].startswith("3, the weights")
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet_lite0", "resnet"])
 def test_imagenet_is_named_only_where_the_encoder_started_from_it(made, encoder):
-    config, metrics = copy.deepcopy(made["config"]), copy.deepcopy(made["evaluation"].metrics)
+    config, metrics = made["config"].to_json(), copy.deepcopy(made["evaluation"].metrics)
     for part in (config, metrics["model"]):
         part["classifier"] |= {"architecture": "guided", "arguments": {"encoder": encoder}}
-    card = model_card.body(config, metrics, [])
+    card = model_card.body(typed(config), metrics, [])
     for said in ("EfficientNet-Lite0 (Google, Apache 2.0", "Tan M., Le Q. V."):
         assert (said in card) == (encoder == "efficientnet_lite0"), said
-    assert ("ImageNet" in " ".join(texts.method(metrics, config))) == (encoder == "efficientnet_lite0")
+    assert ("ImageNet" in " ".join(texts.method(metrics, typed(config)))) == (encoder == "efficientnet_lite0")
     config["training"]["command"] = "train.py --init runs/a"
-    assert dict(findings.training_settings(config))["Started from"].startswith("the weights of an earlier run")
+    assert dict(findings.training_settings(typed(config)))["Started from"].startswith("the weights of an earlier run")
 
 
 # --- slides ----------------------------------------------------------------------------------------------------
@@ -380,17 +384,20 @@ def test_example_rows_are_of_different_patients(made):
 
 
 def test_curves_of_a_run_that_was_not_trained_are_left_out(tmp_path, made):
-    assert figures.training_curves({"training": {"epochs": 0}}, tmp_path / "a.png") is None
-    config = copy.deepcopy(made["config"])
+    assert (
+        figures.training_curves(typed(made["config"].to_json() | {"training": {"epochs": 0}}), tmp_path / "a.png")
+        is None
+    )
+    config = made["config"].to_json()
     config["training"]["segmenter"] = {"history": {"loss": [1.0], "mask_dice": [0.2]}, "best_epoch": 0}
-    assert figures.training_curves(config, tmp_path / "b.png") is not None
+    assert figures.training_curves(typed(config), tmp_path / "b.png") is not None
 
 
 @pytest.mark.parametrize(("dice", "drawn"), [([0.7, 0.7, 0.7], ["loss"]), ([0.7, 0.71, 0.7], ["loss", "Dice"])])
 def test_the_dice_of_a_u_net_that_stands_still_is_no_curve(dice, drawn):
     history = {"loss": [3.0, 2.0, 1.0], "mask_dice": [0.8, 0.81, 0.79], "val_loss": [3.0] * 3, "val_mask_dice": dice}
-    config = {"training": {"classifier": {"history": history, "best_epoch": 2}}}
-    assert [title for _, title, *_ in figures.curves_of(config)] == drawn
+    config = made["config"].to_json() | {"training": {"classifier": {"history": history, "best_epoch": 2}}}
+    assert [title for _, title, *_ in figures.curves_of(typed(config))] == drawn
 
 
 def test_case_without_any_outline_is_drawn(tmp_path, made):
@@ -401,7 +408,7 @@ def test_case_without_any_outline_is_drawn(tmp_path, made):
 
 
 def test_board_is_drawn_from_gathered_runs(tmp_path, made):
-    entry = compare_runs.Entry("one", [], tmp_path, metrics=made["evaluation"].metrics, config=made["config"])
+    entry = compare_runs.Entry("one", [], tmp_path, metrics=made["evaluation"].metrics, config=made["config"].to_json())
     found = compare_runs.board([entry])
     assert found["baseline"].sum() >= 4
     assert figures_runs.board(found, tmp_path / "board.png") is not None

@@ -49,7 +49,7 @@ def test_a_full_disk_leaves_the_old_artifact(tmp_path: Path) -> None:
     before = content(tmp_path)
     with full_disk(50_000), pytest.raises(OSError), new_artifact(folder, {}) as staging:
         (staging / "classifier.onnx").write_bytes(bytes(200_000))
-    assert content(tmp_path) == before and load_artifact(folder).config["name"] == "old"
+    assert content(tmp_path) == before and load_artifact(folder).config.name == "old"
 
 
 def test_a_text_that_does_not_fit_leaves_the_old_text(tmp_path: Path) -> None:
@@ -231,4 +231,4 @@ def test_training_on_a_disk_that_fills_up_goes_on_when_there_is_room(
         assert said.err.strip().splitlines()[-1].startswith("train.py: ")
         phantom.write_dataset(data, per_class=12, seed=5, size=64)
         assert train.main([*words, "--resume"]) == 0
-    assert load_artifact(out).config["training"]["classifier"]["epoch"] == 2
+    assert load_artifact(out).config.training.classifier.epoch == 2

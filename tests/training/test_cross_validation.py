@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from brain_mri.artifact.config import Segmenter
 from brain_mri.classes import CLASSES
 from brain_mri.data.selection import CLASS_FOLDER
 from brain_mri.inference.runner import Outputs
@@ -17,7 +18,7 @@ from brain_mri.training.calibrate import Part
 from brain_mri.training.cross_validation import cross_validation
 
 SIDE, EACH = 32, 40
-CONFIG = {"classes": list(CLASSES), "segmenter": {"architecture": "guided"}}
+CONFIG = Segmenter(architecture="guided")
 
 
 @dataclass

@@ -84,9 +84,9 @@ def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
     assert "Resuming after epoch" in finished.stdout
 
     artifact = load_artifact(out)
-    state = artifact.config["training"]["classifier"]
-    assert state["epoch"] == 8 and len(state["history"]["val_loss"]) == 8
-    assert artifact.config["segmenter"]["trained_on"] == "masks"
+    state = artifact.config.training.classifier
+    assert state and state.epoch == 8 and len(state.history["val_loss"]) == 8
+    assert artifact.config.segmenter.trained_on == "masks"
     assert (out / "metrics.json").is_file() and (out / "README.md").is_file()
     for name, limit in (("classifier.onnx", 10e6), ("segmenter.onnx", 10e6), ("classifier.weights.h5", 10e6)):
         assert 0 < (out / name).stat().st_size < limit
@@ -111,7 +111,7 @@ def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
     finished = subprocess.run([sys.executable, str(TRAIN), *words], capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     brief = load_artifact(out)
-    assert "guard" not in brief.config and brief.metrics()["baselines"] is None and brief.metrics()["sanity"] is None
+    assert brief.config.guard is None and brief.metrics()["baselines"] is None and brief.metrics()["sanity"] is None
     assert brief.metrics()["classification"]["accuracy"] == artifact.metrics()["classification"]["accuracy"]
     assert Predictor.load(out).analyze(read_scan(path)).probabilities == analysis.probabilities
 
@@ -164,7 +164,7 @@ def test_without_masks_the_user_is_told_what_outlines_the_tumor(phantoms, tmp_pa
     assert train.main(words) == 0
     assert "K-means outlines the tumor" in capsys.readouterr().out
     config = load_artifact(tmp_path / "run").config
-    assert config["segmenter"]["architecture"] == "kmeans"
+    assert config.segmenter.architecture == "kmeans"
     analysis = Predictor.load(tmp_path / "run").analyze(read_scan(next((phantoms / "Testing" / "pituitary").iterdir())))
     assert set(np.unique(analysis.mask_probability)) <= {0.0, 1.0} or analysis.mask_probability.max() <= 1.0
 
@@ -178,7 +178,7 @@ def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
     words = arguments(only_classes, tmp_path / "run", "--epochs", "1", "--weak-masks", masks=False)
     assert train.main([*words, "--classifier", "flatten_cnn", "--segmenter", "resunet"]) == 0
     config = load_artifact(tmp_path / "run").config
-    assert config["segmenter"]["trained_on"] == "weak masks"
+    assert config.segmenter.trained_on == "weak masks"
     assert "weak" in (tmp_path / "run" / "README.md").read_text().lower()
 
 
@@ -209,8 +209,8 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, hand
     words = ["--epochs", "1", "--members", "2", "--cross-validate", "3", "--encoder", "resnet"]
     assert train.main(arguments(phantoms, out, *words)) == 0
     config = load_artifact(out).config
-    assert config["classifier"]["members"] == config["segmenter"]["members"] == 2
-    assert len(config["training"]["others"]) == 2 and config["training"]["others"][0]["classifier"]["history"]
+    assert config.classifier.members == config.segmenter.members == 2
+    assert len(config.training.others) == 2 and config.training.others[0].classifier.history
     assert (out / "classifier-2.weights.h5").is_file() and not (out / "classifier-3.weights.h5").exists()
     assert (out / "checkpoints" / "outliner-2").is_dir()
     assert "2 × guided" in (out / "README.md").read_text()
@@ -260,7 +260,7 @@ def test_networks_that_answer_can_learn_from_all_but_the_test_patients(phantoms,
     assert fed[-1][0] > fed[1][0], "the last one learns from more"
     assert len(asked) == 2 and not asked[0] & asked[1], "only those with patients of their own calibrate"
     config = load_artifact(out).config
-    assert config["training"]["refit"] and "members" not in config["classifier"]
+    assert config.training.refit and "members" not in config.classifier.to_json()
     assert read_json(out / "metrics.json")["cross_validation"]["parts"] == 2
     kept = model_def.build("guided", 64, width=6)
     kept.load_weights(out / "classifier.weights.h5")
