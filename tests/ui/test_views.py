@@ -94,7 +94,7 @@ def test_finding_names_model_and_revision(view: views.View, predictor: Predictor
 
 
 def test_redraw_needs_no_inference(view: views.View, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor, "_classify", None)
+    monkeypatch.setattr(predictor, "_networks", None)
     start = views.settings_of(view)
     for change in ({"opacity": 0.9}, {"threshold": 0.2}, {"heat_class": "glioma"}, {"centre": 60.0, "width": 80.0}):
         changed = replace(start, **change)
