@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
+import nibabel as nib
 import numpy as np
 import psutil
 from gradio_client import Client, handle_file
@@ -37,7 +38,7 @@ from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import CLASSES
 from brain_mri.data import folders
 from brain_mri.data.dataset import load_dataset
-from brain_mri.data.phantom import make_phantom, make_volume, write_dataset, write_nifti
+from brain_mri.data.phantom import make_phantom, make_volume, write_dataset
 from brain_mri.imaging.preprocessing import preprocess
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
@@ -230,8 +231,8 @@ def volume(options: Options) -> Iterator[Row]:
     """A 256x256x150 phantom volume at once, against one call after the other."""
     depth = 150
     path = options.folder / "volume.nii.gz"
-    voxels, _, spacing = make_volume("glioma", 9, 256, depth)
-    write_nifti(path, voxels, spacing)
+    voxels, _, (slices, rows, columns) = make_volume("glioma", 9, 256, depth)
+    nib.save(nib.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([-columns, -rows, slices, 1.0])), path)
     predictor, loaded = Predictor.load(options.model), read_volume(path)
     few = range(0, depth, 10)
     works = {

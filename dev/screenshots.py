@@ -18,8 +18,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from app import build_interface
-from brain_mri.data.phantom import example_files
 
+EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
     try:
         with tempfile.TemporaryDirectory() as folder, browser() as chromium:
-            samples = example_files(Path(folder))
+            samples = sorted(EXAMPLES.iterdir())
             broken = Path(folder) / "not_a_picture.png"
             broken.write_bytes(b"hello")
             for look in args.looks:

@@ -34,6 +34,7 @@ from typing import Any
 
 import cv2
 import httpx
+import nibabel as nib
 import numpy as np
 from PIL import Image
 
@@ -48,6 +49,7 @@ from brain_mri.inference.volume_analysis import analyze_volume
 from dev.child_process import ended, free_port
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
+EXAMPLES = APP.parent / "assets" / "examples"
 WARM = 0.2  # share of the requests after which memory should stay as it is
 # Of a hundred requests.
 SHARES = {"analyze": 46, "segment": 14, "heatmap": 5, "report": 3, "volume": 2, "batch": 3, "model": 4, "bad": 23}
@@ -69,7 +71,9 @@ class Request:
 
 def good_files(folder: Path) -> list[Path]:
     """One slice each, in the formats that people upload."""
-    files = [path for path in phantom.example_files(folder) if not path.name.endswith(".nii.gz")]
+    files = [
+        Path(shutil.copy(path, folder)) for path in sorted(EXAMPLES.iterdir()) if not path.name.endswith(".nii.gz")
+    ]
     for i, label in enumerate(CLASSES):
         picture = Image.fromarray(phantom.make_phantom(label, 40 + i, 200 + 60 * i).image)
         forms: dict[str, tuple[Image.Image, dict[str, Any]]] = {
@@ -128,8 +132,9 @@ def requests_for(predictor: Predictor, folder: Path) -> dict[str, list[Request]]
             due = html.escape(str(error), quote=False).removeprefix(html.escape(path.name, quote=False))
         kinds["bad"] += [Request(f"/{name}", {"scan": path}, sentence=due) for name in ("analyze", "report", "heatmap")]
     kinds["bad"].append(Request("/analyze", {"scan": None}, sentence="No file was given"))
-    voxels, _, spacing = phantom.make_volume("glioma", 9, 96, 6)
-    stack = phantom.write_nifti(folder / "stack.nii.gz", voxels, spacing)
+    voxels, _, (slices, rows, columns) = phantom.make_volume("glioma", 9, 96, 6)
+    stack = folder / "stack.nii.gz"
+    nib.save(nib.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([-columns, -rows, slices, 1.0])), stack)
     found = analyze_volume(predictor, read_volume(stack))
     kinds["volume"].append(Request("/volume", {"files": [stack]}, _same_volume(found.to_dict())))
     labels = [predictor.analyze(read_scan(path)).label for path in good[:3]]

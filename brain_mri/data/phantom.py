@@ -1,22 +1,16 @@
-"""Synthetic brain slices with exact tumor masks: for tests, a first training run, and the examples of the page.
-
-    python phantom.py OUT --per-class 40      # class folders, mask pairs and patients.csv that train.py can be run on
-    python phantom.py OUT --examples          # a handful of files in several formats for the page
+"""Synthetic brain slices with exact tumor masks: for tests and a first training run.
 
 They are drawings that look like contrast-enhanced T1 slices; nothing about real scans follows from them.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
-import gzip
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import nibabel as nib
 import numpy as np
 
 from brain_mri.classes import CLASSES, NO_TUMOR
@@ -150,63 +144,6 @@ def write_dataset(root: str | Path, per_class: int = 40, seed: int = 0, masks: b
     return root
 
 
-def example_files(folder: str | Path) -> list[Path]:
-    """Write the examples of the page, a few formats and planes, and return their paths. All names say `synthetic`.
-
-    The drawings are some that the bundled weights, which learned from scans only, take for what they are meant to be.
-    """
-    folder = Path(folder)
-    _write(folder / "synthetic_glioma_coronal.png", make_phantom("glioma", 10, 320, "coronal").image)
-    _write(folder / "synthetic_pituitary_axial.png", make_phantom("pituitary", 164, 320).image)
-    deep = make_phantom("meningioma", 5, 320, "coronal").image.astype(np.uint16) * 13
-    _write(folder / "synthetic_meningioma_coronal_16bit.png", deep)
-    _write(
-        folder / "synthetic_no_tumor_axial.jpg", make_phantom(NO_TUMOR, 12, 320).image, [cv2.IMWRITE_JPEG_QUALITY, 93]
-    )
-    write_dicom(folder / "synthetic_meningioma_axial.dcm", make_phantom("meningioma", 21, 256).image, HEAD_MM / 256)
-    voxels, _, spacing = make_volume("glioma", 13)
-    write_nifti(folder / "synthetic_glioma_volume.nii.gz", voxels, spacing)
-    return sorted(folder.glob("synthetic_*"))
-
-
-def write_nifti(path: Path, voxels: np.ndarray, spacing: Spacing) -> Path:
-    """Write axial slices (D, H, W), front up and patient's right on the left, as NIfTI with that orientation."""
-    slices, rows, columns = spacing
-    image = nib.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([-columns, -rows, slices, 1.0]))
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"synthetic phantom, no patient"
-    data = image.to_bytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(data, 6, mtime=0) if path.name.endswith(".gz") else data)
-    return path
-
-
-def write_dicom(path: Path, image: np.ndarray, spacing: float) -> Path:
-    """Write an axial slice (H, W) as a 16-bit DICOM file with its pixel spacing (mm), and without window tags."""
-    import pydicom
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = MRImageStorage
-    uid = generate_uid(entropy_srcs=[path.name, image.tobytes().hex()])  # the same file for the same picture
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
-    dataset.SeriesInstanceUID = dataset.StudyInstanceUID = generate_uid(entropy_srcs=[uid])
-    dataset.PatientName, dataset.PatientID, dataset.Modality = "Synthetic^Phantom", "SYNTHETIC", "MR"
-    dataset.ImageComments = "Synthetic phantom, no patient"
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.ImagePositionPatient = [-HEAD_MM / 2, -HEAD_MM / 2, 0]
-    dataset.PixelSpacing, dataset.SliceThickness, dataset.InstanceNumber = [round(spacing, 6)] * 2, 5, 1
-    dataset.Rows, dataset.Columns = image.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    dataset.PixelData = (image.astype(np.uint16) * 9).tobytes()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
 def _write(path: Path, image: np.ndarray, options: list[int] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(path.suffix, image, options or [])
@@ -218,31 +155,3 @@ def _write(path: Path, image: np.ndarray, options: list[int] | None = None) -> N
 def _write_csv(path: Path, rows: list[tuple[object, ...]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write synthetic brain slices with exact tumor masks.")
-    parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--per-class", type=int, default=40, help="slices of each class (default 40)")
-    parser.add_argument("--size", type=int, default=256, help="pixels of a side (default 256)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-masks", action="store_true", help="class folders only")
-    parser.add_argument("--examples", action="store_true", help="a handful of example files instead of a data set")
-    args = parser.parse_args(arguments)
-    if args.per_class < 1 or not 32 <= args.size <= 1024 or args.seed < 0:
-        parser.error("--per-class must be at least 1, --size 32..1024 and --seed not negative.")
-    try:
-        if args.examples:
-            for path in example_files(args.out):
-                print(path)
-            return
-        write_dataset(args.out, args.per_class, args.seed, not args.no_masks, args.size)
-    except OSError as error:
-        raise SystemExit(f"{args.out} could not be written ({error.strerror or error}).") from None
-    print(f"{args.per_class} synthetic slices of each of {len(CLASSES)} classes are in {args.out}.")
-    masks = "" if args.no_masks else f" --masks {args.out / 'segmentation'}"
-    print(f"Train on them:  python train.py --data {args.out}{masks} --epochs 2 --out runs/phantom")
-
-
-if __name__ == "__main__":
-    main()

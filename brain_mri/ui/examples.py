@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from brain_mri.data.phantom import example_files
 from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 
+SYNTHETIC = Path(__file__).resolve().parents[2] / "assets" / "examples"
 THUMBNAIL = 192  # pixels on the longer side
 
 
@@ -34,7 +34,7 @@ def load_examples(offered: Path, folder: Path) -> list[Example]:
     folder: where files may be written. Files that cannot be read are left out.
     """
     paths = sorted(p for p in offered.iterdir() if p.is_file()) if offered.is_dir() else []
-    return _readable(paths, False) or _readable(example_files(folder), True)
+    return _readable(paths, False) or _readable(sorted(SYNTHETIC.iterdir()), True)
 
 
 def _readable(paths: Sequence[Path], synthetic: bool) -> list[Example]:

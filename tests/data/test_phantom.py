@@ -15,6 +15,7 @@ from brain_mri.data.phantom import PLANES, make_phantom, make_volume
 from brain_mri.imaging.preprocessing import head_mask, preprocess
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
+from tests.helpers.files import EXAMPLES
 
 TUMORS = [label for label in CLASSES if label != NO_TUMOR]
 
@@ -159,31 +160,25 @@ def test_few_persons_still_have_a_test_set(tmp_path: Path) -> None:
         assert list((root / "Testing" / label).iterdir()) and list((root / "Training" / label).iterdir())
 
 
-def test_example_files(tmp_path: Path) -> None:
-    paths = phantom.example_files(tmp_path)
-    assert len(paths) >= 5 and all("synthetic" in path.name for path in paths)
+def test_example_files() -> None:
+    """The examples of the page are kept as files, drawn once."""
+    paths = {path.name: path for path in EXAMPLES}
+    assert len(paths) >= 5 and all("synthetic" in name for name in paths)
     kinds = set()
-    for path in paths:
+    for path in paths.values():
         scan = read_scan(path)
         kinds.add((scan.info["format"], scan.info["bits"]))
         square, _ = preprocess(scan.image, 128)
         assert square.std() > 30 and not scan.warnings
         assert path.stat().st_size < 600_000
     assert {("PNG", 8), ("PNG", 16), ("NIfTI", 8)} <= kinds and any(k == "DICOM" for k, _ in kinds)
-    dicom = read_scan(tmp_path / "synthetic_meningioma_axial.dcm")
+    dicom = read_scan(paths["synthetic_meningioma_axial.dcm"])
     assert dicom.spacing == pytest.approx((230 / 256, 230 / 256), abs=1e-4) and dicom.raw.dtype == np.uint16
-    volume = read_volume(tmp_path / "synthetic_glioma_volume.nii.gz")
+    volume = read_volume(paths["synthetic_glioma_volume.nii.gz"])
     assert volume.plane == "axial" and len(volume) >= 12 and volume.warnings == ()
-    before = {path: path.read_bytes() for path in paths}
-    assert {path: path.read_bytes() for path in phantom.example_files(tmp_path)} == before
-
-
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    phantom.main([str(tmp_path / "a"), "--per-class", "2", "--size", "48"])
-    assert "train.py --data" in capsys.readouterr().out
-    assert len(list((tmp_path / "a").rglob("*.jpg"))) == 8
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(SystemExit, match="could not be written"):
-        phantom.main([str(tmp_path / "file" / "sub"), "--per-class", "2", "--size", "48"])
-    with pytest.raises(SystemExit):
-        phantom.main([str(tmp_path), "--per-class", "0"])
+    drawn = {"synthetic_glioma_coronal.png": make_phantom("glioma", 10, 320, "coronal").image}
+    drawn["synthetic_meningioma_coronal_16bit.png"] = make_phantom("meningioma", 5, 320, "coronal").image
+    drawn["synthetic_meningioma_axial.dcm"] = make_phantom("meningioma", 21, 256).image
+    for (name, image), factor in zip(drawn.items(), (1, 13, 9), strict=True):
+        assert np.array_equal(read_scan(paths[name]).raw, image.astype(np.uint16) * factor), "drawn as they are today"
+    assert np.array_equal(volume.voxels, make_volume("glioma", 13)[0])

@@ -23,8 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.helpers.dicom_files import dicom, saved
-from tests.helpers.pictures import encode
+from tests.helpers.files import dicom, encode, saved
 
 HEAD = cv2.resize(
     np.pad(np.hypot(*np.mgrid[-12:13, -10:11]) < 9, 3).astype(np.uint8) * 180 + 20,

@@ -18,8 +18,7 @@ from pydicom.uid import (
 from brain_mri.imaging.dicom import stream_size
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
-from tests.helpers.dicom_files import dicom, item, saved
-from tests.helpers.pictures import encode, sentence
+from tests.helpers.files import dicom, encode, item, saved, sentence
 
 AXIAL = [1, 0, 0, 0, 1, 0]
 

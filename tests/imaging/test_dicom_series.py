@@ -15,8 +15,7 @@ from brain_mri.imaging import dicom_series
 from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
-from tests.helpers.dicom_files import dicom, item, saved
-from tests.helpers.volume_files import SPACING, load, nifti, series, zipped
+from tests.helpers.files import SPACING, dicom, item, load, nifti, saved, series, zipped
 
 
 def test_dicom_series_in_any_order(stack: np.ndarray, tmp_path: Path) -> None:

@@ -22,8 +22,7 @@ from brain_mri.imaging import scan as scan_types
 from brain_mri.imaging.preprocessing import head_mask, preprocess, restore
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.scan import ScanError
-from tests.helpers.dicom_files import dicom, saved
-from tests.helpers.pictures import encode, sentence
+from tests.helpers.files import dicom, encode, saved, sentence
 
 # ---- names ----
 

@@ -23,7 +23,7 @@ from brain_mri.imaging.orientation import (
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
-from tests.helpers.volume_files import SPACING, load, nifti
+from tests.helpers.files import SPACING, load, nifti, write_nifti
 
 # ---- orientation ----
 
@@ -247,7 +247,7 @@ def test_real_dicom_folder(real_data: Path) -> None:
 
 def test_phantom_volume(tmp_path: Path) -> None:
     voxels, mask, spacing = phantom.make_volume("meningioma", 4, 64, 12)
-    path = phantom.write_nifti(tmp_path / "v.nii.gz", voxels, spacing)
+    path = write_nifti(tmp_path / "v.nii.gz", voxels, spacing)
     volume = read_volume(path)
     assert np.array_equal(volume.voxels, voxels) and volume.spacing == pytest.approx(spacing, rel=1e-5)
     assert mask.any() and not mask[-1].any()

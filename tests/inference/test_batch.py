@@ -18,6 +18,7 @@ from brain_mri.classes import CLASSES
 from brain_mri.cli import predict
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor
+from tests.helpers.files import dicom, saved
 from tests.helpers.handmade import picture_of
 
 Png = Callable[..., Path]
@@ -218,7 +219,8 @@ def test_dicom_and_nifti_carry_millimetres(tmp_path: Path, handmade_artifact: Pa
     from brain_mri.data import phantom
 
     image = phantom.make_phantom("meningioma", seed=4).image
-    phantom.write_dicom(tmp_path / "slice.dcm", image, 0.8)
+    placed = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [0.8, 0.8]}
+    (tmp_path / "slice.dcm").write_bytes(saved(dicom(image.astype(np.uint16) * 9, bits=12, **placed)))
     shutil.copy(tmp_path / "slice.dcm", tmp_path / "IM0001")  # DICOM files often have no suffix
     out = tmp_path / "out"
     assert predict.main(["--model", str(handmade_artifact), "--out", str(out), str(tmp_path)]) == 0

@@ -32,8 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.helpers.dicom_files import dicom, saved
-from tests.helpers.pictures import encode
+from tests.helpers.files import dicom, encode, saved
 
 HEAD = np.pad(np.hypot(*np.mgrid[-20:21, -16:17]) < 15, 4).astype(np.uint8) * 150 + 20  # (49, 41)
 HEAD[14:20, 12:18] = 255  # not symmetric in any way

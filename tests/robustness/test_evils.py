@@ -20,8 +20,7 @@ from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
-from tests.helpers.dicom_files import dicom, saved
-from tests.helpers.pictures import encode
+from tests.helpers.files import dicom, encode, saved
 from tests.robustness.evils import HEAD, STACK
 
 ROOT = Path(__file__).resolve().parents[2]

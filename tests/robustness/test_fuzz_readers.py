@@ -31,9 +31,8 @@ from brain_mri.imaging.preprocessing import head_mask, preprocess, restore
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.scan import MIN_SIDE, Scan, ScanError
 from brain_mri.imaging.volume import Volume, read_volume
-from tests.helpers.dicom_files import dicom, saved
+from tests.helpers.files import dicom, encode, saved
 from tests.helpers.injured import FAMILIES, HEAD, STACK, mutate
-from tests.helpers.pictures import encode
 
 CASES = int(os.environ.get("FUZZ_CASES", "2400"))
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "45"))  # of processor time, for all mutations together

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brain_mri.data.phantom import example_files
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
+from tests.helpers.files import EXAMPLES
 
 ARRAYS: tuple[Callable[[Analysis], np.ndarray], ...] = (
     lambda a: a.logits,
@@ -28,8 +28,8 @@ def model(bundled: Path) -> Predictor:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return example_files(tmp_path_factory.mktemp("scans"))
+def files() -> list[Path]:
+    return EXAMPLES
 
 
 def same_bits(a: Analysis, b: Analysis) -> bool:

@@ -25,10 +25,10 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 import app
-from brain_mri.data.phantom import example_files
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import common
+from tests.helpers.files import EXAMPLES
 
 ROOT = Path(app.__file__).resolve().parent
 ENDPOINTS = {"/analyze", "/segment", "/heatmap", "/report", "/volume", "/batch", "/model"}
@@ -57,8 +57,8 @@ def client(server: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {path.name: path for path in example_files(tmp_path_factory.mktemp("samples"))}
+def samples() -> dict[str, Path]:
+    return {path.name: path for path in EXAMPLES}
 
 
 def picture(path: str | Path) -> np.ndarray:

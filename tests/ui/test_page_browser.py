@@ -17,10 +17,10 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, FloatRect, Page
 
 import app
-from brain_mri.data.phantom import example_files
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor
 from dev import screenshots
+from tests.helpers.files import EXAMPLES
 
 if not Path(screenshots.CHROMIUM).exists():
     pytest.skip(f"{screenshots.CHROMIUM} is not installed", allow_module_level=True)
@@ -90,8 +90,8 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {path.name: path for path in example_files(tmp_path_factory.mktemp("samples"))}
+def samples() -> dict[str, Path]:
+    return {path.name: path for path in EXAMPLES}
 
 
 @pytest.fixture

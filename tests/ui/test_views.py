@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from brain_mri import classes, files
-from brain_mri.data.phantom import make_volume, write_nifti
+from brain_mri.data.phantom import make_volume
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.imaging.volume import read_volume
@@ -25,6 +25,7 @@ from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import charts, html, scan_report, views, views_compare
 from brain_mri.ui.analyze_tab import settings_from
 from brain_mri.ui.volume_tab import clicked, draw, point_of, write_files
+from tests.helpers.files import write_nifti
 
 
 def decode(data: bytes) -> np.ndarray:

@@ -1,0 +1,141 @@
+"""Small files made by hand for the tests of the readers: pictures, DICOM, NIfTI, archives; and how a refusal reads."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from nibabel.orientations import inv_ornt_aff, io_orientation, ornt_transform
+from PIL import Image
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
+
+from brain_mri.imaging.scan import ScanError
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "assets" / "examples").iterdir())
+SPACING = (6.0, 1.5, 1.25)  # slice, row, column
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def sentence(error: pytest.ExceptionInfo[ScanError]) -> str:
+    """The message, after checking that it is one sentence on one line."""
+    text = str(error.value)
+    assert text and "\n" not in text and text[-1] in ".)" and "Traceback" not in text and len(text) < 400
+    return text
+
+
+# ---- DICOM ----
+
+
+def dicom(
+    pixels: np.ndarray, syntax: UID = ExplicitVRLittleEndian, bits: int | None = None, **tags: Any
+) -> pydicom.Dataset:
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = MRImageStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.Modality, dataset.SamplesPerPixel, dataset.PhotometricInterpretation = "MR", 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape[-2:]
+    if pixels.ndim == 3:
+        dataset.NumberOfFrames = len(pixels)
+    dataset.BitsAllocated = pixels.dtype.itemsize * 8
+    dataset.BitsStored = bits or dataset.BitsAllocated
+    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, int(pixels.dtype.kind == "i")
+    stored = pixels.dtype.newbyteorder(">" if syntax == ExplicitVRBigEndian else "<")
+    dataset.PixelData = pixels.astype(stored).tobytes()
+    dataset["PixelData"].VR = "OW" if pixels.dtype.itemsize > 1 else "OB"
+    dataset.update(item(**tags))
+    return dataset
+
+
+def item(**tags: Any) -> pydicom.Dataset:
+    """One entry of a sequence."""
+    dataset = pydicom.Dataset()
+    for key, value in tags.items():
+        setattr(dataset, key, value)
+    return dataset
+
+
+def saved(dataset: pydicom.Dataset, *, bare: bool = False) -> bytes:
+    stream = io.BytesIO()
+    if bare:
+        syntax = dataset.file_meta.TransferSyntaxUID
+        del dataset.file_meta
+        pydicom.dcmwrite(
+            stream, dataset, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=syntax != ExplicitVRBigEndian
+        )
+    else:
+        pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
+    return stream.getvalue()
+
+
+# ---- volumes ----
+
+
+def write_nifti(path: Path, voxels: np.ndarray, spacing: tuple[float, float, float]) -> Path:
+    """Write axial slices (D, H, W), front up and patient's right on the left, as NIfTI with that orientation."""
+    slices, rows, columns = spacing
+    image = nib.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([-columns, -rows, slices, 1.0]))
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"synthetic phantom, no patient"
+    data = image.to_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(data, 6, mtime=0) if path.name.endswith(".gz") else data)
+    return path
+
+
+def nifti(stack: np.ndarray, codes: str = "LPS") -> bytes:
+    """A displayed axial stack (slices towards superior, rows towards posterior, columns towards left) stored with
+    other axes: codes names the direction of each increasing array index, as nibabel does."""
+    lps = nib.Nifti1Image(stack.transpose(2, 1, 0), np.diag([-SPACING[2], -SPACING[1], SPACING[0], 1.0]))
+    start = io_orientation(lps.affine)
+    wanted = nib.orientations.axcodes2ornt(codes)
+    change = ornt_transform(start, wanted)
+    data = nib.orientations.apply_orientation(np.asarray(lps.dataobj), change)
+    image = nib.Nifti1Image(data, lps.affine @ inv_ornt_aff(change, lps.shape))
+    assert "".join(nib.aff2axcodes(image.affine)) == codes
+    return image.to_bytes()
+
+
+def load(path: str | Path) -> nib.Nifti1Image:
+    image = nib.load(path)
+    assert isinstance(image, nib.Nifti1Image)
+    return image
+
+
+def series(stack: np.ndarray) -> list[bytes]:
+    """One DICOM file for each slice of a displayed axial stack, feet to head."""
+    uid = pydicom.uid.generate_uid()
+    return [
+        saved(
+            dicom(
+                values,
+                SeriesInstanceUID=uid,
+                InstanceNumber=i + 1,
+                ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                ImagePositionPatient=[-20, -25, -30 + SPACING[0] * i],
+                PixelSpacing=[SPACING[1], SPACING[2]],
+            )
+        )
+        for i, values in enumerate(stack)
+    ]
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
