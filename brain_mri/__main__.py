@@ -38,7 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     early = {"hub": "artifact", "phantom": "data", "audit": "evaluation"}
     there = importlib.util.find_spec(f"brain_mri.cli.{verb}")
     room = "cli" if there else early[verb]
-    return importlib.import_module(f"brain_mri.{room}.{verb}").main(rest) or 0
+    try:
+        program = importlib.import_module(f"brain_mri.{room}.{verb}")
+    except ModuleNotFoundError as error:  # a plain `pip install .` brings what serving needs
+        if (error.name or "brain_mri").split(".")[0] in ("brain_mri", "model_def", "segmentation", "train"):
+            raise
+        print(f"brain-mri {verb}: {error.name} is missing; pip install -r requirements.txt brings it.", file=sys.stderr)
+        return 1
+    return program.main(rest) or 0
 
 
 if __name__ == "__main__":
