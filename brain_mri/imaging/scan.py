@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 MAX_BYTES = 512 * 2**20  # of one file, and of what a compressed file unpacks to
 MAX_PIXELS = 50_000_000  # of one picture: the largest phone photographs, far above any MRI slice
 MAX_VOXELS = 160_000_000  # of one volume: 512 x 512 x 600
+MAX_SIDE = 2048  # pixels on the longer side that the page works with; MRI slices stay far below
 MIN_SIDE = 8  # pixels; nothing below this can show a head
 WINDOW_PERCENTILES = (0.5, 99.8)
 
@@ -150,3 +152,20 @@ def to_uint8(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     scaled *= scale
     scaled += 0.5
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+
+
+def reduce(scan: Scan) -> Scan:
+    """The scan with at most MAX_SIDE pixels on its longer side."""
+    height, width = scan.shape
+    factor = max(height, width) / MAX_SIDE
+    if factor <= 1:
+        return scan
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    note = f"The picture has {width} x {height} pixels and is shown and measured at {size[0]} x {size[1]}."
+    return replace(
+        scan,
+        image=cv2.resize(scan.image, size, interpolation=cv2.INTER_AREA),
+        raw=cv2.resize(scan.raw, size, interpolation=cv2.INTER_AREA),
+        spacing=(scan.spacing[0] * height / size[1], scan.spacing[1] * width / size[0]) if scan.spacing else None,
+        warnings=(*scan.warnings, note),
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from brain_mri.artifact.config import ArtifactError
@@ -78,3 +79,35 @@ class LiveModel:
             self._newest = None
         done = f"The page now uses {new.model_id} at revision {new.revision[:7]}."
         return f"{done} {new.notice}" if new.notice else done
+
+
+class Models:
+    """The model of the page and those it may be compared with, each loaded once, when first asked for."""
+
+    def __init__(self, live: LiveModel, others: Sequence[str | Path] = ()):
+        self.live = live
+        self._loaded: dict[str, Predictor] = {}
+        self._where = {str(where): where for where in others}
+        self._lock = threading.Lock()
+
+    @property
+    def main(self) -> Predictor:
+        """Read it once in a handler: it may be another revision a moment later."""
+        return self.live.current
+
+    @property
+    def names(self) -> list[str]:
+        """What the person who started the page has chosen: visitors cannot make the server open others."""
+        return [self.main.model_id, *(name for name in self._where if name != self.main.model_id)]
+
+    def get(self, name: str) -> Predictor:
+        """Raises ArtifactError or hub.HubError."""
+        main = self.main
+        if name == main.model_id:
+            return main
+        with self._lock:
+            if name not in self._loaded:
+                if name not in self._where:
+                    raise ArtifactError(f"There is no model {name} here; choose one of {', '.join(self.names)}.")
+                self._loaded[name] = Predictor.load(self._where[name])
+            return self._loaded[name]

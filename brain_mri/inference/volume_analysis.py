@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from brain_mri.classes import NO_TUMOR, title
+from brain_mri.classes import NO_TUMOR
 from brain_mri.imaging.orientation import PLANES, display_axes, display_order
 from brain_mri.imaging.volume import Volume
-from brain_mri.inference.analysis import NO_SKULL
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
 
@@ -173,24 +172,6 @@ def _warnings(volume: Volume, foreign: np.ndarray) -> tuple[str, ...]:
         count = int(foreign.sum())
         found.append(f"{count} of {len(foreign)} slices do not look like a brain and were left out.")
     return tuple(found)
-
-
-def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
-    """(kind, word, sentence) as views.sentence gives for a slice."""
-    depth = len(found.area)
-    if found.foreign.all():
-        return "foreign", "Not a brain MRI?", "No slice of this volume looks like a brain MRI, so no finding is given."
-    if found.skull_stripped:
-        where = f"Marked on {found.marked} of {depth} slices" if found.marked else "Nothing is marked"
-        return "unsure", "Not sure", f"{where}, but {NO_SKULL}."
-    if not found.marked:
-        return "clear", "Nothing marked", f"The segmentation marks nothing on any of the {depth} slices."
-    size = f", {found.millilitres:.1f} mL in all" if found.millilitres is not None else ""
-    where = f"largest on slice {int(found.area.argmax()) + 1}"
-    text = f"Marked on {found.marked} of {depth} slices{size}; {where}."
-    if found.label == NO_TUMOR:
-        return "unsure", "Not sure", text + " On these slices the classifier sees no tumor, so the two models disagree."
-    return "tumor", "Marked", text + f" The classifier's most likely answer there: {title(found.label)}."
 
 
 # --- one point in three planes ---------------------------------------------------------------------------------

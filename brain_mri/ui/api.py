@@ -20,13 +20,13 @@ from brain_mri.files import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
+from brain_mri.inference.batch import stem_of
+from brain_mri.inference.live_model import Models
 from brain_mri.inference.volume_analysis import analyze_volume
 from brain_mri.ui import views
 from brain_mri.ui.batch_tab import run_batch
-from brain_mri.ui.common import speaking
-from brain_mri.ui.model_tab import Models
-from brain_mri.ui.page_files import output_folder
-from brain_mri.ui.scan_report import report_data, stem_of, write_report
+from brain_mri.ui.common import output_folder, speaking
+from brain_mri.ui.scan_report import report_data, write_report
 from brain_mri.ui.views import Settings, View
 from brain_mri.ui.volume_tab import write_files
 
@@ -64,7 +64,7 @@ def endpoints(models: Models) -> None:
         heatmap as PNG. For education and research only, not a diagnosis."""
         view = view_of(scan, slice_index, model)
         chosen = views.settings_of(view)
-        data = report_data(view, chosen, view.predictor)
+        data = report_data(view, chosen)
         return (
             data,
             saved(view, "overlay", views.overlay_picture(view, chosen)),
@@ -99,7 +99,7 @@ def endpoints(models: Models) -> None:
     def report(scan: str, slice_index: float | None = None, threshold: float | None = None) -> list[str]:
         """The report of one slice: a self-contained HTML page, the same as JSON, and the mask as PNG."""
         view = view_of(scan, slice_index)
-        return [str(p) for p in write_report(view, settings(view, threshold), view.predictor, output_folder())]
+        return [str(p) for p in write_report(view, settings(view, threshold), output_folder())]
 
     @speaking
     def volume(files: list[str]) -> tuple[dict[str, Any], list[str]]:

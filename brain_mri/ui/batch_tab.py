@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from brain_mri.classes import title
-from brain_mri.imaging.scan import ScanError
-from brain_mri.inference.batch import Row, analyze_files, csv_text
+from brain_mri.classes import NO_TUMOR, title
+from brain_mri.imaging.scan import ScanError, clean_name
+from brain_mri.inference.batch import Row, named, to_zip
+from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import views
-from brain_mri.ui.common import sentence_of
-from brain_mri.ui.examples import Example
+from brain_mri.ui.common import HEAVY, Example, Update, output_folder, sentence_of
 from brain_mri.ui.html import banner, error_banner, image, safe, table
-from brain_mri.ui.model_tab import Models
-from brain_mri.ui.page_files import output_folder
 
 MAX_FILES = 500
 HINT = '<p class="prose-small">Choose several slices at once; each becomes a row, and the table can be downloaded.</p>'
 
 
 def batch_tab(models: Models, examples: Sequence[Example]) -> None:
+    """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     files = gr.File(label="Your scans", file_count="multiple", elem_id="batch-file", height=170)
     with gr.Row(elem_id="batch-row"):
         summary = gr.HTML(HINT, elem_id="batch-summary", apply_default_css=False, min_width=300)
@@ -34,36 +35,35 @@ def batch_tab(models: Models, examples: Sequence[Example]) -> None:
     results = gr.HTML(elem_id="batch-table", apply_default_css=False)
     shown = [summary, results, downloads]
 
-    def show(paths: Sequence[str], progress: gr.Progress) -> list[Any]:
+    def show(paths: Sequence[str], progress: gr.Progress) -> Update:
         predictor = models.main  # one revision for the whole batch
         try:
             rows, written = run_batch(predictor, paths, progress)
         except Exception as error:
-            return [error_banner(sentence_of(error)), "", gr.File(visible=False)]
-        return [overview(rows), rows_table(rows, predictor.classes), gr.File(written, visible=True)]
+            return {summary: error_banner(sentence_of(error)), results: "", downloads: gr.File(visible=False)}
+        listed = rows_table(rows, predictor.classes)
+        return {summary: overview(rows), results: listed, downloads: gr.File(written, visible=True)}
 
-    def uploaded(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> list[Any]:
-        return [None, *(show(paths, progress) if paths else [gr.skip()] * len(shown))]
+    def uploaded(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> Update:
+        return {files: None} | (show(paths, progress) if paths else {})
 
-    def tried(progress: gr.Progress = gr.Progress()) -> list[Any]:
+    def tried(progress: gr.Progress = gr.Progress()) -> Update:
         return show([str(example.path) for example in examples], progress)
 
-    heavy: dict[str, Any] = {"concurrency_id": "heavy", "concurrency_limit": 2, "api_visibility": "private"}
-    files.upload(uploaded, files, [files, *shown], show_progress_on=[summary], **heavy)
-    try_it.click(tried, None, shown, show_progress_on=[summary], **heavy)
+    files.upload(uploaded, files, [files, *shown], show_progress_on=[summary], **HEAVY)
+    try_it.click(tried, None, shown, show_progress_on=[summary], **HEAVY)
 
 
 def run_batch(predictor: Predictor, paths: Sequence[str], progress: gr.Progress) -> tuple[list[Row], list[str]]:
     """Rows, and the paths of results.csv and results.zip. Raises ScanError for too many files."""
     if len(paths) > MAX_FILES:
         raise ScanError(f"{len(paths)} files are too many at once; the limit is {MAX_FILES}.")
-    folder = output_folder()
+    folder, rows = output_folder(), []
     progress(0, desc="Reading the files")
-    rows = analyze_files(
-        predictor, paths, folder / "results.zip",
-        lambda done, all_: progress(done / all_, desc=f"{done} of {all_} files"),
-    )  # fmt: skip
-    (folder / "results.csv").write_text(csv_text(rows, predictor.classes), encoding="utf-8-sig")
+    jobs = named([Path(path) for path in paths], clean_name)  # not where the server keeps an upload
+    for row in to_zip(predictor, jobs, folder, reduced=True, explain=lambda error, _: sentence_of(error)):
+        rows.append(replace(row, pictures={}))
+        progress(len(rows) / len(paths), desc=f"{len(rows)} of {len(paths)} files")
     return rows, [str(folder / "results.csv"), str(folder / "results.zip")]
 
 
@@ -71,13 +71,12 @@ def overview(rows: Sequence[Row]) -> str:
     good = [row.result for row in rows if not row.error]
     foreign = sum(r["not_brain_mri"] for r in good)
     unsure = sum(r["abstained"] and not r["not_brain_mri"] for r in good)
-    tumor = sum(not r["abstained"] and r["label"] != "notumor" for r in good)
+    tumor = sum(not r["abstained"] and r["label"] != NO_TUMOR for r in good)
     text = f"{tumor} with a tumor, {len(good) - tumor - unsure - foreign} without, {unsure} not sure"
     text += f", {foreign} not a brain MRI" if foreign else ""
     text += f", {len(rows) - len(good)} could not be read" if len(good) < len(rows) else ""
-    return banner(
-        "clear" if good else "error", f"{len(rows)} file{'s' * (len(rows) != 1)}", text[:1].upper() + text[1:] + "."
-    )
+    count = f"{len(rows)} file{'s' * (len(rows) != 1)}"
+    return banner("clear" if good else "error", count, f"{text}.")
 
 
 def rows_table(rows: Sequence[Row], classes: Sequence[str]) -> str:
@@ -109,4 +108,4 @@ def answer(result: dict[str, Any]) -> tuple[str, str]:
         return "foreign", "Not a brain MRI?"
     if result["abstained"]:
         return "unsure", "Not sure"
-    return ("clear" if result["label"] == "notumor" else "tumor"), title(result["label"])
+    return ("clear" if result["label"] == NO_TUMOR else "tumor"), title(result["label"])

@@ -1,26 +1,49 @@
-"""Every failure that a visitor can cause becomes one sentence; everything else is logged and admitted, never shown."""
+"""What every tab and endpoint shares: examples to click, failures as sentences, a folder for downloads."""
 
 from __future__ import annotations
 
 import functools
 import html
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import gradio as gr
+import numpy as np
+from gradio.utils import get_upload_folder
 
 from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.hub_client import HubError
+from brain_mri.imaging.file_type import is_volume
+from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
+from brain_mri.ui.html import data_uri, safe
 
 log = logging.getLogger("brain_mri")
 UNEXPECTED = "Something went wrong that should not have; the details are in the server's log. Please try another file."
+SYNTHETIC = Path(__file__).resolve().parents[2] / "assets" / "examples"
+THUMBNAIL = 192  # pixels on the longer side
+Update = dict[Any, Any]  # {component: its new value}; the other outputs of an event stay as they are
+# How the page's own events run; none of them is an endpoint.
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+DRAW: dict[str, Any] = QUIET | {"concurrency_id": "draw"}
+MODEL: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model"}
+HEAVY: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "heavy", "concurrency_limit": 2}
+PICK = """element.addEventListener('click', (event) => {
+  const chosen = event.target.closest('.example');
+  if (chosen) trigger('select', {index: Number(chosen.dataset.index)});
+});"""
+
+# --- failures --------------------------------------------------------------------------------------------------
 
 
 def sentence_of(error: Exception) -> str:
-    """The message for a person. An unexpected error is logged with its traceback."""
-    if isinstance(error, (ScanError, ArtifactError)) or type(error).__name__ == "HubError":
+    """The message for a person. An unexpected error is logged with its traceback and admitted, never shown."""
+    if isinstance(error, (ScanError, ArtifactError, HubError)):
         return str(error)
     if isinstance(error, MemoryError):
         return "This file needs more memory than the server has; please try a smaller one."
@@ -28,24 +51,89 @@ def sentence_of(error: Exception) -> str:
     return UNEXPECTED
 
 
-@contextmanager
-def spoken() -> Iterator[None]:
-    """Turn exceptions into gr.Error with a sentence (Gradio masks the text of every other exception)."""
-    try:
-        yield
-    except gr.Error:
-        raise
-    except Exception as error:
-        # Gradio shows the message as HTML, and it may quote a file name.
-        raise gr.Error(html.escape(sentence_of(error), quote=False), print_exception=False) from None
-
-
 def speaking(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator of an event handler or endpoint: see `spoken`."""
+    """Decorator of an event handler or endpoint: its exceptions become gr.Error with a sentence.
+
+    Gradio masks the text of every other exception.
+    """
 
     @functools.wraps(handler)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with spoken():
+        try:
             return handler(*args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            # Gradio shows the message as HTML, and it may quote a file name.
+            raise gr.Error(html.escape(sentence_of(error), quote=False), print_exception=False) from None
 
     return wrapped
+
+
+# --- downloads -------------------------------------------------------------------------------------------------
+
+
+def output_folder() -> Path:
+    """A new empty folder that cannot be guessed, where Gradio serves files and, an hour later, deletes them."""
+    Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="out-", dir=get_upload_folder()))
+
+
+# --- examples --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Example:
+    path: Path
+    thumbnail: np.ndarray  # uint8 (h, w)
+    volume: bool
+
+    @property
+    def synthetic(self) -> bool:
+        return self.path.parent == SYNTHETIC
+
+    @property
+    def caption(self) -> tuple[str, str]:
+        """ "synthetic_no_tumor_axial.jpg" -> ("No tumor", "axial, JPG")."""
+        stem, _, suffix = self.path.name.removesuffix(".gz").rpartition(".")
+        words = stem.removeprefix("synthetic_").replace("no_tumor", "no tumor").replace("16bit", "16-bit").split("_")
+        kind = {"nii": "NIfTI", "dcm": "DICOM"}.get(suffix, suffix.upper())
+        return words[0].capitalize(), ", ".join([*words[1:], kind])
+
+
+def load_examples(offered: Path) -> list[Example]:
+    """Examples from the folder `offered` (of a model) when it has any that can be read, else synthetic drawings."""
+    return _readable(offered) or _readable(SYNTHETIC)
+
+
+def _readable(folder: Path) -> list[Example]:
+    found = []
+    for path in sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []:
+        try:
+            image = read_scan(path).image
+        except ScanError:
+            continue
+        scale = THUMBNAIL / max(image.shape)
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        found.append(Example(path, cv2.resize(image, None, fx=scale, fy=scale, interpolation=way), is_volume(path)))
+    return found
+
+
+def example_chooser(examples: Sequence[Example], elem_id: str) -> gr.HTML:
+    """A row of buttons with a picture, a name and the format. Its `select` event says which: see `chosen`."""
+    note = "synthetic drawings, not patients" if all(e.synthetic for e in examples) else "they come with the model"
+    buttons = "".join(
+        f'<button type="button" class="example" data-index="{i}"><img src="{data_uri(e.thumbnail)}" alt="">'
+        f"<span>{safe(e.caption[0])} <small>{safe(e.caption[1])}</small></span></button>"
+        for i, e in enumerate(examples)
+    )
+    block = (
+        f'<section class="examples-block"><h2>Or try an example <small>({note})</small></h2>'
+        f'<div class="examples">{buttons}</div></section>'
+    )
+    return gr.HTML(block, elem_id=elem_id, apply_default_css=False, js_on_load=PICK)
+
+
+def chosen(examples: Sequence[Example], event: gr.EventData) -> Example:
+    """The example that a `select` event is about."""
+    return examples[int((event._data or {}).get("index", 0))]

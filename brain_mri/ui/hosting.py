@@ -1,12 +1,37 @@
-"""What a Space on ZeroGPU hardware needs to start. Free accounts can host a Gradio Space only there."""
+"""What the computer that serves the page asks for: who may enter, flat memory, and the start on ZeroGPU hardware."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 
+_ARENA_MAX = -8  # M_ARENA_MAX of glibc's <malloc.h>
 
-def register() -> bool:
-    """Call before `launch()`; returns whether this is ZeroGPU hardware.
+
+def credentials(text: str | None) -> list[tuple[str, str]] | None:
+    """ "ada:secret" or "ada:secret,bob:other" -> what Gradio wants. Raises ValueError with a sentence."""
+    if not text:
+        return None
+    pairs = [tuple(part.split(":", 1)) for part in text.split(",")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise ValueError("--auth wants user:password, or several of them separated by commas.")
+    return [(user, password) for user, password in pairs]
+
+
+def few_heaps(count: int = 2) -> bool:
+    """Let all threads share `count` heaps; whether the C library knows how. Call it before threads are started.
+
+    By default glibc gives up to eight heaps a core to the threads, and each keeps the most that its threads ever needed
+    at once: over some hundred requests that looks like a leak and ends 50 MB higher.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        return bool(ctypes.CDLL(None).mallopt(_ARENA_MAX, count))
+    return False
+
+
+def register_zero_gpu() -> bool:
+    """Call before `launch()`; returns whether this is ZeroGPU hardware, where alone free accounts can host a Space.
 
     The platform stops a Space in which no function was marked with `@spaces.GPU` by the time of `launch()`. The models
     here are small and run on the CPU with ONNX Runtime, so the function that is marked is never called: no visitor
@@ -21,4 +46,4 @@ def register() -> bool:
 
 
 def _never_called() -> None:
-    """Marked for ZeroGPU, see `register`."""
+    """Marked for ZeroGPU, see `register_zero_gpu`."""

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from brain_mri.artifact.config import ArtifactError
 from brain_mri.imaging.read import read_scan
-from brain_mri.imaging.scan import Scan
-from brain_mri.inference.live_model import LiveModel
+from brain_mri.imaging.scan import Scan, reduce
+from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import table_text, tables
 from brain_mri.ui import views
-from brain_mri.ui.common import sentence_of
-from brain_mri.ui.examples import Example
+from brain_mri.ui.common import MODEL, Example, chosen, example_chooser, sentence_of
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
-from brain_mri.ui.page_examples import chosen, example_chooser
 
 INTENDED = """<div class="prose-small"><h3>What it is for</h3>
 <p>Teaching, trying out and research on how small networks read MRI slices: contrast-enhanced T1 slices of adult heads,
@@ -37,38 +33,6 @@ measured on patients that the model never saw, yet from the same sources; expect
 FLAIR or T1 without contrast medium a tumor is easily missed: such pictures were only seen without one. Brains cut out
 of their skull, as research data sets hold them, are answered with “not sure”. The
 heatmap shows where the classifier looked, not why.</p></div>"""
-
-
-class Models:
-    """The model of the page and those it may be compared with, each loaded once, when first asked for."""
-
-    def __init__(self, live: LiveModel, others: Sequence[str | Path] = ()):
-        self.live = live
-        self._loaded: dict[str, Predictor] = {}
-        self._where = {str(where): where for where in others}
-        self._lock = threading.Lock()
-
-    @property
-    def main(self) -> Predictor:
-        """Read it once in a handler: it may be another revision a moment later."""
-        return self.live.current
-
-    @property
-    def names(self) -> list[str]:
-        """What the person who started the page has chosen: visitors cannot make the server open others."""
-        return [self.main.model_id, *(name for name in self._where if name != self.main.model_id)]
-
-    def get(self, name: str) -> Predictor:
-        """Raises ArtifactError or hub.HubError."""
-        main = self.main
-        if name == main.model_id:
-            return main
-        with self._lock:
-            if name not in self._loaded:
-                if name not in self._where:
-                    raise ArtifactError(f"There is no model {name} here; choose one of {', '.join(self.names)}.")
-                self._loaded[name] = Predictor.load(self._where[name])
-            return self._loaded[name]
 
 
 def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.HTML]:
@@ -108,7 +72,7 @@ def compare(models: Models, examples: Sequence[Example]) -> None:
 
     def run(left: str, right: str, path: str | None) -> str:
         try:
-            return side_by_side(models, (left, right), views.reduce(read_scan(path))) if path else ""
+            return side_by_side(models, (left, right), reduce(read_scan(path))) if path else ""
         except Exception as error:
             return error_banner(sentence_of(error))
 
@@ -119,11 +83,10 @@ def compare(models: Models, examples: Sequence[Example]) -> None:
         path = str(chosen(examples, event).path)
         return [path, run(left, right, path)]
 
-    options: dict[str, Any] = {"concurrency_id": "model", "api_visibility": "private"}
-    file.upload(uploaded, [first, second, file], [file, source, result], **options)
-    chooser.select(picked, [first, second], [source, result], **options)
+    file.upload(uploaded, [first, second, file], [file, source, result], **MODEL)
+    chooser.select(picked, [first, second], [source, result], **MODEL)
     for control in (first, second):
-        control.input(run, [first, second, source], result, **options)
+        control.input(run, [first, second, source], result, **MODEL)
 
 
 def side_by_side(models: Models, names: Sequence[str], scan: Scan) -> str:

@@ -19,6 +19,38 @@ SLATE = colors.Color(
     "#0b1218", name="scan-slate",
 )  # fmt: skip
 
+TEXT = "#12222b", "#e8eff3"
+SOFT = "*neutral_600", "#a9bac5"
+SURFACE = "white", "*neutral_900"
+GROUND = "*neutral_50", "*neutral_950"
+EDGE = "*neutral_400", "*neutral_600"
+ACCENT = "*primary_600", "*primary_400"
+LIGHT_AND_DARK = {
+    "body_background_fill": GROUND,
+    "body_text_color": TEXT,
+    "body_text_color_subdued": SOFT,
+    "background_fill_primary": SURFACE,
+    "background_fill_secondary": GROUND,
+    "block_background_fill": SURFACE,
+    "block_border_color": ("*neutral_200", "*neutral_800"),
+    "block_label_text_color": TEXT,
+    "block_label_background_fill": SURFACE,
+    "block_title_text_color": TEXT,
+    "block_info_text_color": SOFT,
+    "input_background_fill": ("white", "*neutral_950"),
+    "input_border_color": EDGE,
+    "slider_color": ACCENT,
+    "button_primary_background_fill": ACCENT,
+    "button_primary_background_fill_hover": ("*primary_700", "*primary_300"),
+    "button_primary_text_color": ("white", "#072a2a"),
+    "button_border_width": ("1px", "1px"),
+    "button_secondary_background_fill": SURFACE,
+    "button_secondary_border_color": EDGE,
+    "button_secondary_text_color": TEXT,
+    "link_text_color": ACCENT,
+    "loader_color": ACCENT,
+}
+
 
 class ScanTheme(gr.themes.Base):
     """Teal on slate; the pictures are the only other colour on the page."""
@@ -30,64 +62,21 @@ class ScanTheme(gr.themes.Base):
         super().__init__(primary_hue=TEAL, secondary_hue=TEAL, neutral_hue=SLATE, font=sans, font_mono=mono)
         self.name = "scan"
         super().set(
-            body_background_fill="*neutral_50",
-            body_background_fill_dark="*neutral_950",
-            body_text_color="#12222b",
-            body_text_color_dark="#e8eff3",
-            body_text_color_subdued="*neutral_600",
-            body_text_color_subdued_dark="#a9bac5",
-            background_fill_primary="white",
-            background_fill_primary_dark="*neutral_900",
-            background_fill_secondary="*neutral_50",
-            background_fill_secondary_dark="*neutral_950",
-            block_background_fill="white",
-            block_background_fill_dark="*neutral_900",
             block_border_width="1px",
-            block_border_color="*neutral_200",
-            block_border_color_dark="*neutral_800",
             block_radius="12px",
             block_shadow="none",
-            block_label_text_color="#12222b",
-            block_label_text_color_dark="#e8eff3",
-            block_label_background_fill="white",
-            block_label_background_fill_dark="*neutral_900",
             block_label_text_weight="700",
-            block_title_text_color="#12222b",
-            block_title_text_color_dark="#e8eff3",
             block_title_text_weight="700",
-            block_info_text_color="*neutral_600",
-            block_info_text_color_dark="#a9bac5",
-            input_background_fill="white",
-            input_background_fill_dark="*neutral_950",
-            input_border_color="*neutral_400",
-            input_border_color_dark="*neutral_600",
-            slider_color="*primary_600",
-            slider_color_dark="*primary_400",
-            button_primary_background_fill="*primary_600",
-            button_primary_background_fill_hover="*primary_700",
-            button_primary_background_fill_dark="*primary_400",
-            button_primary_background_fill_hover_dark="*primary_300",
-            button_primary_text_color="white",
-            button_primary_text_color_dark="#072a2a",
-            button_border_width="1px",
-            button_border_width_dark="1px",
-            button_secondary_background_fill="white",
-            button_secondary_background_fill_dark="*neutral_900",
-            button_secondary_border_color="*neutral_400",
-            button_secondary_border_color_dark="*neutral_600",
-            button_secondary_text_color="#12222b",
-            button_secondary_text_color_dark="#e8eff3",
             border_color_accent="*primary_600",
             color_accent="*primary_600",
-            link_text_color="*primary_600",
-            link_text_color_dark="*primary_400",
-            loader_color="*primary_600",
-            loader_color_dark="*primary_400",
+            **{name: light for name, (light, _) in LIGHT_AND_DARK.items()},
+            **{f"{name}_dark": dark for name, (_, dark) in LIGHT_AND_DARK.items()},
         )
 
 
-def css() -> str:
-    return (ASSETS / "style.css").read_text(encoding="utf-8")
+def css(*names: str) -> str:
+    """The text of some style sheets of assets/."""
+    return "".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
 
 
 def head() -> str:

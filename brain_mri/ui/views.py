@@ -6,20 +6,19 @@ these two alone, so that moving a slider needs no new inference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 import segmentation
 from brain_mri.classes import NO_TUMOR, title
-from brain_mri.imaging.scan import Scan, to_uint8, window_limits
+from brain_mri.imaging.preprocessing import sharpness
+from brain_mri.imaging.scan import Scan, reduce, to_uint8, window_limits
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui.charts import heat_ramp
+from brain_mri.ui.charts import heat_ramp, histogram
 from brain_mri.ui.html import banner, card, data_uri, image, notes, placeholder, safe, tiles
 
-MAX_SIDE = 2048  # pixels on the longer side that the page works with; MRI slices stay far below
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
 
 
@@ -28,73 +27,51 @@ class View:
     """One analysed scan of one visitor. Arrays are (H, W); nothing of it is shared between visitors."""
 
     analysis: Analysis
-    raw: np.ndarray  # stored values, for the window
-    info: dict[str, object]
+    scan: Scan
     path: str  # the uploaded file, to look at another slice of it
-    abstain_below: float
-    mask_threshold: float
     predictor: Predictor  # the one that answered: a report keeps to it even when a newer revision serves by then
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the sliders say. centre and width of the window are in stored values; None: as analysed."""
+    """What the sliders say. centre and width of the window are in stored values."""
 
     threshold: float
-    opacity: float = 0.45
-    heat_class: str = ""  # "": the model's own answer
-    heat_opacity: float = 0.5
-    centre: float | None = None
-    width: float | None = None
+    opacity: float
+    heat_class: str
+    heat_opacity: float
+    centre: float
+    width: float
 
 
 def analyze_scan(predictor: Predictor, scan: Scan, path: str = "") -> View:
     """Analyse a scan for the page; a photograph of more than MAX_SIDE pixels is reduced first, and that is said."""
     scan = reduce(scan)
-    limits = predictor.abstain_below, predictor.mask_threshold
-    return View(predictor.analyze(scan), scan.raw, scan.info, path, *limits, predictor)
-
-
-def reduce(scan: Scan) -> Scan:
-    """The scan with at most MAX_SIDE pixels on its longer side."""
-    height, width = scan.shape
-    factor = max(height, width) / MAX_SIDE
-    if factor <= 1:
-        return scan
-    size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    note = f"The picture has {width} x {height} pixels and is shown and measured at {size[0]} x {size[1]}."
-    return replace(
-        scan,
-        image=cv2.resize(scan.image, size, interpolation=cv2.INTER_AREA),
-        raw=cv2.resize(scan.raw, size, interpolation=cv2.INTER_AREA),
-        spacing=(scan.spacing[0] * height / size[1], scan.spacing[1] * width / size[0]) if scan.spacing else None,
-        warnings=(*scan.warnings, note),
-    )
+    return View(predictor.analyze(scan), scan, path, predictor)
 
 
 def settings_of(view: View) -> Settings:
     """The sliders as they stand right after an analysis."""
-    centre, width = window(view)
-    return Settings(view.mask_threshold, heat_class=view.analysis.label, centre=centre, width=width)
+    return Settings(view.predictor.mask_threshold, 0.45, view.analysis.label, 0.5, *window(view))
 
 
 def window(view: View) -> tuple[float, float]:
     """(centre, width) of the display window that the analysis saw, in stored values."""
-    low, high = (0.0, 255.0) if view.raw.dtype == np.uint8 else window_limits(view.raw)
+    low, high = (0.0, 255.0) if view.scan.raw.dtype == np.uint8 else window_limits(view.scan.raw)
     return (low + high) / 2, max(high - low, 1e-6)
 
 
 def windowed(view: View, settings: Settings) -> np.ndarray:
     """uint8 (H, W): the scan through the chosen window; untouched when the window is the one it was analysed with."""
-    if settings.centre is None or settings.width is None or (settings.centre, settings.width) == window(view):
+    if (settings.centre, settings.width) == window(view):
         return view.analysis.image
     half = max(abs(settings.width), 1e-6) / 2
-    return to_uint8(view.raw, (settings.centre - half, settings.centre + half))
+    return to_uint8(view.scan.raw, (settings.centre - half, settings.centre + half))
 
 
 def mask_of(view: View, settings: Settings) -> np.ndarray:
     """bool (H, W): the mask at the chosen threshold."""
-    if settings.threshold == view.mask_threshold:
+    if settings.threshold == view.predictor.mask_threshold:
         return view.analysis.mask
     return view.analysis.mask_at(settings.threshold)
 
@@ -104,7 +81,7 @@ def overlay_picture(view: View, settings: Settings) -> np.ndarray:
 
 
 def heat_picture(view: View, settings: Settings) -> np.ndarray:
-    heat = view.analysis.heatmaps[settings.heat_class or view.analysis.label]
+    heat = view.analysis.heatmaps[settings.heat_class]
     return segmentation.heat_overlay(windowed(view, settings), heat, settings.heat_opacity)
 
 
@@ -142,33 +119,43 @@ def who_answered(a: Analysis) -> str:
 def finding(view: View) -> str:
     a = view.analysis
     height, width = a.image.shape
-    slices = view.info.get("slices", 1)
-    which = f" · slice {int(str(view.info.get('index', 0))) + 1} of {slices}" if slices not in (1, None) else ""
+    slices = view.scan.info.get("slices", 1)
+    which = f" · slice {int(str(view.scan.info.get('index', 0))) + 1} of {slices}" if slices not in (1, None) else ""
     detail = f"{a.name}{which} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {who_answered(a)}"
     return banner(*sentence(a), detail) + notes(a.warnings)
 
 
 # --- panels ----------------------------------------------------------------------------------------------------
 
+# name: title, what it shows, what stands there before the first scan
 PANELS = {
-    "bars": ("Class probabilities", "How likely the classifier finds each answer; together they make 100 %."),
-    "mask": ("Mask overlay", "Which pixels the segmentation network (U-Net) marks as tumor."),
-    "heat": ("Grad-CAM heatmap", "Where the classifier looked: bright areas spoke for the answer."),
+    "bars": (
+        "Class probabilities",
+        "How likely the classifier finds each answer; together they make 100 %.",
+        "Four bars will appear here: glioma, meningioma, no tumor, pituitary tumor.",
+    ),
+    "mask": (
+        "Mask overlay",
+        "Which pixels the segmentation network (U-Net) marks as tumor.",
+        "The scan with the marked area will appear here.",
+    ),
+    "heat": (
+        "Grad-CAM heatmap",
+        "Where the classifier looked: bright areas spoke for the answer.",
+        "The scan with the heatmap will appear here.",
+    ),
 }
 
 
-def empty_panel(name: str) -> str:
-    text = {
-        "bars": "Four bars will appear here: glioma, meningioma, no tumor, pituitary tumor.",
-        "mask": "The scan with the marked area will appear here.",
-        "heat": "The scan with the heatmap will appear here.",
-    }
-    return card(*PANELS[name], placeholder(text[name]))
+def panel(name: str, content: str = "", *, kind: str = "") -> str:
+    """A card of PANELS, empty before the first scan."""
+    heading, text, before = PANELS[name]
+    return card(heading, text, content or placeholder(before), kind=kind)
 
 
 def bars_panel(view: View) -> str:
-    a = view.analysis
-    band = f'<span class="unsure" style="width:{100 * view.abstain_below:.1f}%"></span>'
+    a, limit = view.analysis, view.predictor.abstain_below
+    band = f'<span class="unsure" style="width:{100 * limit:.1f}%"></span>'
     rows = "".join(
         f'<li class="{"top" if name == a.label else ""}"><div class="row"><span>{safe(title(name))}</span>'
         f"<b>{percent(p, 1)}</b></div>"
@@ -176,12 +163,9 @@ def bars_panel(view: View) -> str:
         f'<span class="fill" style="width:{100 * p:.2f}%"></span></div></li>'
         for name, p in a.probabilities.items()
     )
-    key = (
-        f'<p class="key"><span class="hatch"></span>Band of “not sure”: below {percent(view.abstain_below)} the model '
-        "names no class.</p>"
-    )
-    muted = "mute" if a.abstained else ""
-    return card(*PANELS["bars"], f'<ul class="bars">{rows}</ul>{key if view.abstain_below > 0 else ""}', kind=muted)
+    key = f"Band of “not sure”: below {percent(limit)} the model names no class."
+    key = f'<p class="key"><span class="hatch"></span>{key}</p>' if limit > 0 else ""
+    return panel("bars", f'<ul class="bars">{rows}</ul>{key}', kind="mute" if a.abstained else "")
 
 
 def wipe(before: np.ndarray, after: np.ndarray, alt: str, label: str, key: str, file: str) -> str:
@@ -206,11 +190,11 @@ def overlay_panel(view: View, settings: Settings) -> str:
     color = "#{:02x}{:02x}{:02x}".format(*segmentation.TINT)
     key = f'<span><span class="swatch" style="background:{color}73;border-color:{color}"></span>{what}</span>'
     label = "Compare the original with the mask overlay"
-    return card(*PANELS["mask"], wipe(windowed(view, settings), picture, alt, label, key, "mask-overlay.png"))
+    return panel("mask", wipe(windowed(view, settings), picture, alt, label, key, "mask-overlay.png"))
 
 
 def heat_panel(view: View, settings: Settings) -> str:
-    name = settings.heat_class or view.analysis.label
+    name = settings.heat_class
     picture = heat_picture(view, settings)
     alt = f"Scan {view.analysis.name} with the Grad-CAM heatmap for {title(name)}."
     if not view.analysis.heatmaps[name].any():
@@ -221,7 +205,7 @@ def heat_panel(view: View, settings: Settings) -> str:
         'aria-label="Colour bar from black over red to yellow: little to much evidence"></span><span>much</span>'
     )
     label = "Compare the original with the heatmap"
-    return card(*PANELS["heat"], wipe(windowed(view, settings), picture, alt, label, key, "grad-cam.png"))
+    return panel("heat", wipe(windowed(view, settings), picture, alt, label, key, "grad-cam.png"))
 
 
 def facts(view: View, settings: Settings) -> str:
@@ -230,24 +214,77 @@ def facts(view: View, settings: Settings) -> str:
     if a.not_brain_mri:
         return ""
     m = segmentation.measure(mask, a.head, a.spacing) if mask is not a.mask else a.measures
-    unknown = "the file states no pixel size"
-    agreement = segmentation.agreement(a.heatmap, mask)
+    here, there = ("on this slice", "of the marked area") if a.spacing else ["the file states no pixel size"] * 2
+    inside = "share of the classifier's evidence that lies in the mask"
     rows = [
         ("Any tumor", percent(a.tumor_probability), "probability of glioma, meningioma or pituitary tumor"),
         ("Tumor share", percent(m.fraction, 1), "of the head on this slice, without the background"),
-        ("Tumor area", f"{m.area_mm2:,.0f} mm²" if m.area_mm2 is not None else "–", "on this slice")
-        if a.spacing
-        else ("Tumor area", f"{m.pixels:,} pixels", unknown),
-        ("Largest diameter", f"{m.diameter_mm:.0f} mm" if m.diameter_mm is not None else "–", "of the marked area")
-        if a.spacing
-        else ("Largest diameter", "–", unknown),
-        (
-            "Heat inside the mask",
-            percent(agreement) if m.pixels else "–",
-            "share of the classifier's evidence that lies in the mask" if m.pixels else "nothing is marked",
-        ),
+        ("Tumor area", f"{m.pixels:,} pixels" if m.area_mm2 is None else f"{m.area_mm2:,.0f} mm²", here),
+        ("Largest diameter", "–" if m.diameter_mm is None else f"{m.diameter_mm:.0f} mm", there),
+        ("Heat inside the mask", percent(segmentation.agreement(a.heatmap, mask)), inside)
+        if m.pixels
+        else ("Heat inside the mask", "–", "nothing is marked"),
     ]
-    if settings.threshold != view.mask_threshold:
-        text = f"Mask drawn at {settings.threshold:.2f} instead of the model's own threshold {view.mask_threshold:.2f}."
+    own = view.predictor.mask_threshold
+    if settings.threshold != own:
+        text = f"Mask drawn at {settings.threshold:.2f} instead of the model's own threshold {own:.2f}."
         return notes([text], kind="info") + tiles(rows)
     return tiles(rows)
+
+
+# --- the smaller tabs ------------------------------------------------------------------------------------------
+
+KMEANS_TINT = (86, 180, 233)  # sky blue: told from amber by people with any colour vision (Okabe and Ito)
+NOTHING = '<p class="prose-small">Choose a scan or an example first.</p>'
+
+
+def methods(view: View | None) -> str:
+    """The trained U-Net beside K-means, which needs no training."""
+    if view is None:
+        return NOTHING
+    a = view.analysis
+    kmeans = a.kmeans()
+    head = max(1, int(np.count_nonzero(a.head)))
+
+    def one(name: str, text: str, mask: np.ndarray, color: tuple[int, int, int]) -> str:
+        share = percent(np.count_nonzero(mask & a.head) / head, 1)
+        picture = image(
+            segmentation.overlay(a.image, mask, 0.45, color), f"{a.name}: {name} marks {share} of the head."
+        )
+        return card(name, text, picture + f'<div class="legend"><span>{safe(share)} of the head marked</span></div>')
+
+    both = segmentation.dice(a.mask, kmeans)
+    text = f"{100 * both:.0f} % overlap (Dice) between the two masks."
+    if not a.mask.any() and not kmeans.any():
+        text = "Neither method marks anything."
+    left = one("U-Net", "Learned from thousands of masks that people drew.", a.mask, segmentation.TINT)
+    right = one("K-means", "No training: splits bright from dark (k = 2), then cleans up.", kmeans, KMEANS_TINT)
+    return f'<div class="pair">{left}{right}</div><p class="prose-small">{safe(text)}</p>'
+
+
+def picture_facts(view: View | None) -> str:
+    if view is None:
+        return NOTHING
+    a = view.analysis
+    chart = card(
+        "Brightness inside the head", "How many pixels are how bright (square-root scale).", histogram(a.image, a.head)
+    )
+    return details(view) + '<div style="height:10px"></div>' + chart
+
+
+def details(view: View) -> str:
+    """The picture itself: size, spacing, sharpness, format."""
+    a = view.analysis
+    height, width = a.image.shape
+    spacing = f"{a.spacing[0]:.3g} × {a.spacing[1]:.3g} mm" if a.spacing else "unknown"
+    low, high = float(view.scan.raw.min()), float(view.scan.raw.max())
+    stored = f"{view.scan.raw.dtype}, {view.scan.info.get('format', 'unknown format')}"
+    return tiles(
+        [
+            ("Picture size", f"{width} × {height}", "pixels"),
+            ("Pixel spacing", spacing, "row × column"),
+            ("Stored values", f"{low:g} – {high:g}", stored),
+            ("Sharpness", f"{sharpness(a.image):,.0f}", "variance of the Laplacian; low means blurred"),
+            ("Head", percent(np.count_nonzero(a.head) / a.head.size), "of the picture"),
+        ]
+    )

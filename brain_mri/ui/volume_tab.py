@@ -9,28 +9,26 @@ from typing import Any
 import gradio as gr
 
 import segmentation
-from brain_mri.classes import DISCLAIMER
+from brain_mri.classes import DISCLAIMER, NO_TUMOR, title
 from brain_mri.files import write_json
 from brain_mri.imaging.volume import read_volume
-from brain_mri.inference.volume_analysis import (  # fmt: skip
+from brain_mri.inference.analysis import NO_SKULL
+from brain_mri.inference.batch import guarded, stem_of, versions
+from brain_mri.inference.live_model import Models
+from brain_mri.inference.volume_analysis import (
     Point,
     VolumeAnalysis,
     analyze_volume,
     from_plane,
     plane_shape,
     planes,
-    sentence,
     slice_axis,
     to_plane,
-)
+)  # fmt: skip
+from brain_mri.ui import common
 from brain_mri.ui.charts import along_slices
-from brain_mri.ui.common import sentence_of, speaking
-from brain_mri.ui.examples import Example
+from brain_mri.ui.common import Example, speaking
 from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
-from brain_mri.ui.model_tab import Models
-from brain_mri.ui.page_examples import chosen, example_chooser
-from brain_mri.ui.page_files import output_folder
-from brain_mri.ui.scan_report import stem_of, versions
 
 STATE_SECONDS = 20 * 60
 HINT = """<p class="prose-small">Choose one NIfTI file (.nii, .nii.gz), one multi-frame DICOM, all DICOM files of a
@@ -51,21 +49,23 @@ PICK_IN_CHART = """element.addEventListener('click', (event) => {
 
 
 def volume_tab(models: Models, examples: Sequence[Example]) -> None:
-    kept = gr.State(None, time_to_live=STATE_SECONDS)
+    """Lay the tab out and connect it. Call inside `gr.Blocks`."""
+    kept = gr.State(None, time_to_live=STATE_SECONDS)  # a VolumeAnalysis
     volumes = [example for example in examples if example.volume]
-
     with gr.Row(equal_height=True):
         with gr.Column(scale=3, min_width=280):
             file = gr.File(label="Your volume", file_count="multiple", elem_id="volume-file", height=170)
         with gr.Column(scale=2, min_width=280):
-            chooser = example_chooser(volumes, "volume-examples")
+            chooser = common.example_chooser(volumes, "volume-examples")
     gr.HTML(HINT, apply_default_css=False)
     finding = gr.HTML(elem_id="volume-finding", apply_default_css=False)
     with gr.Column(visible=False, elem_id="volume-result") as result:
         chart = gr.HTML(elem_id="volume-chart", apply_default_css=False, js_on_load=PICK_IN_CHART)
         with gr.Row():
-            sliders = [gr.Slider(1, 2, 1, step=1, label=name, buttons=[], elem_id=f"volume-{i}", min_width=200)
-                       for i, name in enumerate(("Slice", "Second plane", "Third plane"))]  # fmt: skip
+            sliders = [
+                gr.Slider(1, 2, 1, step=1, label=name, buttons=[], elem_id=f"volume-{i}", min_width=200)
+                for i, name in enumerate(("Slice", "Second plane", "Third plane"))
+            ]
             opacity = gr.Slider(0, 1, 0.45, step=0.05, label="Mask opacity", buttons=[], min_width=160)
         views = gr.HTML(elem_id="volume-views", apply_default_css=False, js_on_load=PICK_IN_VIEW)
         facts = gr.HTML(elem_id="volume-facts", apply_default_css=False)
@@ -78,64 +78,54 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     drawn = [views, chart]
     shown = [kept, finding, result, *sliders, *drawn, facts, downloads]
 
-    def show(source: Any, progress: gr.Progress) -> list[Any]:
+    def show(source: Any, progress: gr.Progress) -> common.Update:
         try:
             progress(0, desc="Reading the volume")
             volume = read_volume(source)
             found = analyze_volume(models.main, volume, lambda i, n: progress(i / n, desc=f"Slice {i} of {n}"))
         except Exception as error:
-            return [
-                None,
-                error_banner(sentence_of(error)),
-                gr.Column(visible=False),
-                *[gr.skip()] * 6,
-                gr.File(visible=False),
-            ]
-        point = found.start()
-        return [
-            found, headline(found), gr.Column(visible=True), *plane_sliders(found, point), *draw(found, point, 0.45),
-            volume_facts(found), gr.File(visible=False),
-        ]  # fmt: skip
+            said: common.Update = {kept: None, finding: error_banner(common.sentence_of(error))}
+            return said | {result: gr.Column(visible=False), downloads: gr.File(visible=False)}
+        said = {kept: found, finding: headline(found), result: gr.Column(visible=True), facts: volume_facts(found)}
+        start = [*plane_sliders(found, found.start()), *draw(found, found.start(), 0.45)]
+        return said | dict(zip([*sliders, *drawn], start, strict=True)) | {downloads: gr.File(visible=False)}
 
-    def uploaded(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> list[Any]:
-        return [None, *(show(paths, progress) if paths else [gr.skip()] * len(shown))]
+    def uploaded(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> common.Update:
+        return {file: None} | (show(paths, progress) if paths else {})
 
-    def picked_example(event: gr.EventData, progress: gr.Progress = gr.Progress()) -> list[Any]:
-        return show(str(chosen(volumes, event).path), progress)
+    def picked(event: gr.EventData, progress: gr.Progress = gr.Progress()) -> common.Update:
+        return show(str(common.chosen(volumes, event).path), progress)
 
-    def moved(found: VolumeAnalysis | None, first: float, second: float, third: float, alpha: float) -> list[str]:
-        if found is None:
-            return [gr.skip()] * len(drawn)
-        return draw(found, point_of(found, (first, second, third)), alpha)
-
-    def picked(
-        found: VolumeAnalysis | None, first: float, second: float, third: float, event: gr.EventData
-    ) -> list[Any]:
-        """A click in a view or in the chart moves the sliders."""
-        if found is None:
-            return [gr.skip()] * len(sliders)
-        return plane_sliders(found, clicked(found, point_of(found, (first, second, third)), event._data or {}))
-
-    @speaking
-    def files(found: VolumeAnalysis | None) -> gr.File:
-        if found is None:
-            raise gr.Error("The volume is no longer kept; please choose it again.", print_exception=False)
-        return gr.File(write_files(found), visible=True)
-
-    heavy: dict[str, Any] = {"concurrency_id": "heavy", "concurrency_limit": 2, "api_visibility": "private"}
-    quiet: dict[str, Any] = {
-        "concurrency_id": "draw",
-        "api_visibility": "private",
-        "show_progress": "hidden",
-        "trigger_mode": "always_last",
-    }
-    file.upload(uploaded, file, [file, *shown], show_progress_on=[finding], **heavy)
-    chooser.select(picked_example, None, shown, show_progress_on=[finding], **heavy)
+    place = [kept, *sliders]
+    still: dict[str, Any] = common.DRAW | {"trigger_mode": "always_last"}
+    file.upload(uploaded, file, [file, *shown], show_progress_on=[finding], **common.HEAVY)
+    chooser.select(picked, None, shown, show_progress_on=[finding], **common.HEAVY)
     for control in (*sliders, opacity):
-        control.input(moved, [kept, *sliders, opacity], drawn, **quiet)
-    for place in (views, chart):
-        place.select(picked, [kept, *sliders], sliders, **quiet).then(moved, [kept, *sliders, opacity], drawn, **quiet)
-    make.click(files, kept, downloads, **heavy)
+        control.input(redraw, [*place, opacity], drawn, **still)
+    for picture in drawn:
+        picture.select(follow, place, sliders, **still).then(redraw, [*place, opacity], drawn, **still)
+    make.click(download_files, kept, downloads, **common.HEAVY)
+
+
+# --- what the events answer ------------------------------------------------------------------------------------
+
+
+def redraw(found: VolumeAnalysis | None, first: float, second: float, third: float, opacity: float) -> Any:
+    return draw(found, point_of(found, (first, second, third)), opacity) if found else gr.skip()
+
+
+def follow(found: VolumeAnalysis | None, first: float, second: float, third: float, event: gr.EventData) -> Any:
+    """A click in a view or in the chart moves the sliders."""
+    if found is None:
+        return gr.skip()
+    return plane_sliders(found, clicked(found, point_of(found, (first, second, third)), event._data or {}))
+
+
+@speaking
+def download_files(found: VolumeAnalysis | None) -> gr.File:
+    if found is None:
+        raise gr.Error("The volume is no longer kept; please choose it again.", print_exception=False)
+    return gr.File(write_files(found), visible=True)
 
 
 def headline(found: VolumeAnalysis) -> str:
@@ -145,6 +135,24 @@ def headline(found: VolumeAnalysis) -> str:
         f"answered by {found.model_id}, revision {found.revision[:12]}"
     )
     return banner(*sentence(found), detail) + notes(found.warnings)
+
+
+def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
+    """(kind, word, sentence) as views.sentence gives for a slice."""
+    depth = len(found.area)
+    if found.foreign.all():
+        return "foreign", "Not a brain MRI?", "No slice of this volume looks like a brain MRI, so no finding is given."
+    if found.skull_stripped:
+        where = f"Marked on {found.marked} of {depth} slices" if found.marked else "Nothing is marked"
+        return "unsure", "Not sure", f"{where}, but {NO_SKULL}."
+    if not found.marked:
+        return "clear", "Nothing marked", f"The segmentation marks nothing on any of the {depth} slices."
+    size = f", {found.millilitres:.1f} mL in all" if found.millilitres is not None else ""
+    where = f"largest on slice {int(found.area.argmax()) + 1}"
+    text = f"Marked on {found.marked} of {depth} slices{size}; {where}."
+    if found.label == NO_TUMOR:
+        return "unsure", "Not sure", text + " On these slices the classifier sees no tumor, so the two models disagree."
+    return "tumor", "Marked", text + f" The classifier's most likely answer there: {title(found.label)}."
 
 
 def plane_sliders(found: VolumeAnalysis, point: Point) -> list[gr.Slider]:
@@ -235,12 +243,12 @@ def volume_facts(found: VolumeAnalysis) -> str:
 
 def write_files(found: VolumeAnalysis) -> list[str]:
     """NAME_mask.nii.gz in the input's own geometry, NAME_slices.csv, NAME_volume.json."""
-    folder, stem = output_folder(), stem_of(found.volume.name)
+    folder, stem = common.output_folder(), stem_of(found.volume.name)
     data = found.to_dict() | {"versions": versions(), "disclaimer": DISCLAIMER}
     found.volume.save_mask(found.mask, folder / f"{stem}_mask.nii.gz")
     with (folder / f"{stem}_slices.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(data["per_slice"][0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(data["per_slice"])
+        writer.writerows({key: guarded(value) for key, value in row.items()} for row in data["per_slice"])
     write_json(folder / f"{stem}_volume.json", data)
     return [str(path) for path in sorted(folder.iterdir())]

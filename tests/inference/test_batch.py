@@ -17,6 +17,7 @@ import pytest
 from brain_mri.classes import CLASSES
 from brain_mri.cli import predict
 from brain_mri.imaging.read import read_scan
+from brain_mri.inference import batch
 from brain_mri.inference.predictor import Predictor
 from tests.helpers.files import dicom, saved
 from tests.helpers.handmade import picture_of
@@ -104,7 +105,7 @@ def test_threads_do_not_change_the_answers(folder: Path, tmp_path: Path, handmad
 
 def test_names_are_unique_and_harmless() -> None:
     paths = [Path(p) for p in ("a/x.png", "b/X.PNG", "x.nii.gz", "x-2.png", "we:ird*.png", "....png", ".png")]
-    names = [job.name for job in predict.named(paths)]
+    names = [job.name for job in batch.named(paths)]
     assert len({name.casefold() for name in names}) == len(names)
     assert names[0] == "x" and all("/" not in n and ":" not in n and "*" not in n and n.strip(". ") for n in names)
 
@@ -174,7 +175,7 @@ def test_interrupt_keeps_the_old_table_and_the_rows_so_far(
     arguments = ["--model", str(handmade_artifact), "--out", str(out), "--threads", "1", str(folder)]
     predict.main(arguments)
     before = (out / "predictions.csv").read_bytes()
-    real = predict.Tables.add
+    real = batch.Tables.add
     calls: list[dict] = []
 
     def add(self, row):
@@ -183,7 +184,7 @@ def test_interrupt_keeps_the_old_table_and_the_rows_so_far(
         calls.append(row)
         real(self, row)
 
-    monkeypatch.setattr(predict.Tables, "add", add)
+    monkeypatch.setattr(batch.Tables, "add", add)
     assert predict.main(arguments) == 2
     assert (out / "predictions.csv").read_bytes() == before
     assert len((out / "predictions.partial.csv").read_text().splitlines()) == 3
@@ -197,7 +198,7 @@ def test_the_window_is_bounded(tmp_path: Path, handmade_artifact: Path, monkeypa
     for i in range(60):
         cv2.imwrite(str(tmp_path / f"scans/{i:03}.bmp"), picture)
     started, most = [0], [0]
-    work, add = predict.work, predict.Tables.add
+    work, add = batch.work, batch.Tables.add
 
     def counted_work(*args, **options):
         started[0] += 1
@@ -208,11 +209,26 @@ def test_the_window_is_bounded(tmp_path: Path, handmade_artifact: Path, monkeypa
         most[0] = max(most[0], started[0])
         add(self, row)
 
-    monkeypatch.setattr(predict, "work", counted_work)
-    monkeypatch.setattr(predict.Tables, "add", counted_add)
+    monkeypatch.setattr(batch, "work", counted_work)
+    monkeypatch.setattr(batch.Tables, "add", counted_add)
     arguments = ["--model", str(handmade_artifact), "--out", str(tmp_path / "out"), "--threads", "2", "--table-only"]
     assert predict.main([*arguments, str(tmp_path / "scans")]) == 0
     assert len(rows_of(tmp_path / "out")) == 60 and most[0] <= 9
+
+
+def test_a_file_name_is_no_formula(
+    tmp_path: Path, phantom_png: Png, handmade_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spreadsheet would work out what begins with =, +, - or @; --table-only or not, the cell is text."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("=1+1.png", "+2.png", "-3.png", "@SUM(1).png", "plain.png"):
+        shutil.copy(phantom_png(), tmp_path / name)
+    (tmp_path / "=bad.png").write_text("no picture")
+    assert predict.main(["--model", str(handmade_artifact), "--out", "out", "--table-only", "."]) == 1
+    names = [row["file"] for row in rows_of(tmp_path / "out")]
+    assert names == ["'+2.png", "'-3.png", "'=1+1.png", "'=bad.png", "'@SUM(1).png", "plain.png"]
+    scans = json.loads((tmp_path / "out/predictions.json").read_text(encoding="utf-8"))["scans"]
+    assert "=1+1.png" in [scan["file"] for scan in scans]  # JSON is for programs: the name as it is
 
 
 def test_dicom_and_nifti_carry_millimetres(tmp_path: Path, handmade_artifact: Path) -> None:

@@ -19,6 +19,7 @@ from brain_mri import files
 from brain_mri.artifact.folder import load_artifact, new_artifact
 from brain_mri.cli import predict
 from brain_mri.imaging.read import read_scan
+from brain_mri.inference import batch
 from brain_mri.inference.predictor import Predictor
 from tests.helpers.handmade import write_handmade
 
@@ -67,7 +68,7 @@ def test_an_artifact_folder_that_vanishes_while_it_is_written(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-# --- predict.py ------------------------------------------------------------------------------------------------
+# --- predict ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -84,7 +85,8 @@ def test_predict_on_a_full_disk_keeps_the_last_results(tmp_path: Path, scans: Pa
     command = [
         sys.executable,
         "-m",
-        "brain_mri.cli.predict",
+        "brain_mri",
+        "predict",
         "--model",
         str(handmade_artifact),
         "--out",
@@ -98,7 +100,7 @@ def test_predict_on_a_full_disk_keeps_the_last_results(tmp_path: Path, scans: Pa
     run = subprocess.run([sys.executable, "-c", small], capture_output=True, text=True)
     assert run.returncode == 2, run.stderr
     said = run.stderr.strip().splitlines()[-1]
-    assert said.startswith("predict.py: The results could not be written") and said.endswith(").")
+    assert said.startswith("predict: The results could not be written") and said.endswith(").")
     assert "Traceback" not in run.stderr
     after = content(out)
     assert {name: after[name] for name in before} == before  # the old tables and pictures, whole
@@ -126,7 +128,7 @@ def test_predict_whose_out_folder_goes_away(
     monkeypatch.setattr(Predictor, "analyze", analyze)
     assert predict.main(["--model", str(handmade_artifact), "--out", str(out), "--threads", "1", str(scans)]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith(f"predict.py: The results could not be written to {out} (") and said.endswith(").")
+    assert said.startswith(f"predict: The results could not be written to {out} (") and said.endswith(").")
 
 
 def test_predict_whose_files_vanish_or_are_cut(
@@ -138,7 +140,7 @@ def test_predict_whose_files_vanish_or_are_cut(
             (scans / "3.png").write_bytes((scans / "3.png").read_bytes()[:200])
         return read_scan(path)
 
-    monkeypatch.setattr(predict, "read_scan", read)
+    monkeypatch.setattr(batch, "read_scan", read)
     out = tmp_path / "out"
     assert predict.main(["--model", str(handmade_artifact), "--out", str(out), "--threads", "1", str(scans)]) == 1
     rows = files.read_json(out / "predictions.json")["scans"]

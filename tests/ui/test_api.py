@@ -27,7 +27,7 @@ from gradio_client.exceptions import AppError
 import app
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui import common
+from brain_mri.ui import common, hosting
 from tests.helpers.files import EXAMPLES
 
 ROOT = Path(app.__file__).resolve().parent
@@ -270,7 +270,7 @@ def test_a_full_queue_says_so(predictor: Predictor, phantom_png, monkeypatch: py
 
 def test_sign_in(predictor: Predictor) -> None:
     page = app.build_interface(predictor)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, auth=app.credentials("ada:secret,bob:two:parts"))
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, auth=hosting.credentials("ada:secret,bob:two:parts"))
     try:
         assert httpx.get(f"{url}config", timeout=60).status_code == 401
         assert Client(url, auth=("bob", "two:parts"), verbose=False).predict(api_name="/model")["classes"]
@@ -283,7 +283,7 @@ def test_sign_in(predictor: Predictor) -> None:
 @pytest.mark.parametrize("text", ["ada", "ada:", ":x", "ada:x,,"])
 def test_bad_credentials_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="user:password"):
-        app.credentials(text)
+        hosting.credentials(text)
 
 
 # --- start -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from gradio_client import Client, handle_file
 
 import app
 from brain_mri.inference import live_model
+from brain_mri.ui import page as page_module
 from dev import screenshots
 from tests.helpers.handmade import write_handmade
 from tests.helpers.loopback_hub import LoopbackHub
@@ -35,7 +36,7 @@ def page(
     """(address, the live model) of a page that serves me/model and looks at the Hub all the time."""
     loopback.publish(versions[0], "me/model")
     live = live_model.LiveModel("me/model", check_every=0.2)
-    monkeypatch.setattr(app, "LiveModel", lambda asked: live)
+    monkeypatch.setattr(page_module, "LiveModel", lambda asked: live)
     monkeypatch.setattr("brain_mri.ui.reload.LOOK_EVERY", 0.5)
     interface = app.build_interface("me/model")
     _, url, _ = interface.launch(prevent_thread_lock=True, quiet=True)

@@ -17,14 +17,14 @@ import pytest
 from brain_mri import classes, files
 from brain_mri.data.phantom import make_volume
 from brain_mri.imaging.read import read_scan, scan_from_array
-from brain_mri.imaging.scan import Scan, ScanError
+from brain_mri.imaging.scan import Scan, ScanError, reduce
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import volume_analysis
-from brain_mri.inference.batch import Row, analyze_files, csv_text
+from brain_mri.inference.batch import Row, Tables, named, stem_of, to_zip
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui import charts, html, scan_report, views, views_compare
+from brain_mri.ui import charts, html, scan_report, views
 from brain_mri.ui.analyze_tab import settings_from
-from brain_mri.ui.volume_tab import clicked, draw, point_of, write_files
+from brain_mri.ui.volume_tab import clicked, draw, point_of, sentence, write_files
 from tests.helpers.files import write_nifti
 
 
@@ -133,7 +133,7 @@ def test_emptied_controls_fall_back(view: views.View) -> None:
 
 def test_huge_pictures_are_reduced_and_said(predictor: Predictor) -> None:
     image = np.zeros((3000, 1500), np.uint8)
-    scan = views.reduce(Scan(image, image, (0.1, 0.2), "big"))
+    scan = reduce(Scan(image, image, (0.1, 0.2), "big"))
     assert scan.shape == (2048, 1024) and "3000" in scan.warnings[-1]
     assert scan.spacing == pytest.approx((0.1 * 3000 / 2048, 0.2 * 1500 / 1024))
 
@@ -144,9 +144,9 @@ def test_foreign_pictures_get_no_figures(view: views.View) -> None:
 
 
 def test_two_methods_and_the_histogram(view: views.View) -> None:
-    assert "K-means" in views_compare.methods(view) and "Dice" in views_compare.methods(view)
-    assert "Histogram" in views_compare.picture_facts(view)
-    assert "Choose a scan" in views_compare.methods(None)
+    assert "K-means" in views.methods(view) and "Dice" in views.methods(view)
+    assert "Histogram" in views.picture_facts(view)
+    assert "Choose a scan" in views.methods(None)
 
 
 def test_chart_says_in_words_what_it_shows() -> None:
@@ -160,7 +160,7 @@ def test_chart_says_in_words_what_it_shows() -> None:
 
 def test_report_is_complete_and_self_contained(view: views.View, predictor: Predictor, tmp_path: Path) -> None:
     settings = replace(views.settings_of(view), threshold=0.3)
-    page, data, mask = scan_report.write_report(view, settings, predictor, tmp_path)
+    page, data, mask = scan_report.write_report(view, settings, tmp_path)
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(?!data:)", text) and "url(" not in text
     for needed in (predictor.revision, classes.DISCLAIMER[:40], "0.30 (model: 0.50)", "onnxruntime", "Grad-CAM"):
@@ -178,7 +178,7 @@ def test_report_is_complete_and_self_contained(view: views.View, predictor: Pred
     [("a b.nii.gz", "a_b"), ("../../etc/passwd", "etc_passwd"), ("ö.png", "scan"), ("x.tar.dcm", "x.tar")],
 )
 def test_stems_are_safe_file_names(name: str, stem: str) -> None:
-    assert scan_report.stem_of(name) == stem
+    assert stem_of(name) == stem
 
 
 # --- batch -----------------------------------------------------------------------------------------------------
@@ -188,13 +188,13 @@ def test_batch_writes_a_row_for_every_file(predictor: Predictor, phantom_png, tm
     good = [phantom_png("meningioma", 21), phantom_png("notumor", 2)]
     bad = tmp_path / "broken.png"
     bad.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
-    rows = analyze_files(predictor, [good[0], bad, good[1], good[0]], tmp_path / "out.zip")
+    rows = list(to_zip(predictor, named([good[0], bad, good[1], good[0]]), tmp_path))
     assert [bool(row.error) for row in rows] == [False, True, False, False] and "broken.png" in rows[1].error
-    with zipfile.ZipFile(tmp_path / "out.zip") as bundle:
+    with zipfile.ZipFile(tmp_path / "results.zip") as bundle:
         names = bundle.namelist()
         table = list(csv.DictReader(io.StringIO(bundle.read("results.csv").decode())))
         mask = decode(bundle.read(f"masks/{good[0].stem}.png"))
-    assert len([n for n in names if n.startswith("overlays/")]) == 3 and f"masks/{good[0].stem}_2.png" in names
+    assert len([n for n in names if n.startswith("overlays/")]) == 3 and f"masks/{good[0].stem}-2.png" in names
     alone = predictor.analyze(read_scan(good[0]))
     assert np.array_equal(mask > 0, alone.mask)
     assert table[0]["label"] == alone.label and float(table[0]["p_notumor"]) == pytest.approx(
@@ -203,8 +203,11 @@ def test_batch_writes_a_row_for_every_file(predictor: Predictor, phantom_png, tm
     assert table[1]["error"] and not table[1]["label"]
 
 
-def test_csv_cells_are_no_formulas() -> None:
-    assert "'=HYPERLINK" in csv_text([Row("=HYPERLINK(1)", "=bad")], ("glioma",))
+def test_csv_cells_are_no_formulas(predictor: Predictor, tmp_path: Path) -> None:
+    with Tables(tmp_path, "results", predictor) as tables:
+        tables.add(Row("=HYPERLINK(1)", "=bad"))
+    text = (tmp_path / "results.csv").read_text()
+    assert "'=HYPERLINK" in text and "'=bad" in text
 
 
 # --- volumes ---------------------------------------------------------------------------------------------------
@@ -284,16 +287,16 @@ def test_volume_files_keep_the_geometry(
 
 def test_a_volume_without_a_head_says_so(predictor: Predictor, found: volume_analysis.VolumeAnalysis) -> None:
     none = replace(found, foreign=np.ones_like(found.foreign), area=np.zeros_like(found.area))
-    assert volume_analysis.sentence(none)[0] == "foreign" and none.tumor.max() == 0
+    assert sentence(none)[0] == "foreign" and none.tumor.max() == 0
     empty = replace(found, area=np.zeros_like(found.area))
-    assert volume_analysis.sentence(empty)[0] == "clear"
+    assert sentence(empty)[0] == "clear"
 
 
 def test_a_volume_of_brains_without_skulls_says_so(found: volume_analysis.VolumeAnalysis) -> None:
-    assert not found.skull_stripped and "skull" not in volume_analysis.sentence(found)[2]
+    assert not found.skull_stripped and "skull" not in sentence(found)[2]
     for area in (found.area, np.zeros_like(found.area)):
         bare = replace(found, stripped=~found.foreign, area=area)
-        kind, _, text = volume_analysis.sentence(bare)
+        kind, _, text = sentence(bare)
         assert kind == "unsure" and "skull and scalp" in text and bare.to_dict()["skull_stripped"]
     few = np.zeros_like(found.foreign)
     few[0] = True

@@ -1,0 +1,98 @@
+"""The whole page: masthead, disclaimer, four tabs and the endpoints, with its looks, limits and privacy settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from brain_mri.artifact.folder import BUNDLED
+from brain_mri.classes import DISCLAIMER
+from brain_mri.imaging.scan import MAX_BYTES
+from brain_mri.inference.live_model import LiveModel, Models
+from brain_mri.inference.onnx_model import cores
+from brain_mri.inference.predictor import Predictor
+from brain_mri.ui import hosting, theme
+from brain_mri.ui.analyze_tab import analyze_tab
+from brain_mri.ui.api import endpoints
+from brain_mri.ui.batch_tab import batch_tab
+from brain_mri.ui.common import load_examples
+from brain_mri.ui.model_tab import model_tab
+from brain_mri.ui.reload import connect, newer_row, notice_of
+from brain_mri.ui.volume_tab import volume_tab
+
+TITLE = "Brain MRI tumor explorer"
+CACHE_SECONDS = (600, 3600)  # look every 10 minutes, delete temporary files older than an hour
+WAITING = 64  # visitors in the queue before the next one is asked to come back later
+SESSIONS = 200  # visitors whose last scan is remembered
+
+MASTHEAD = f"""<div class="masthead"><svg viewBox="0 0 48 48" fill="none" stroke="currentColor" stroke-width="2.6"
+stroke-linecap="round" aria-hidden="true"><circle cx="24" cy="24" r="21"/><path d="M24 8v32M24 13c-7-4-13 1-12 7-4 4-2
+10 2 11 1 6 7 7 10 3M24 13c7-4 13 1 12 7 4 4 2 10-2 11-1 6-7 7-10 3"/></svg><div><h1>{TITLE}</h1>
+<p>What a small neural network sees on a brain MRI: its answer, the area it marks, and where it looked.</p></div>
+<button type="button" class="theme" aria-label="Switch between light and dark" title="Light or dark">◐</button></div>"""
+NOTE = f'<p class="disclaimer" role="note"><strong>Not a diagnosis.</strong> {DISCLAIMER}</p>'
+
+
+def build_interface(model: Predictor | str | Path | None = None, *, compare: Sequence[str | Path] = ()) -> Page:
+    """The whole page.
+
+    model: a Predictor, a folder, or "user/name[@revision]"; default: BRAIN_MRI_MODEL or the bundled one.
+    compare: further models that visitors may put beside it. Raises ArtifactError or HubError with one sentence.
+    """
+    live = LiveModel(model or os.environ.get("BRAIN_MRI_MODEL") or BUNDLED)
+    predictor = live.current
+    models = Models(live, compare or os.environ.get("BRAIN_MRI_COMPARE", "").replace(",", " ").split())
+    examples = load_examples(predictor.artifact.folder / "examples")
+
+    with Page(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
+        gr.HTML(MASTHEAD, apply_default_css=False)
+        gr.HTML(NOTE, elem_id="disclaimer", apply_default_css=False)
+        notice = gr.Markdown(notice_of(predictor), elem_id="notice", visible=bool(predictor.notice))
+        newer = newer_row()
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Analyze", id="analyze"):
+                analyze_tab(models, examples)
+            with gr.Tab("Volume", id="volume"):
+                volume_tab(models, examples)
+            with gr.Tab("Batch", id="batch"):
+                batch_tab(models, examples)
+            with gr.Tab("Model", id="model"):
+                who, good = model_tab(models, examples)
+        if live.follows_hub:
+            connect(page, live, newer, [notice, who, good])
+        endpoints(models)
+    page.queue(max_size=WAITING, default_concurrency_limit=max(2, cores()))
+    return page
+
+
+class Page(gr.Blocks):
+    """Blocks whose launch() brings the looks, the limits and the privacy settings; each can be overridden."""
+
+    def launch(self, *args: Any, **options: Any) -> Any:
+        hosting.register_zero_gpu()
+        defaults: dict[str, Any] = {
+            "theme": theme.ScanTheme(),
+            "css": theme.css("style.css"),
+            "head": theme.head(),
+            "run_history": False,  # medical images: nothing is kept in the visitor's browser
+            "footer_links": ["api"],
+            "max_file_size": MAX_BYTES,
+            "state_session_capacity": SESSIONS,
+            "enable_monitoring": False,
+            "ssr_mode": False,
+            "pwa": False,
+            "server_name": "0.0.0.0" if os.environ.get("SPACE_ID") else None,
+            "auth": hosting.credentials(os.environ.get("BRAIN_MRI_AUTH")),
+        }
+        for tries_left in (2, 1, 0):
+            try:
+                return super().launch(*args, **(defaults | options))
+            except ValueError as error:  # on a busy machine: Gradio gives its own server 3 s to answer, and gives up
+                if "localhost" not in str(error) or not tries_left:
+                    raise
+                self.close(verbose=False)
+        return None
