@@ -13,15 +13,12 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from brain_mri.artifact import space as deploy
 from tests.helpers import space_process
 from tests.helpers.loopback_hub import LoopbackHub
 
 pytest_plugins = ("tests.helpers.loopback_hub",)  # the fixture `loopback`
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.skipif(not (ROOT / "app.py").is_file(), reason="there is no app.py yet")
 
 
 def run(*command: str) -> str:
