@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from brain_mri.imaging.file_type import has_dicom_preamble
-from brain_mri.imaging.orientation import Axes, apply_order, axes_of, display_order, plane_of
+from brain_mri.imaging.orientation import DISPLAY, axes_of, permuted, plane_of, turned
 from brain_mri.imaging.picture import check_size, compact, gray_and_color
 from brain_mri.imaging.scan import (
     MAX_VOXELS,
@@ -34,6 +34,7 @@ from brain_mri.imaging.scan import (
     stretched,
     to_uint8,
     window_limits,
+    windowed,
 )
 
 # pydicom warns about every irregular tag and logs every failed decoder; what matters becomes a ScanError or a warning
@@ -67,7 +68,7 @@ class Place:
         return np.column_stack([self.along_row, self.along_column, normal])
 
     @property
-    def axes(self) -> Axes | None:
+    def axes(self) -> str | None:
         return None if self.directions is None else axes_of(self.directions)
 
 
@@ -272,15 +273,11 @@ def read_dicom_slice(data: bytes, name: str, index: int | None = None) -> Scan:
     if axes is None:
         warnings.append(f"{name} does not state its orientation; it is shown as stored.")
     else:
-        info |= {"plane": plane_of(axes, 2), "orientation": "from ImageOrientationPatient"}
-        order = display_order(axes, plane_of(axes, 2))
-        raw = np.ascontiguousarray(apply_order(raw.T[:, :, None], order)[0])
-        if order[0][1] == 0 and spacing is not None:  # stored columns are shown as rows
-            spacing = spacing[1], spacing[0]
+        plane = plane_of(axes, 2)
+        info |= {"plane": plane, "orientation": "from ImageOrientationPatient"}
+        raw = np.ascontiguousarray(turned(raw.T[:, :, None], axes, DISPLAY[plane])[0])
+        if spacing is not None:
+            spacing = permuted((spacing[1], spacing[0], None), axes, DISPLAY[plane])[1:]
     if frames > 1 and index is None:
         warnings.append(f"{name} holds {frames} frames; frame {chosen} is shown.")
-    warnings += stretched(spacing)
-    image = raw if raw.dtype == np.uint8 else to_uint8(raw, window_limits(raw))
-    if image.min() == image.max():
-        warnings.append(f"Every pixel of {name} has the same value.")
-    return Scan(image, raw, spacing, name, info, tuple(warnings), color)
+    return windowed(raw, spacing, name, info, [*warnings, *stretched(spacing)], color)

@@ -27,7 +27,6 @@ from brain_mri.imaging.dicom import (
 )
 from brain_mri.imaging.file_type import is_medical, looks_like_dicom
 from brain_mri.imaging.nifti import LAS, Grid
-from brain_mri.imaging.orientation import axes_of
 from brain_mri.imaging.scan import MAX_BYTES, MAX_VOXELS, ScanError, clean_name, read_bytes
 
 MAX_FILES = 5000  # of one folder or archive
@@ -206,9 +205,7 @@ def _stack(frames: list[_Frame], name: str, warnings: list[str]) -> Grid:
         warnings.append(f"{name} does not state the distance of its slices; 1 mm is assumed.")
     if directions is None or axes is None:
         warnings.append(f"{name} does not state its orientation; it is shown as stored.")
-        directions = np.diag([-1.0, -1.0, 1.0])  # front up, patient's right on the left
-        axes = axes_of(directions)
-    assert axes is not None
+        directions, axes = np.diag([-1.0, -1.0, 1.0]), "LPS"  # front up, patient's right on the left
     affine = LAS.copy()
     affine[:3, :3] = directions * np.array(spacing or (1.0, 1.0, 1.0))
     if place.position is not None:

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from brain_mri.imaging.orientation import Axes, apply_order, axes_of, display_order, plane_of
-from brain_mri.imaging.scan import (
-    MAX_PIXELS,
-    MAX_VOXELS,
-    MIN_SIDE,
-    Scan,
-    ScanError,
-    finite,
-    stretched,
-    to_uint8,
-    window_limits,
-)
+from brain_mri.imaging.orientation import axes_of
+from brain_mri.imaging.scan import MAX_PIXELS, MAX_VOXELS, ScanError, finite
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -34,13 +24,14 @@ LAS = np.diag([-1.0, 1.0, 1.0, 1.0])  # what a volume without orientation is tak
 class Grid:
     """A volume in the array order of its file.
 
-    voxels (n0, n1, n2) uint8, int16, uint16 or float32; affine (4, 4) to RAS millimetres; spacing (3,) mm per
-    array axis; slice_axis: the array axis along which slices lie; header: to write the same geometry again.
+    voxels (n0, n1, n2) uint8, int16, uint16 or float32; affine (4, 4) to RAS millimetres; axes: see orientation.py;
+    spacing (3,) mm per array axis; slice_axis: the array axis along which slices lie; shape: as stored;
+    header: to write the same geometry again.
     """
 
     voxels: np.ndarray
     affine: np.ndarray
-    axes: Axes
+    axes: str
     spacing: tuple[float, float, float] | None
     slice_axis: int
     shape: tuple[int, ...]
@@ -48,21 +39,6 @@ class Grid:
     info: dict[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     color: float = 0.0
-
-    @property
-    def plane(self) -> str:
-        return plane_of(self.axes, self.slice_axis)
-
-    def displayed(self, plane: str | None = None) -> np.ndarray:
-        """View (slices, rows, columns) in radiological orientation."""
-        return apply_order(self.voxels, display_order(self.axes, plane or self.plane))
-
-    def displayed_spacing(self, plane: str | None = None) -> tuple[float, float, float] | None:
-        """mm of (slices, rows, columns)."""
-        if self.spacing is None:
-            return None
-        a, b, c = display_order(self.axes, plane or self.plane)[0]
-        return self.spacing[a], self.spacing[b], self.spacing[c]
 
 
 def load_nifti(data: bytes, name: str) -> Grid:
@@ -75,29 +51,43 @@ def load_nifti(data: bytes, name: str) -> Grid:
     try:
         header = kind(data[: kind.sizeof_hdr], check=False)
         shape = tuple(int(n) for n in header.get_data_shape())
-        dtype = header.get_data_dtype()
-        offset = max(int(header.get_data_offset()), kind.sizeof_hdr)
+        dtype, offset = header.get_data_dtype(), max(int(header.get_data_offset()), kind.sizeof_hdr)
         slope, intercept = header.get_slope_inter()
         affine = np.asarray(header.get_best_affine(), np.float64)
         zooms = [float(z) for z in header.get_zooms()[:3]]
     except Exception:  # nibabel raises many kinds on damaged headers
         raise ScanError(f"{name} has a damaged NIfTI header.") from None
-    return _grid(data, name, header, shape, dtype, offset, slope, intercept, affine, zooms)
-
-
-def _grid(
-    data: bytes,
-    name: str,
-    header: nib.Nifti1Header,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    offset: int,
-    slope: float | None,
-    intercept: float | None,
-    affine: np.ndarray,
-    zooms: list[float],
-) -> Grid:
     warnings: list[str] = []
+    voxels, replaced = finite(_real(_stored(data, name, shape, dtype, offset), slope, intercept), name)
+    if len(shape) > 3 and np.prod(shape[3:], dtype=np.float64) > 1:
+        warnings.append(f"{name} has more than three dimensions; the first volume is used.")
+    if replaced:
+        warnings.append("Some voxels hold no finite number and are shown black.")
+    axes = axes_of(affine)
+    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+    if axes is None or not coded:
+        warnings.append(f"{name} does not state its orientation; the front of the head may not be up.")
+    unit = {1: 1000.0, 3: 0.001}.get(int(header["xyzt_units"]) & 7, 1.0)  # 0 unknown, 1 m, 2 mm, 3 micrometre
+    lengths = np.linalg.norm(affine[:3, :3], axis=0) if axes else (*zooms, 1.0)[:3]
+    a, b, c = (float(z) * unit for z in lengths)
+    spacing = (a, b, c) if all(np.isfinite(z) and 0.01 <= z <= 100 for z in (a, b, c)) else None
+    if spacing is None:
+        warnings.append(f"{name} does not state a usable voxel size, so no areas in mm can be given.")
+    if axes is None:
+        affine, axes = LAS, "LAS"
+    info: dict[str, object] = {
+        "format": "NIfTI",
+        "orientation": "from the affine" if coded else "not stated",
+        "mode": str(dtype.newbyteorder("=")),
+        "bits": dtype.itemsize * 8,
+        "shape": shape,
+    }
+    slice_axis = _slice_axis(voxels.shape, spacing, axes)
+    return Grid(voxels, affine, axes, spacing, slice_axis, shape, header, info, tuple(warnings))
+
+
+def _stored(data: bytes, name: str, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> np.ndarray:
+    """The first volume, (n0, n1, n2), as a view of the file. Raises ScanError."""
     if len(shape) < 2 or min(shape) < 1:
         raise ScanError(f"{name} has the shape {shape}; a NIfTI slice or volume is needed.")
     size = (*shape[:3], 1)[:3]
@@ -108,46 +98,7 @@ def _grid(
         raise ScanError(f"{name} holds voxels of a kind that cannot be read here.")
     if offset + count * dtype.itemsize > len(data):
         raise ScanError(f"{name} is incomplete: its header promises more voxels than the file holds.")
-    if len(shape) > 3 and np.prod(shape[3:], dtype=np.float64) > 1:
-        warnings.append(f"{name} has more than three dimensions; the first volume is used.")
-    voxels = np.frombuffer(data, dtype, count, offset).reshape(size, order="F")
-    voxels, replaced = finite(_real(voxels, slope, intercept), name)
-    if replaced:
-        warnings.append("Some voxels hold no finite number and are shown black.")
-    axes = axes_of(affine)
-    spacing: tuple[float, ...] | None = (
-        tuple(float(z) for z in np.linalg.norm(affine[:3, :3], axis=0)) if axes else (*zooms, 1.0)[:3]
-    )
-    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    if axes is None or not coded:
-        warnings.append(f"{name} does not state its orientation; the front of the head may not be up.")
-    if axes is None:
-        affine = LAS
-        axes = axes_of(affine)
-    assert axes is not None and spacing is not None
-    units = int(header["xyzt_units"]) & 7  # 0 unknown, 1 metre, 2 millimetre, 3 micrometre
-    spacing = tuple(z * {1: 1000.0, 3: 0.001}.get(units, 1.0) for z in spacing)
-    if not all(np.isfinite(z) and 0.01 <= z <= 100 for z in spacing):
-        spacing = None
-        warnings.append(f"{name} does not state a usable voxel size, so no areas in mm can be given.")
-    info: dict[str, object] = {
-        "format": "NIfTI",
-        "orientation": "from the affine" if coded else "not stated",
-        "mode": str(dtype.newbyteorder("=")),
-        "bits": dtype.itemsize * 8,
-        "shape": shape,
-    }
-    return Grid(
-        voxels,
-        affine,
-        axes,
-        spacing if spacing is None else (spacing[0], spacing[1], spacing[2]),
-        _slice_axis(size, spacing, axes),
-        shape,
-        header,
-        info,
-        tuple(warnings),
-    )
+    return np.frombuffer(data, dtype, count, offset).reshape(size, order="F")
 
 
 def _real(voxels: np.ndarray, slope: float | None, intercept: float | None) -> np.ndarray:
@@ -169,7 +120,7 @@ def _real(voxels: np.ndarray, slope: float | None, intercept: float | None) -> n
     return voxels
 
 
-def _slice_axis(size: tuple[int, ...], spacing: tuple[float, ...] | None, axes: Axes) -> int:
+def _slice_axis(size: tuple[int, ...], spacing: tuple[float, ...] | None, axes: str) -> int:
     """The array axis of the slices: the only flat one, the clearly coarsest one, else head to foot."""
     single = [i for i in range(3) if size[i] == 1]
     if len(single) == 1:
@@ -178,63 +129,4 @@ def _slice_axis(size: tuple[int, ...], spacing: tuple[float, ...] | None, axes: 
         order = np.argsort(spacing)
         if spacing[order[2]] > 1.5 * spacing[order[1]]:
             return int(order[2])
-    return next(i for i in range(3) if axes[i][0] == 2)
-
-
-def fullest_slice(stack: np.ndarray, limits: tuple[float, float]) -> int:
-    """Index of the slice with the most tissue, of a stack (slices, rows, columns); the middle one among equals."""
-    step = max(1, max(stack.shape[1:]) // 64)
-    level = limits[0] + 0.15 * (limits[1] - limits[0])
-    counts = (stack[:, ::step, ::step] > level).sum(axis=(1, 2)).astype(np.float64)
-    best = np.flatnonzero(counts >= 0.98 * counts.max())
-    return int(best[len(best) // 2])
-
-
-def read_nifti_slice(data: bytes, name: str, index: int | None = None) -> Scan:
-    """One displayed slice of unpacked NIfTI bytes. Raises ScanError."""
-    grid = load_nifti(data, name)
-    return slice_scan(grid, grid.displayed(), window_limits(grid.voxels), name, index)
-
-
-def slice_scan(
-    grid: Grid,
-    stack: np.ndarray,
-    limits: tuple[float, float],
-    name: str,
-    index: int | None,
-) -> Scan:
-    """Slice `index` of a displayed stack as a Scan, windowed like its whole volume. Raises ScanError."""
-    count, height, width = stack.shape
-    check_slice(height, width, name)
-    if index is None:
-        index = fullest_slice(stack, limits)
-    if not 0 <= index < count:
-        raise ScanError(f"{name} has the slices 0 to {count - 1}, so there is no slice {index}.")
-    spacing = grid.displayed_spacing()
-    info = {**grid.info, "plane": grid.plane, "index": index, "slices": count}
-    return plane_scan(grid, stack[index], limits, name, spacing[1:] if spacing else None, info)
-
-
-def check_slice(height: int, width: int, name: str) -> None:
-    """Raises ScanError for slices that are too small or too large to show a head."""
-    if min(height, width) < MIN_SIDE:
-        raise ScanError(f"{name} has slices of only {width}x{height} pixels, too few to show a head.")
-    if height * width > MAX_PIXELS:
-        raise ScanError(f"{name} has slices of {width}x{height} pixels; the limit is {MAX_PIXELS // 10**6} million.")
-
-
-def plane_scan(
-    grid: Grid,
-    values: np.ndarray,
-    limits: tuple[float, float],
-    name: str,
-    spacing: tuple[float, float] | None,
-    info: dict[str, object],
-) -> Scan:
-    """Windowed Scan of (H, W) values of a volume."""
-    raw = np.ascontiguousarray(values)
-    image = raw if raw.dtype == np.uint8 else to_uint8(raw, limits)
-    warnings = (*grid.warnings, *stretched(spacing))
-    if image.min() == image.max():
-        warnings = (*warnings, f"Every pixel of slice {info['index']} has the same value.")
-    return Scan(image, raw, spacing, name, info, warnings, grid.color)
+    return next(i for i in range(3) if axes[i] in "SI")

@@ -1,72 +1,65 @@
-"""Which way is up: from a patient-space affine to the usual radiological display. Pure geometry.
+"""Which way is up: from a patient-space affine to the usual radiological display.
 
-World axes are 0 right, 1 anterior, 2 superior (RAS, as in NIfTI). Displayed slices show, as on a radiologist's screen:
+The axes of an array are named as in nibabel: a letter for each, the side of the patient towards which its index grows
+(Right, Left, Anterior, Posterior, Superior, Inferior). Displayed slices show, as on a radiologist's screen:
 
     axial      front of the head up,  patient's right on the left of the picture
     coronal    top of the head up,    patient's right on the left of the picture
     sagittal   top of the head up,    front of the head on the left of the picture
 
-and slices are counted towards superior, anterior and right.
+and slices are counted towards superior, anterior and right. nibabel is imported when needed: it takes a while.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-PLANES = ("axial", "coronal", "sagittal")
-
-# (world axis, sign of increasing index) of the slice, row and column axes of a displayed stack
-_DISPLAY = {
-    "axial": ((2, 1), (1, -1), (0, -1)),
-    "coronal": ((1, 1), (2, -1), (0, -1)),
-    "sagittal": ((0, 1), (2, -1), (1, -1)),
-}
-_OF_WORLD_AXIS = {2: "axial", 1: "coronal", 0: "sagittal"}
-
-Axes = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-Order = tuple[tuple[int, int, int], tuple[bool, bool, bool]]
+DISPLAY = {"axial": "SPL", "coronal": "AIL", "sagittal": "RIP"}  # slices, rows, columns of a displayed stack
+PLANES = tuple(DISPLAY)
 
 
-def axes_of(affine: np.ndarray) -> Axes | None:
-    """(world axis, sign) of each array axis, nearest for oblique ones; None for an affine that says nothing usable."""
-    from nibabel.orientations import io_orientation  # imported when needed: nibabel takes a while
+def axes_of(affine: np.ndarray) -> str | None:
+    """Names of the array's axes, nearest for oblique ones; None for an affine that says nothing usable."""
+    from nibabel.affines import from_matvec
+    from nibabel.orientations import aff2axcodes
 
     matrix = np.asarray(affine, np.float64)[:3, :3]
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
         return None
-    found = io_orientation(np.vstack([np.column_stack([matrix, np.zeros(3)]), [0, 0, 0, 1]]))
-    if np.isnan(found).any():
-        return None
-    first, second, third = ((int(axis), int(sign)) for axis, sign in found)
-    return first, second, third
+    names = aff2axcodes(from_matvec(matrix))
+    return None if None in names else "".join(names)
 
 
-def plane_of(axes: Axes, slice_axis: int) -> str:
+def plane_of(axes: str, slice_axis: int) -> str:
     """Name of the plane that slices along an array axis show."""
-    return _OF_WORLD_AXIS[axes[slice_axis][0]]
+    return {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}.get(axes[slice_axis], "sagittal")
 
 
-def display_axes(plane: str) -> Axes:
-    """`Axes` of a stack (slices, rows, columns) that is displayed in a plane."""
-    return _DISPLAY[plane]
+def _change(axes: str, wanted: str) -> np.ndarray:
+    """(3, 2): to which axis each array axis goes, and 1 or -1, as nibabel's functions take it."""
+    from nibabel.orientations import axcodes2ornt, ornt_transform
+
+    return ornt_transform(axcodes2ornt(axes), axcodes2ornt(wanted))
 
 
-def display_order(axes: Axes, plane: str) -> Order:
-    """(permutation, flips) that bring an array with these axes to (slices, rows, columns) of a displayed plane."""
-    where = {axis: (i, sign) for i, (axis, sign) in enumerate(axes)}
-    chosen = [(*where[axis], sign) for axis, sign in _DISPLAY[plane]]
-    (a, fa), (b, fb), (c, fc) = ((i, have != want) for i, have, want in chosen)
-    return (a, b, c), (fa, fb, fc)
+def turned(array: np.ndarray, axes: str, wanted: str) -> np.ndarray:
+    """View of a 3D array with these axes that has the wanted ones."""
+    from nibabel.orientations import apply_orientation
+
+    return apply_orientation(array, _change(axes, wanted))
 
 
-def apply_order(array: np.ndarray, order: Order) -> np.ndarray:
-    """A transposed and flipped view of a 3D array."""
-    permutation, flips = order
-    return array.transpose(permutation)[tuple(slice(None, None, -1 if f else 1) for f in flips)]
+def permuted(values: Sequence[Any], axes: str, wanted: str) -> tuple[Any, Any, Any]:
+    """What belongs to each axis (its spacing, its length) in the order of the wanted axes."""
+    a, b, c = np.argsort(_change(axes, wanted)[:, 0])
+    return values[a], values[b], values[c]
 
 
-def undo_order(array: np.ndarray, order: Order) -> np.ndarray:
-    """The inverse of apply_order, as a view."""
-    permutation, flips = order
-    flipped = array[tuple(slice(None, None, -1 if f else 1) for f in flips)]
-    return flipped.transpose(np.argsort(permutation))
+def moved(point: Sequence[int], shape: Sequence[int], axes: str, wanted: str) -> tuple[int, int, int]:
+    """Where the voxel `point` of an array of this shape lies after `turned`."""
+    signs = _change(axes, wanted)[:, 1]
+    counted = [i if sign > 0 else length - 1 - i for i, length, sign in zip(point, shape, signs, strict=True)]
+    return permuted(counted, axes, wanted)

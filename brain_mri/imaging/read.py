@@ -1,28 +1,19 @@
-"""Any upload -> `Scan`, and the names that the rest of the house imports.
+"""Any upload -> `Scan`.
 
     scan = read_scan("slice.dcm")            # a file, or its bytes; raises ScanError with a sentence for a person
     square, frame = preprocess(scan.image, 128)
 
-The content decides what a file is, never its name. Readers: read_picture.py, read_dicom.py, read_nifti.py;
-the preprocessing: preprocessing.py; whole volumes: volume.py.
+The content decides what a file is, never its name.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from brain_mri.imaging.file_type import (
-    GZIP,
-    ZIP,
-    has_dicom_preamble,
-    is_picture,
-    looks_like_dicom,
-    looks_like_nifti,
-)
-from brain_mri.imaging.nifti import read_nifti_slice
+from brain_mri.imaging.file_type import GZIP, ZIP, has_dicom_preamble, is_picture, looks_like_dicom, looks_like_nifti
+from brain_mri.imaging.nifti import load_nifti
 from brain_mri.imaging.picture import compact, gray_and_color, read_picture
 from brain_mri.imaging.scan import (
     MAX_BYTES,
@@ -33,9 +24,9 @@ from brain_mri.imaging.scan import (
     finite,
     inflate,
     read_bytes,
-    to_uint8,
-    window_limits,
+    windowed,
 )
+from brain_mri.imaging.volume import volume_of
 
 
 def read_scan(source: str | Path | bytes, *, name: str | None = None, index: int | None = None) -> Scan:
@@ -65,7 +56,7 @@ def read_scan(source: str | Path | bytes, *, name: str | None = None, index: int
 
         return read_dicom_slice(data, name, index)
     if looks_like_nifti(data):
-        return read_nifti_slice(data, name, index)
+        return volume_of(load_nifti(data, name), name).scan(index)
     if data[:4] in ZIP:
         raise ScanError(f"{name} is a zip archive; open it as a series, or unpack it and choose one slice.")
     raise ScanError(
@@ -112,8 +103,4 @@ def _scan(
     values, replaced = finite(values, name)
     if replaced:
         warnings = (*warnings, "Some pixels hold no finite number and are shown black.")
-    image = values if values.dtype == np.uint8 else to_uint8(values, window_limits(values))
-    low, high, _, _ = cv2.minMaxLoc(image)
-    if low == high:
-        warnings = (*warnings, f"Every pixel of {name} has the same value.")
-    return Scan(image, values, spacing, name, info, warnings, color)
+    return windowed(values, spacing, name, info, warnings, color)

@@ -1,13 +1,11 @@
-"""What every reader shares: the class names, `Scan`, the one exception, the limits, and windowing to 8 bit.
-
-Import these names from `scan`; the file exists so that the readers below `scan.py` need not import upwards.
-"""
+"""What every reader shares: `Scan`, the one exception, the limits, and windowing to 8 bit."""
 
 from __future__ import annotations
 
 import os
 import stat
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -130,6 +128,23 @@ def stretched(spacing: tuple[float, float] | None) -> tuple[str, ...]:
     if spacing is None or max(spacing) <= 1.25 * min(spacing):
         return ()
     return (f"The pixels are not square ({spacing[0]:.2g} x {spacing[1]:.2g} mm), so shapes look stretched.",)
+
+
+def windowed(
+    raw: np.ndarray,
+    spacing: tuple[float, float] | None,
+    name: str,
+    info: dict[str, object],
+    warnings: Sequence[str] = (),
+    color: float = 0.0,
+    limits: tuple[float, float] | None = None,
+) -> Scan:
+    """A Scan of stored values (H, W). limits: of the display window; by default what suits these values."""
+    image = raw if raw.dtype == np.uint8 else to_uint8(raw, limits or window_limits(raw))
+    if image.min() == image.max():
+        what = name if limits is None else f"slice {info['index']}"
+        warnings = (*warnings, f"Every pixel of {what} has the same value.")
+    return Scan(image, raw, spacing, name, info, tuple(warnings), color)
 
 
 def window_limits(values: np.ndarray) -> tuple[float, float]:

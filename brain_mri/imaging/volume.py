@@ -8,7 +8,6 @@ volume.save_mask(mask, "mask.nii.gz")      # mask (D, H, W) -> NIfTI in the geom
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,10 +16,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from brain_mri.files import atomic_write
 from brain_mri.imaging.file_type import GZIP, ZIP, looks_like_dicom, looks_like_nifti
-from brain_mri.imaging.nifti import Grid, check_slice, fullest_slice, load_nifti, plane_scan, slice_scan
-from brain_mri.imaging.orientation import PLANES, apply_order, display_axes, display_order, undo_order
-from brain_mri.imaging.scan import MAX_BYTES, Scan, ScanError, clean_name, inflate, read_bytes, window_limits
+from brain_mri.imaging.nifti import Grid, load_nifti
+from brain_mri.imaging.orientation import DISPLAY, PLANES, permuted, plane_of, turned
+from brain_mri.imaging.scan import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    MIN_SIDE,
+    Scan,
+    ScanError,
+    clean_name,
+    inflate,
+    read_bytes,
+    stretched,
+    window_limits,
+    windowed,
+)
 
 Named = tuple[str, bytes]  # file name, content
 Source = str | Path | bytes | Sequence[str | Path]
@@ -58,18 +70,27 @@ class Volume:
 
         Slices of another plane than the acquired one are stretched to square pixels. Raises ScanError.
         """
-        if plane in ("acquired", self.plane):
-            return slice_scan(self.grid, self.voxels, self.limits, self.name, index)
-        stack, spacing = self.reslice(self.voxels, plane), self.plane_spacing(plane)
+        own = plane in ("acquired", self.plane)
+        stack = self.voxels if own else self.reslice(self.voxels, plane)
         if index is None:
             index = fullest_slice(stack, self.limits)
         if not 0 <= index < len(stack):
-            raise ScanError(f"{self.name} has the {plane} slices 0 to {len(stack) - 1}, so there is no slice {index}.")
-        values = self._square(stack[index], spacing)
-        check_slice(values.shape[0], values.shape[1], self.name)
-        side = min(spacing[1:]) if spacing else None
-        info = {**self.grid.info, "plane": plane, "index": index, "slices": len(stack)}
-        return plane_scan(self.grid, values, self.limits, self.name, (side, side) if side else None, info)
+            which = "" if own else f"{plane} "
+            raise ScanError(f"{self.name} has the {which}slices 0 to {len(stack) - 1}, so there is no slice {index}.")
+        values, spacing = stack[index], self.spacing[1:] if self.spacing else None
+        if not own:
+            mm = self.plane_spacing(plane)
+            values, spacing = _square(values, mm), (min(mm[1:]), min(mm[1:])) if mm else None
+        height, width = values.shape
+        if min(height, width) < MIN_SIDE:
+            raise ScanError(f"{self.name} has slices of only {width}x{height} pixels, too few to show a head.")
+        if height * width > MAX_PIXELS:
+            most = MAX_PIXELS // 10**6
+            raise ScanError(f"{self.name} has slices of {width}x{height} pixels; the limit is {most} million.")
+        info = {**self.grid.info, "plane": self.plane if own else plane, "index": index, "slices": len(stack)}
+        warnings = (*self.warnings, *stretched(spacing))
+        raw = np.ascontiguousarray(values)
+        return windowed(raw, spacing, self.name, info, warnings, self.grid.color, self.limits)
 
     def count(self, plane: str = "acquired") -> int:
         """Number of slices of a plane."""
@@ -79,28 +100,11 @@ class Volume:
         """View of any (D, H, W) array that belongs to this volume (voxels, a mask) as slices of a plane."""
         if plane not in PLANES:
             raise ScanError(f"{plane!r} is no plane; choose acquired, {', '.join(PLANES)}.")
-        return apply_order(array, display_order(display_axes(self.plane), plane))
+        return turned(array, DISPLAY[self.plane], DISPLAY[plane])
 
     def plane_spacing(self, plane: str) -> tuple[float, float, float] | None:
         """mm of (slice, row, column) of reslice(..., plane)."""
-        if self.spacing is None:
-            return None
-        a, b, c = display_order(display_axes(self.plane), plane)[0]
-        return self.spacing[a], self.spacing[b], self.spacing[c]
-
-    def _square(self, values: np.ndarray, spacing: tuple[float, float, float] | None) -> np.ndarray:
-        """Stretch the coarser direction of a slice so that pixels are square. Labels keep no new values in between."""
-        values = np.ascontiguousarray(values)
-        if spacing is None:
-            return values
-        side = min(spacing[1:])
-        height, width = (min(4096, max(1, round(n * s / side))) for n, s in zip(values.shape, spacing[1:], strict=True))
-        if (height, width) == values.shape:
-            return values
-        how = cv2.INTER_NEAREST if values.dtype == bool else cv2.INTER_LINEAR
-        return cv2.resize(
-            values.astype(np.uint8) if values.dtype == bool else values, (width, height), interpolation=how
-        )
+        return None if self.spacing is None else permuted(self.spacing, DISPLAY[self.plane], DISPLAY[plane])
 
     def mask_slice(self, mask: np.ndarray, index: int, plane: str = "acquired") -> np.ndarray:
         """bool slice of a mask (D, H, W) that lies on scan(index, plane)."""
@@ -108,7 +112,7 @@ class Volume:
         part = self.reslice(mask.astype(bool), plane)[index]
         if plane == self.plane:
             return np.ascontiguousarray(part)
-        return self._square(part, self.plane_spacing(plane)).astype(bool)
+        return _square(part, self.plane_spacing(plane)).astype(bool)
 
     def save_mask(self, mask: np.ndarray, path: str | Path) -> Path:
         """Write a (D, H, W) mask as uint8 NIfTI (0 and 1) with the array order, shape and affine of the input.
@@ -121,7 +125,7 @@ class Volume:
         if mask.shape != self.voxels.shape:
             raise ValueError(f"The mask has the shape {mask.shape}, the volume {self.voxels.shape}.")
         path = Path(path)
-        own = undo_order((mask > 0).astype(np.uint8), display_order(self.grid.axes, self.plane))
+        own = turned((mask > 0).astype(np.uint8), DISPLAY[self.plane], self.grid.axes)
         own = own.reshape(self.grid.shape[:3] if len(self.grid.shape) < 3 else own.shape)
         if self.grid.header is None:
             image = nib.Nifti1Image(own, self.grid.affine)
@@ -138,14 +142,35 @@ class Volume:
         data = image.to_bytes()
         if path.name.endswith(".gz"):
             data = gzip.compress(data, 6, mtime=0)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(data)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise ScanError(f"{clean_name(path)} could not be written ({error.strerror}).") from None
         return path
+
+
+def _square(values: np.ndarray, spacing: tuple[float, float, float] | None) -> np.ndarray:
+    """Stretch the coarser direction of a slice so that pixels are square. Labels keep no new values in between."""
+    values = np.ascontiguousarray(values)
+    if spacing is None:
+        return values
+    side = min(spacing[1:])
+    height, width = (min(4096, max(1, round(n * s / side))) for n, s in zip(values.shape, spacing[1:], strict=True))
+    if (height, width) == values.shape:
+        return values
+    if values.dtype == bool:
+        return cv2.resize(values.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def fullest_slice(stack: np.ndarray, limits: tuple[float, float]) -> int:
+    """Index of the slice with the most tissue, of a stack (slices, rows, columns); the middle one among equals."""
+    step = max(1, max(stack.shape[1:]) // 64)
+    level = limits[0] + 0.15 * (limits[1] - limits[0])
+    counts = (stack[:, ::step, ::step] > level).sum(axis=(1, 2)).astype(np.float64)
+    best = np.flatnonzero(counts >= 0.98 * counts.max())
+    return int(best[len(best) // 2])
 
 
 def read_volume(source: Source, *, name: str | None = None) -> Volume:
@@ -161,7 +186,7 @@ def read_volume(source: Source, *, name: str | None = None) -> Volume:
         path = Path(source)
         name = clean_name(name or path)
         if path.is_dir():
-            return _volume(_grid_of(folder_files(path), name), name)
+            return volume_of(_grid_of(folder_files(path), name), name)
         return _from_bytes(read_bytes(path), name)
     paths = [Path(p) for p in source]
     if not paths:
@@ -169,7 +194,7 @@ def read_volume(source: Source, *, name: str | None = None) -> Volume:
     if len(paths) == 1:
         return read_volume(paths[0], name=name)
     name = clean_name(name or paths[0].parent.name or "series")
-    return _volume(_grid_of(_listed(paths), name), name)
+    return volume_of(_grid_of(_listed(paths), name), name)
 
 
 def _listed(paths: list[Path]) -> Iterator[Named]:
@@ -190,8 +215,8 @@ def _from_bytes(data: bytes, name: str) -> Volume:
     if len(data) > MAX_BYTES:
         raise ScanError(f"{name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
     if data[:4] in ZIP:
-        return _volume(_grid_of(zip_files(data, name), name), name)
-    return _volume(_grid_of(iter([(name, data)]), name), name)
+        return volume_of(_grid_of(zip_files(data, name), name), name)
+    return volume_of(_grid_of(iter([(name, data)]), name), name)
 
 
 def _grid_of(files: Iterator[Named], name: str) -> Grid:
@@ -212,16 +237,10 @@ def _grid_of(files: Iterator[Named], name: str) -> Grid:
     raise ScanError(f"{name} holds no NIfTI volume and no DICOM file.")
 
 
-def _volume(grid: Grid, name: str) -> Volume:
-    voxels = grid.displayed()
-    info = {**grid.info, "plane": grid.plane, "slices": len(voxels)}
-    return Volume(
-        voxels,
-        grid.displayed_spacing(),
-        grid.plane,
-        window_limits(grid.voxels),
-        name,
-        info,
-        grid.warnings,
-        grid,
-    )
+def volume_of(grid: Grid, name: str) -> Volume:
+    """The grid in radiological display."""
+    plane = plane_of(grid.axes, grid.slice_axis)
+    voxels = turned(grid.voxels, grid.axes, DISPLAY[plane])
+    spacing = permuted(grid.spacing, grid.axes, DISPLAY[plane]) if grid.spacing else None
+    info = {**grid.info, "plane": plane, "slices": len(voxels)}
+    return Volume(voxels, spacing, plane, window_limits(grid.voxels), name, info, grid.warnings, grid)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from brain_mri.classes import NO_TUMOR
-from brain_mri.imaging.orientation import PLANES, display_axes, display_order
-from brain_mri.imaging.volume import Volume
+from brain_mri.imaging.orientation import DISPLAY, PLANES, moved, permuted
+from brain_mri.imaging.volume import Volume, volume_of
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
 
@@ -154,8 +154,7 @@ def _on_disk(volume: Volume, folder: Path) -> Volume:
     """The same volume with its voxels in a file: a hundred visitors' volumes do not fit in memory."""
     voxels = np.lib.format.open_memmap(folder / "voxels.npy", "w+", volume.grid.voxels.dtype, volume.grid.voxels.shape)
     voxels[...] = volume.grid.voxels
-    grid = replace(volume.grid, voxels=voxels)
-    return replace(volume, grid=grid, voxels=grid.displayed())
+    return volume_of(replace(volume.grid, voxels=voxels), volume.name)
 
 
 def _warnings(volume: Volume, foreign: np.ndarray) -> tuple[str, ...]:
@@ -179,31 +178,24 @@ def _warnings(volume: Volume, foreign: np.ndarray) -> tuple[str, ...]:
 
 def to_plane(volume: Volume, point: Point, plane: str) -> Point:
     """An acquired (slice, row, column) as (slice, row, column) of the stack of a plane, unstretched."""
-    axes, flips = display_order(display_axes(volume.plane), plane)
-    a, b, c = (volume.shape[i] - 1 - point[i] if flip else point[i] for i, flip in zip(axes, flips, strict=True))
-    return a, b, c
+    return moved(point, volume.shape, DISPLAY[volume.plane], DISPLAY[plane])
 
 
 def from_plane(volume: Volume, point: Point, plane: str) -> Point:
     """The inverse of to_plane, clipped to the volume."""
-    axes, flips = display_order(display_axes(volume.plane), plane)
-    back = [0, 0, 0]
-    for value, axis, flip in zip(point, axes, flips, strict=True):
-        last = volume.shape[axis] - 1
-        value = min(max(value, 0), last)
-        back[axis] = last - value if flip else value
-    return back[0], back[1], back[2]
+    shape = plane_shape(volume, plane)
+    inside = [min(max(value, 0), length - 1) for value, length in zip(point, shape, strict=True)]
+    return moved(inside, shape, DISPLAY[plane], DISPLAY[volume.plane])
 
 
 def slice_axis(volume: Volume, plane: str) -> int:
     """The axis of the acquired stack along which the slices of a plane are counted."""
-    return display_order(display_axes(volume.plane), plane)[0][0]
+    return permuted((0, 1, 2), DISPLAY[volume.plane], DISPLAY[plane])[0]
 
 
 def plane_shape(volume: Volume, plane: str) -> Point:
     """(slices, rows, columns) of the stack of a plane, unstretched."""
-    axes, _ = display_order(display_axes(volume.plane), plane)
-    return volume.shape[axes[0]], volume.shape[axes[1]], volume.shape[axes[2]]
+    return permuted(volume.shape, DISPLAY[volume.plane], DISPLAY[plane])
 
 
 def planes(volume: Volume) -> tuple[str, ...]:

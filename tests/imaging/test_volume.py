@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from itertools import permutations, product
 from pathlib import Path
 
 import nibabel as nib
@@ -11,15 +12,7 @@ import pytest
 from nibabel.orientations import ornt_transform
 
 from brain_mri.data import phantom
-from brain_mri.imaging.orientation import (
-    PLANES,
-    apply_order,
-    axes_of,
-    display_axes,
-    display_order,
-    plane_of,
-    undo_order,
-)
+from brain_mri.imaging.orientation import DISPLAY, PLANES, axes_of, moved, permuted, plane_of, turned
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
@@ -28,20 +21,34 @@ from tests.helpers.files import SPACING, load, nifti, write_nifti
 # ---- orientation ----
 
 
+ORIENTATIONS = ["".join(codes) for order in permutations(("RL", "AP", "SI")) for codes in product(*order)]
+WORLD = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}  # axis and sign of RAS
+
+
 def test_display_order_and_back() -> None:
     array = np.arange(24).reshape(2, 3, 4)
-    for codes in ("RAS", "LPS", "ARS", "SLA", "IPR"):
+    assert len(ORIENTATIONS) == 48
+    for codes in ORIENTATIONS:
         affine = nib.orientations.inv_ornt_aff(
             ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(codes)), (2, 3, 4)
         )
         axes = axes_of(affine)
-        assert axes is not None
+        assert axes == codes
         for plane in PLANES:
-            order = display_order(axes, plane)
-            assert np.array_equal(undo_order(apply_order(array, order), order), array)
-        assert plane_of(axes, [a for a, _ in axes].index(2)) == "axial"
+            shown = turned(array, axes, DISPLAY[plane])
+            assert np.shares_memory(shown, array), "a view, no copy"
+            assert np.array_equal(turned(shown, DISPLAY[plane], axes), array)
+            where = {WORLD[code][0]: (i, WORLD[code][1]) for i, code in enumerate(axes)}  # by hand, without nibabel
+            wanted = [(*where[axis], sign) for axis, sign in (WORLD[code] for code in DISPLAY[plane])]
+            expected = array.transpose([i for i, _, _ in wanted])
+            expected = expected[tuple(slice(None, None, have * want) for _, have, want in wanted)]
+            assert np.array_equal(shown, expected)
+            assert permuted(array.shape, axes, DISPLAY[plane]) == shown.shape
+            for point in np.ndindex(*array.shape):
+                assert shown[moved(point, array.shape, axes, DISPLAY[plane])] == array[point]
+        assert plane_of(axes, ["SI".find(c) >= 0 for c in axes].index(True)) == "axial"
     for plane in PLANES:
-        assert display_order(display_axes(plane), plane) == ((0, 1, 2), (False, False, False))
+        assert np.array_equal(turned(array, DISPLAY[plane], DISPLAY[plane]), array)
 
 
 def test_useless_affines() -> None:
