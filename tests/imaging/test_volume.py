@@ -46,7 +46,7 @@ def test_display_order_and_back() -> None:
             assert permuted(array.shape, axes, DISPLAY[plane]) == shown.shape
             for point in np.ndindex(*array.shape):
                 assert shown[moved(point, array.shape, axes, DISPLAY[plane])] == array[point]
-        assert plane_of(axes, ["SI".find(c) >= 0 for c in axes].index(True)) == "axial"
+        assert plane_of(axes, next(i for i, code in enumerate(axes) if code in "SI")) == "axial"
     for plane in PLANES:
         assert np.array_equal(turned(array, DISPLAY[plane], DISPLAY[plane]), array)
 
