@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,9 +27,7 @@ from brain_mri.artifact.config import CONFIG, FORMAT_VERSION, ArtifactConfig, Ar
 from brain_mri.files import FileError, read_json, sha256, write_json
 
 _NEW, _OLD = ".new-", ".old-"  # folders inside the artifact's own while it is written and replaced
-_HERE = Path(__file__).resolve().parents[2] / "weights"  # beside the programs; `pip install .` puts it among its data
-_INSTALLED = Path(sysconfig.get_path("data"), "share", "brain-mri", "weights")
-BUNDLED = _HERE if (_HERE / CONFIG).is_file() or not _INSTALLED.is_dir() else _INSTALLED
+BUNDLED = Path(__file__).resolve().parents[2] / "weights"  # beside the programs, and where pip installs it
 
 
 @dataclass(frozen=True)

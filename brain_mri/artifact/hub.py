@@ -1,22 +1,14 @@
-"""An artifact folder on the Hugging Face Hub: push it, pull it, keep serving when the Hub does not answer.
+"""Pull an artifact folder from the Hugging Face Hub, and keep serving when the Hub does not answer.
 
-    python hub.py push   runs/mine user/name [--private] [--tag TAG]
-    python hub.py pull   user/name[@branch|tag|commit]
-    python hub.py deploy user/space --model user/name [--hardware zero-a10g]
-
-Pull: a name is resolved to a commit, only the three serving files are fetched into the ordinary Hub cache, and nothing
-is handed out before its sha256 agrees with config.json. refs/<name> in the cache is moved only then, so it always
-points to the last good revision, which answers when the Hub does not.
-Push: see hub_push.py; the Space: see deploy.py.
+A name is resolved to a commit, only the three serving files are fetched into the ordinary Hub cache, and nothing is
+handed out before its sha256 agrees with config.json. refs/<name> in the cache is moved only then, so it always points
+to the last good revision, which answers when the Hub does not.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import os
 import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +19,7 @@ from huggingface_hub import constants
 from brain_mri.artifact.config import CLASSIFIER, CONFIG, SEGMENTER, SERVING_FILES, ArtifactConfig, ArtifactError
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub_client import HubError, client, endpoint, explain, find_token, split_id, within
-from brain_mri.artifact.hub_push import push
-from brain_mri.files import FileError, read_json, sha256
+from brain_mri.files import FileError, atomic_write, read_json, sha256
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -199,51 +190,5 @@ def _remember(store: Path, name: str, revision: str) -> None:
     ref = store / "refs" / name
     with contextlib.suppress(OSError):
         ref.parent.mkdir(parents=True, exist_ok=True)
-        temporary = ref.with_name(f".{ref.name}.{os.getpid()}")
-        temporary.write_text(revision, encoding="utf-8")
-        os.replace(temporary, ref)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("push", help="publish an artifact folder as a model")
-    one.add_argument("folder", type=Path)
-    one.add_argument("repo_id", metavar="user/name")
-    one.add_argument("--private", action="store_true", help="create the repository as a private one")
-    one.add_argument("--tag", help="name of the tag (default: run-<date>-<digest>)")
-    two = commands.add_parser("pull", help="fetch and check a model; prints its folder")
-    two.add_argument("repo_id", metavar="user/name[@revision]")
-    three = commands.add_parser("deploy", help="create or update a Gradio Space that serves a model")
-    three.add_argument("space_id", metavar="user/space")
-    three.add_argument("--model", metavar="user/name[@revision]", help="default: the bundled weights")
-    three.add_argument("--private", action="store_true", help="create the Space as a private one")
-    three.add_argument("--hardware", help="cpu-basic, zero-a10g, ... (default: what the account may use)")
-    args = parser.parse_args(argv)
-    try:
-        if args.command == "push":
-            done = push(args.folder, args.repo_id, private=args.private, tag=args.tag)
-            print(f"{done.url} {'now holds' if done.changed else 'already held'} this model.")
-            print(f"revision {done.revision}, tag {done.tag}")
-            if done.note:
-                print(done.note)
-        elif args.command == "pull":
-            got = pull(args.repo_id, patience=600)
-            print(f"{got.folder}\nrevision {got.revision} from the {got.source}")
-            if got.note:
-                print(got.note, file=sys.stderr)
-        else:
-            from brain_mri.artifact.space import deploy
-
-            space = deploy(args.space_id, model=args.model, private=args.private, hardware=args.hardware)
-            print(f"{space.url} {'was updated' if space.changed else 'is up to date'} ({len(space.files)} files).")
-            for note in space.notes:
-                print(note)
-    except HubError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        with atomic_write(ref) as temporary:
+            temporary.write_text(revision, encoding="utf-8")

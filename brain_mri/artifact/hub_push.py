@@ -1,4 +1,4 @@
-"""Push an artifact folder to the Hugging Face Hub as a model repository. Use it through `hub.push`.
+"""Push an artifact folder to the Hugging Face Hub as a model repository.
 
 One commit made of what differs, so that a reader finds the old model or the new one, then a tag. Not `upload_folder`:
 since huggingface_hub 2 that may split a push into several commits.
@@ -7,14 +7,14 @@ since huggingface_hub 2 that may split a push into several commits.
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from brain_mri.artifact.config import CONFIG, ArtifactConfig, ArtifactError
 from brain_mri.artifact.folder import load_artifact
@@ -32,6 +32,49 @@ class Pushed:
     tag: str
     changed: bool  # False when the Hub already held exactly this
     note: str | None = None
+
+
+@dataclass(frozen=True)
+class Remote:
+    """The main branch of a repository as it is on the Hub now."""
+
+    ask: huggingface_hub.HfApi
+    repo_id: str
+    kind: str  # "model" or "space"
+    sha: str
+    private: bool
+    files: dict[str, Any]  # path -> huggingface_hub RepoSibling with metadata
+    scratch: Path  # what is fetched goes there
+
+    @classmethod
+    def look(cls, ask: huggingface_hub.HfApi, repo_id: str, kind: str, scratch: str) -> Remote:
+        info = ask.repo_info(repo_id, repo_type=kind, files_metadata=True, timeout=30)
+        files = {sibling.rfilename: sibling for sibling in info.siblings or []}
+        return cls(ask, repo_id, kind, str(info.sha), bool(info.private), files, Path(scratch))
+
+    def fetch(self, name: str) -> Path:
+        return Path(
+            self.ask.hf_hub_download(self.repo_id, name, repo_type=self.kind, revision=self.sha, cache_dir=self.scratch)
+        )
+
+    def text(self, name: str) -> str:
+        """Of a file, "" where there is none."""
+        return self.fetch(name).read_text(encoding="utf-8", errors="replace") if name in self.files else ""
+
+    def changes(self, files: Mapping[str, Path], stale: Iterable[str]) -> list[Any]:
+        """The commit's operations: files (path -> file here) that differ are added, stale paths deleted."""
+        added = [
+            huggingface_hub.CommitOperationAdd(path, str(file))
+            for path, file in files.items()
+            if not same_content(file, self.files.get(path))
+        ]
+        return [*added, *(huggingface_hub.CommitOperationDelete(path) for path in stale)]
+
+    def commit(self, changes: list[Any], title: str) -> str:
+        """The new revision. The Hub refuses when somebody else has committed meanwhile."""
+        return self.ask.create_commit(
+            self.repo_id, changes, commit_message=title, repo_type=self.kind, parent_commit=self.sha
+        ).oid
 
 
 def push(
@@ -54,45 +97,30 @@ def push(
     ask, left = client(secret), UNCHANGED
     try:
         ask.create_repo(repo_id, private=private, exist_ok=True)
-        info = ask.model_info(repo_id, files_metadata=True, timeout=30)
-        if private and not info.private:
-            raise HubError(
-                f"{repo_id} exists and is public: make it private in its settings on the Hub first, or push without "
-                "asking for a private model."
-            )
-        remote = {sibling.rfilename: sibling for sibling in info.siblings or []}
         with tempfile.TemporaryDirectory() as scratch:
-
-            def fetch(name: str) -> Path:
-                return Path(
-                    huggingface_hub.hf_hub_download(
-                        repo_id, name, revision=info.sha, endpoint=endpoint(), cache_dir=scratch, token=secret
-                    )
+            there = Remote.look(ask, repo_id, "model", scratch)
+            if private and not there.private:
+                raise HubError(
+                    f"{repo_id} exists and is public: make it private in its settings on the Hub first, or push "
+                    "without asking for a private model."
                 )
-
-            before = _remote_config(repo_id, remote, fetch)
-            note = _settle_card(repo_id, before, local, remote, fetch)
-            stale = _stale(before, local, remote, fetch)
-        changes: list[Any] = [
-            huggingface_hub.CommitOperationAdd(path, str(file))
-            for path, file in local.items()
-            if not same_content(file, remote.get(path))
-        ]
-        changes += [huggingface_hub.CommitOperationDelete(path) for path in stale]
+            before = _pushed_before(there)
+            note = _settle_card(there, before, local)
+            changes = there.changes(local, _stale(there, before, local))
         name = tag or f"run-{(config.created or 'undated')[:10]}-{sha256(local[CONFIG])[:8]}"
         tags = {ref.name: ref.target_commit for ref in ask.list_repo_refs(repo_id).tags}
-        if tag and tag in tags and (changes or tags[tag] != info.sha):
+        if tag and tag in tags and (changes or tags[tag] != there.sha):
             raise HubError(f"The tag {tag} of {repo_id} already marks another revision; choose another one.")
-        revision = info.sha
+        revision = there.sha
         if changes:
-            title, left = f"Publish {config.name or folder.name}", UNSURE
-            revision = ask.create_commit(repo_id, changes, commit_message=title, parent_commit=info.sha).oid
+            left = UNSURE
+            revision = there.commit(changes, f"Publish {config.name or folder.name}")
         left = f"the model is there, only its tag {name} is missing: push again"
         if name not in tags:
             ask.create_tag(repo_id, tag=name, revision=revision, exist_ok=True)
     except Exception as error:
         raise explain_write(error, repo_id, account=account["name"], left=left) from error
-    return Pushed(f"{endpoint()}/{repo_id}", str(revision), name, bool(changes), note)
+    return Pushed(f"{endpoint()}/{repo_id}", revision, name, bool(changes), note)
 
 
 def _local_files(folder: Path) -> tuple[ArtifactConfig, dict[str, Path]]:
@@ -112,49 +140,39 @@ def _local_files(folder: Path) -> tuple[ArtifactConfig, dict[str, Path]]:
     return config, files
 
 
-def _remote_config(repo_id: str, remote: dict[str, Any], fetch: Callable[[str], Path]) -> dict[str, Any]:
-    """Our config.json on the Hub, {} when there is none. Raises HubError rather than bury somebody's other model."""
-    if CONFIG not in remote:
+def _pushed_before(there: Remote) -> dict[str, str | None]:
+    """path -> sha256 of an earlier push of ours. Raises HubError rather than bury somebody's other model."""
+    if CONFIG not in there.files:
         return {}
     try:
-        config = read_json(fetch(CONFIG))
+        config = read_json(there.fetch(CONFIG))
     except FileError:
         config = {}
-    if not isinstance(config.get("format_version"), int) or not isinstance(config.get("files"), dict):
-        raise HubError(f"{repo_id} holds another program's model (its {CONFIG} is not ours); choose another name.")
-    return config
+    files = config.get("files")
+    if not isinstance(config.get("format_version"), int) or not isinstance(files, dict):
+        raise HubError(
+            f"{there.repo_id} holds another program's model (its {CONFIG} is not ours); choose another name."
+        )
+    return {path: stated.get("sha256") for path, stated in files.items()}
 
 
-def _settle_card(
-    repo_id: str,
-    before: dict[str, Any],
-    local: dict[str, Path],
-    remote: dict[str, Any],
-    fetch: Callable[[str], Path],
-) -> str | None:
+def _settle_card(there: Remote, before: Mapping[str, str | None], local: dict[str, Path]) -> str | None:
     """Decide where our card goes (changes `local`); returns a sentence when README.md on the Hub is kept."""
-    if CARD not in local or CARD not in remote or same_content(local[CARD], remote[CARD]):
+    if CARD not in local or CARD not in there.files or same_content(local[CARD], there.files[CARD]):
         return None
-    card = fetch(CARD)
-    text = re.sub(r"\A---\r?\n.*?\n---\s*", "", card.read_text(encoding="utf-8", errors="replace"), flags=re.S)
-    if sha256(card) == _stated(before, CARD) or not text.strip():  # the Hub's "new model" form leaves a bare header
+    bare = not REGEX_YAML_BLOCK.sub("", there.text(CARD)).strip()  # the Hub's "new model" form leaves a header alone
+    if bare or sha256(there.fetch(CARD)) == before.get(CARD):
         return None
     local[SPARE_CARD] = local.pop(CARD)
-    return f"README.md of {repo_id} was edited by a person and was kept; the card of this run is {SPARE_CARD}."
+    return f"README.md of {there.repo_id} was edited by a person and was kept; the card of this run is {SPARE_CARD}."
 
 
-def _stale(
-    before: dict[str, Any], local: dict[str, Path], remote: dict[str, Any], fetch: Callable[[str], Path]
-) -> list[str]:
+def _stale(there: Remote, before: Mapping[str, str | None], local: Mapping[str, Path]) -> list[str]:
     """Files on the Hub that an earlier push of ours left and this one does not have."""
-    stale = sorted(set(before.get("files", {})) & set(remote) - set(local) - {CARD})
-    if SPARE_CARD in remote and SPARE_CARD not in local and sha256(fetch(SPARE_CARD)) == _stated(before, CARD):
+    stale = sorted(set(before) & set(there.files) - set(local) - {CARD})
+    if SPARE_CARD in there.files and SPARE_CARD not in local and sha256(there.fetch(SPARE_CARD)) == before.get(CARD):
         stale.append(SPARE_CARD)
     return stale
-
-
-def _stated(config: dict[str, Any], name: str) -> str | None:
-    return config.get("files", {}).get(name, {}).get("sha256")
 
 
 def same_content(file: Path, sibling: Any) -> bool:

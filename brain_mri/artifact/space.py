@@ -1,26 +1,24 @@
-"""Create or update the Gradio Space that serves a model: `python hub.py deploy user/space --model user/name`.
+"""Create or update the Gradio Space that serves a model.
 
-Uploaded are app.py, the modules that it imports (found by reading the code, so the list cannot go stale), the files
-that those name, the serving files of weights/, requirements-space.txt as requirements.txt, and a README.md whose
-header configures the Space. What a person wrote into that README.md stays; only the keys that must fit are set.
-https://huggingface.co/docs/hub/spaces-config-reference
+Uploaded are the files that the page needs (FILES), the serving files of weights/, requirements-space.txt as
+requirements.txt, and a README.md whose header configures the Space. What a person wrote into that README.md stays; only
+the keys that must fit are set. https://huggingface.co/docs/hub/spaces-config-reference
 """
 
 from __future__ import annotations
 
-import ast
+import contextlib
 import json
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-import yaml  # comes with huggingface_hub
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from brain_mri.artifact import hub
 from brain_mri.artifact.config import SERVING_FILES
+from brain_mri.artifact.hub import pull
 from brain_mri.artifact.hub_client import (
     UNCHANGED,
     HubError,
@@ -31,16 +29,26 @@ from brain_mri.artifact.hub_client import (
     status_of,
     writer,
 )
-from brain_mri.artifact.hub_push import same_content
+from brain_mri.artifact.hub_push import Remote
 from brain_mri.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
+FILES = (
+    "app.py",
+    "segmentation.py",
+    "brain_mri/*.py",
+    *(f"brain_mri/{room}/**/*" for room in ("artifact", "imaging", "inference", "ui")),
+    *(f"brain_mri/{module}.py" for module in ("evaluation/__init__", "evaluation/records")),
+    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "tables")),
+    "assets/**/*",
+    *(f"weights/{name}" for name in SERVING_FILES),
+    "LICENSE",
+)
 VARIABLE = "BRAIN_MRI_MODEL"  # the Space variable that app.py reads
 PYTHON = "3.12.12"  # ZeroGPU has 3.10.13 and 3.12.12 only; cpu-basic takes any
 GRADIO = "6.31.0"  # the version that this program was last tested with
 FREE_HARDWARE = "zero-a10g"
 MANIFEST = "deployed.json"
-ONLY_HERE = {"deploy"}  # imported by hub.py's command line alone
 HEADER = {
     "title": "Brain MRI demo",
     "emoji": "\N{BRAIN}",
@@ -54,7 +62,7 @@ BODY = """
 Reads a brain MRI slice and shows class probabilities, a tumor mask and a Grad-CAM heatmap side by side.
 For teaching and research; it is no medical device and must not guide treatment.
 
-Uploaded by `python hub.py deploy`; text written here is kept by the next deployment.
+Uploaded by `python -m brain_mri hub deploy`; text written here is kept by the next deployment.
 """
 
 
@@ -67,49 +75,12 @@ class Deployed:
     notes: tuple[str, ...]  # sentences about what is left to do
 
 
-def modules(root: Path = ROOT, entry: str = "app") -> list[str]:
-    """Names of the local modules that `entry` imports, directly or not, at the top or inside functions."""
-    found: list[str] = []
-    waiting = [entry]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name in ONLY_HERE or not (root / f"{name}.py").is_file():
-            continue
-        found.append(name)
-        waiting += imports(root / f"{name}.py")
-    return sorted(found)
-
-
-def imports(path: Path) -> set[str]:
-    """Top-level names that a Python file imports, local and foreign."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
-    return names
-
-
 def space_files(root: Path = ROOT) -> dict[str, Path]:
     """{path in the Space: file here} without README.md. Raises HubError when app.py is missing."""
     if not (root / "app.py").is_file():
         raise HubError(f"{root} holds no app.py, so there is nothing to deploy.")
-    names = modules(root)
-    files = {f"{name}.py": root / f"{name}.py" for name in names}
-    for name in names:
-        for node in ast.walk(ast.parse((root / f"{name}.py").read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 100:
-                path = root / node.value
-                if re.fullmatch(r"[\w./-]+\.(css|js|svg|png|jpg|html)", node.value) and path.is_file():
-                    files[node.value] = path
-    for folder in ("assets", "examples", "weights/examples"):
-        files |= {p.relative_to(root).as_posix(): p for p in sorted((root / folder).rglob("*")) if p.is_file()}
-    for name in SERVING_FILES:
-        if (root / "weights" / name).is_file():
-            files[f"weights/{name}"] = root / "weights" / name
-    if (root / "LICENSE").is_file():
-        files["LICENSE"] = root / "LICENSE"
+    found = {path for pattern in FILES for path in root.glob(pattern) if path.is_file() and path.suffix != ".pyc"}
+    files = {path.relative_to(root).as_posix(): path for path in found}
     files["requirements.txt"] = root / "requirements-space.txt"
     return {path: files[path] for path in sorted(files)}
 
@@ -119,14 +90,13 @@ def space_card(old: str, *, model: str | None, preload: str | None, root: Path =
 
     old: the present text, "" for a new Space. preload: an entry of preload_from_hub, see the reference.
     """
-    match = re.match(r"\A---\r?\n(.*?)\r?\n---[ \t]*(\r?\n|\Z)", old, re.S)
-    try:
-        header: dict[str, Any] = (yaml.safe_load(match[1]) if match else None) or {}
-    except yaml.YAMLError:
-        header = {}
-    body = old[match.end() :] if match else old
+    block = REGEX_YAML_BLOCK.match(old)
+    body, header = old[block.end() :] if block else old, {}
     if not body.strip() or body.strip().startswith("Check out the configuration reference"):  # the Hub's own text
-        header, body = {}, BODY
+        body = BODY
+    elif block:
+        with contextlib.suppress(Exception):  # whatever the parser raises for what is no YAML
+            header = huggingface_hub.RepoCard(block[0]).data.to_dict()
     for key in ("models", "preload_from_hub"):
         header.pop(key, None)
     header = HEADER | header
@@ -138,8 +108,7 @@ def space_card(old: str, *, model: str | None, preload: str | None, root: Path =
         header["models"] = [model.split("@")[0]]
     if preload:
         header["preload_from_hub"] = [preload]
-    text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000)
-    return f"---\n{text}---\n{body}"
+    return f"---\n{huggingface_hub.CardData(**header).to_yaml()}\n---\n{body}"
 
 
 def deploy(
@@ -165,61 +134,39 @@ def deploy(
     ask, left = client(secret), UNCHANGED
     try:
         _create(ask, space_id, private, hardware)
-        present = {key: value.value for key, value in ask.get_space_variables(space_id).items()}
-        model = model or present.get(VARIABLE)
+        present = ask.get_space_variables(space_id).get(VARIABLE)
+        served = present.value if present else None
+        model = model or served
         preload, notes = _check_model(ask, model, secret)
         if hardware and ask.get_space_runtime(space_id).requested_hardware not in (None, hardware):
             ask.request_space_hardware(space_id, hardware)  # type: ignore[arg-type]
-        info = ask.space_info(space_id, files_metadata=True, timeout=30)
-        if private and not info.private:
-            raise HubError(f"The Space {space_id} exists and is public: make it private in its settings first.")
-        remote = {sibling.rfilename: sibling for sibling in info.siblings or []}
         with tempfile.TemporaryDirectory() as scratch:
-
-            def fetch(name: str) -> str:
-                if name not in remote:
-                    return ""
-                path = huggingface_hub.hf_hub_download(
-                    space_id,
-                    name,
-                    repo_type="space",
-                    revision=info.sha,
-                    endpoint=endpoint(),
-                    cache_dir=scratch,
-                    token=secret,
-                )
-                return Path(path).read_text(encoding="utf-8", errors="replace")
-
-            own = Path(scratch) / "own"
-            own.mkdir()
-            card = space_card(fetch("README.md"), model=model, preload=preload, root=root)
-            (own / "README.md").write_text(card, encoding="utf-8")
+            there = Remote.look(ask, space_id, "space", scratch)
+            if private and not there.private:
+                raise HubError(f"The Space {space_id} exists and is public: make it private in its settings first.")
+            card = space_card(there.text("README.md"), model=model, preload=preload, root=root)
             listing = {"model": model, "files": {path: sha256(file) for path, file in files.items()}}
-            (own / MANIFEST).write_text(json.dumps(listing, indent=2) + "\n")
-            files |= {"README.md": own / "README.md", MANIFEST: own / MANIFEST}
-            try:
-                before = set(json.loads(fetch(MANIFEST) or "{}").get("files", {}))
-            except ValueError:
-                before = set()
-            changes: list[Any] = [
-                huggingface_hub.CommitOperationAdd(path, str(file))
-                for path, file in files.items()
-                if not same_content(file, remote.get(path))
-            ]
-            changes += [huggingface_hub.CommitOperationDelete(p) for p in sorted((before & set(remote)) - set(files))]
+            for name, text in (("README.md", card), (MANIFEST, json.dumps(listing, indent=2) + "\n")):
+                files[name] = Path(scratch, name)
+                files[name].write_text(text, encoding="utf-8")
+            changes = there.changes(files, sorted((_deployed_before(there) & set(there.files)) - set(files)))
             left = "the Space may be half updated: deploy again, which completes it"
-            if model and present.get(VARIABLE) != model:
+            if model and model != served:
                 ask.add_space_variable(space_id, VARIABLE, model, description="The model that this page serves")
-            sha = str(info.sha)
-            if changes:
-                title = f"Deploy{f' {model}' if model else ''}"
-                sha = ask.create_commit(
-                    space_id, changes, commit_message=title, repo_type="space", parent_commit=info.sha
-                ).oid
+            sha = there.commit(changes, f"Deploy{f' {model}' if model else ''}") if changes else there.sha
     except Exception as error:
         raise explain_write(error, space_id, account=account["name"], kind="space", left=left) from error
-    changed = bool(changes) or (model is not None and present.get(VARIABLE) != model)
-    return Deployed(f"{endpoint()}/spaces/{space_id}", sha, tuple(sorted(files)), changed, tuple(notes))
+    return Deployed(
+        f"{endpoint()}/spaces/{space_id}", sha, tuple(sorted(files)), bool(changes) or model != served, tuple(notes)
+    )
+
+
+def _deployed_before(there: Remote) -> set[str]:
+    """Paths that an earlier deployment wrote."""
+    try:
+        return set(json.loads(there.text(MANIFEST) or "{}").get("files", {}))
+    except ValueError:
+        return set()
 
 
 def _create(ask: huggingface_hub.HfApi, space_id: str, private: bool, hardware: str | None) -> None:
@@ -246,7 +193,7 @@ def _check_model(ask: huggingface_hub.HfApi, model: str | None, token: str) -> t
     if not model:
         return None, []
     name, _ = split_id(model)
-    pulled = hub.pull(model, token=token, patience=120)
+    pulled = pull(model, token=token, patience=120)
     if pulled.note:
         raise HubError(f"{model} was not deployed: {pulled.note}")
     if ask.model_info(name, timeout=15).private:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -22,20 +23,70 @@ pytest_plugins = ("tests.helpers.loopback_hub",)  # the fixture `loopback`
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def imports(path: Path) -> set[str]:
+    """Dotted names that a Python file imports, at the top or inside functions; also "package.name" of `from`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def local_file(name: str) -> Path | None:
+    """Of a module of this project."""
+    path = ROOT.joinpath(*name.split("."))
+    return next((found for found in (path.with_suffix(".py"), path / "__init__.py") if found.is_file()), None)
+
+
+def needed(*entries: str) -> tuple[set[str], set[str]]:
+    """(files of this project, other top-level packages) that these modules import, directly or not."""
+    files, foreign, waiting = set(), set(), [*entries]
+    while waiting:
+        name = waiting.pop()
+        path = local_file(name)
+        if path is None:
+            if local_file(name.split(".")[0]) is None:
+                foreign.add(name.split(".")[0])
+            continue
+        if (place := path.relative_to(ROOT).as_posix()) not in files:
+            files.add(place)
+            parents = name.split(".")[:-1]
+            waiting += [*imports(path), *(".".join(parents[:i]) for i in range(1, len(parents) + 1))]
+    return files, foreign - set(sys.stdlib_module_names)
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A small program in the shape of this one."""
     root = tmp_path / "program"
-    (root / "weights").mkdir(parents=True)
-    (root / "app.py").write_text('import gradio\nimport one\nCSS = "page.css"\nMISSING = "none.css"\n')
-    (root / "one.py").write_text("import os\n\ndef late():\n    from two import thing\n    return thing\n")
-    (root / "two.py").write_text("import numpy as np\nthing = 1\n")
-    (root / "train.py").write_text("import tensorflow\n")
-    (root / "page.css").write_text("body {}")
-    (root / "requirements.txt").write_text("tensorflow\n")
-    (root / "requirements-space.txt").write_text("numpy\n")
-    for name in ("config.json", "classifier.onnx", "segmenter.onnx", "classifier.weights.h5", "README.md"):
-        (root / "weights" / name).write_text(name)
+    texts = {
+        "app.py": "import gradio\nfrom brain_mri.ui import page\n",
+        "segmentation.py": "import numpy as np\n",
+        "train.py": "import tensorflow\n",
+        "model_def.py": "import keras\n",
+        "brain_mri/__init__.py": "",
+        "brain_mri/classes.py": "",
+        "brain_mri/ui/page.py": "one = 1\n",
+        "brain_mri/ui/assets/style.css": "body {}",
+        "brain_mri/imaging/two.py": "",
+        "brain_mri/training/fit.py": "import tensorflow\n",
+        "brain_mri/data/dataset.py": "import pandas\n",
+        "brain_mri/evaluation/masks.py": "import pandas\n",
+        "brain_mri/evaluation/records.py": "",
+        "brain_mri/cli/hub.py": "",
+        "assets/examples/glioma.png": "picture",
+        "tests/test_one.py": "",
+        "requirements.txt": "tensorflow\n",
+        "requirements-space.txt": "numpy\n",
+    } | {
+        f"weights/{name}": name
+        for name in ("config.json", "classifier.onnx", "segmenter.onnx", "classifier.weights.h5", "README.md")
+    }
+    for path, text in texts.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
     return root
 
 
@@ -45,12 +96,19 @@ def header_of(loopback: LoopbackHub) -> dict[str, Any]:
 
 
 def test_only_what_the_app_needs(tree: Path) -> None:
+    (tree / "brain_mri/ui/__pycache__").mkdir()
+    (tree / "brain_mri/ui/__pycache__/page.cpython-312.pyc").write_bytes(b"made on start")
     assert list(deploy.space_files(tree)) == [
         "app.py",
-        "one.py",
-        "page.css",
+        "assets/examples/glioma.png",
+        "brain_mri/__init__.py",
+        "brain_mri/classes.py",
+        "brain_mri/evaluation/records.py",
+        "brain_mri/imaging/two.py",
+        "brain_mri/ui/assets/style.css",
+        "brain_mri/ui/page.py",
         "requirements.txt",
-        "two.py",
+        "segmentation.py",
         "weights/classifier.onnx",
         "weights/config.json",
         "weights/segmenter.onnx",
@@ -77,10 +135,12 @@ def test_create_update_and_no_op(loopback: LoopbackHub, tree: Path, tmp_path: Pa
     assert len(header["short_description"]) <= 60
     again = deploy.deploy("space", root=tree)  # the model is remembered by the Space
     assert not again.changed and again.revision == done.revision and len(space.commits) == 2
-    (tree / "app.py").write_text('import gradio\nCSS = "page.css"\n')  # one.py and two.py are no longer needed
+    (tree / "brain_mri/ui/page.py").unlink()
+    (tree / "brain_mri/imaging/two.py").unlink()
     loopback.edit("me/space", {"mine.txt": b"a person's"}, "space")
     assert deploy.deploy("me/space", root=tree).changed
-    assert not {"one.py", "two.py"} & set(space.files) and {"mine.txt", "page.css"} <= set(space.files)
+    assert not {"brain_mri/ui/page.py", "brain_mri/imaging/two.py"} & set(space.files)
+    assert {"mine.txt", "brain_mri/ui/assets/style.css"} <= set(space.files)
 
 
 def test_what_a_person_wrote_into_the_readme_stays(loopback: LoopbackHub, tree: Path) -> None:
@@ -130,7 +190,7 @@ def test_refusals(loopback: LoopbackHub, tree: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(hub_client.HubError, match="is public"):
         deploy.deploy("me/space", private=True, root=tree)
     before = loopback.repo("me/space", "space").branches["main"]
-    (tree / "one.py").write_text("")
+    (tree / "app.py").write_text("")
     loopback.fail("/commit/", status=500)
     with pytest.raises(hub_client.HubError, match=r"HTTP 500.* deploy again"):
         deploy.deploy("me/space", root=tree)
@@ -140,40 +200,35 @@ def test_refusals(loopback: LoopbackHub, tree: Path, monkeypatch: pytest.MonkeyP
         deploy.deploy("me/space", root=tree)
 
 
-def test_deploying_needs_nothing_but_the_hub_library() -> None:
-    """The workflow that deploys installs huggingface_hub alone."""
-    names = [*deploy.modules(entry="hub"), "deploy"]
-    foreign = set().union(*(deploy.imports(ROOT / f"{name}.py") for name in names)) - set(names)
-    assert foreign - set(sys.stdlib_module_names) <= {"huggingface_hub", "yaml"}
+def test_deploying_needs_little_but_the_hub_library() -> None:
+    """python -m brain_mri hub deploy"""
+    _, foreign = needed("brain_mri.cli.hub")
+    assert foreign <= {"huggingface_hub", "pydantic"}
 
 
 # this project's own app
 
-needs_app = pytest.mark.skipif(not (ROOT / "app.py").is_file(), reason="there is no app.py yet")
 
-
-@needs_app
 def test_the_app_needs_no_training_code() -> None:
-    names = set(deploy.modules())
-    assert {"app", "predictor", "scan", "hub"} <= names
-    assert not {"train", "model_def", "export", "deploy"} & names
-    foreign = set().union(*(deploy.imports(ROOT / f"{name}.py") for name in names)) - names - deploy.ONLY_HERE
-    foreign -= set(sys.stdlib_module_names)
+    files, foreign = needed("app")
+    assert {"app.py", "brain_mri/inference/predictor.py", "brain_mri/imaging/scan.py"} <= files
+    assert "brain_mri/artifact/hub.py" in files
+    assert not {"train.py", "model_def.py", "brain_mri/training/export.py", "brain_mri/artifact/space.py"} & files
+    assert files <= set(deploy.space_files()), "each of them is uploaded"
     listed = {
         re.split(r"[^\w-]", line)[0].lower().replace("-", "_")
         for line in (ROOT / "requirements-space.txt").read_text().splitlines()
         if line and not line.startswith("#")
     }
-    distributions = {"cv2": "opencv_python_headless", "PIL": "pillow", "yaml": "huggingface_hub"}
+    distributions = {"cv2": "opencv_python_headless", "PIL": "pillow"}
     provided = {"gradio", "gradio_client", "spaces"}  # by the Space itself
     listed -= {"pylibjpeg", "pylibjpeg_libjpeg", "pylibjpeg_openjpeg"}  # plug-ins that pydicom looks for by itself
     wanted = {distributions.get(name, name).lower() for name in foreign} - provided
-    assert not {"tensorflow", "keras", "tf2onnx", "onnx"} & wanted
+    assert not {"tensorflow", "keras", "tf2onnx", "onnx", "pandas"} & wanted
     assert wanted <= listed, f"requirements-space.txt lacks {wanted - listed}"
     assert listed <= wanted, f"requirements-space.txt lists what nothing imports: {listed - wanted}"
 
 
-@needs_app
 @pytest.mark.parametrize("hardware", ["cpu-basic", "zero-a10g"])
 def test_the_space_starts_and_serves_the_pushed_revision(
     loopback: LoopbackHub, tmp_path: Path, phantom_png: Callable[..., Path], hardware: str
@@ -193,7 +248,6 @@ def test_the_space_starts_and_serves_the_pushed_revision(
     assert reports == (["POST /startup-report"] if hardware == "zero-a10g" else [])
 
 
-@needs_app
 def test_a_space_whose_model_is_gone_says_so_and_serves_the_bundled_one(
     loopback: LoopbackHub, tmp_path: Path, bundled: Path
 ) -> None:
@@ -204,7 +258,6 @@ def test_a_space_whose_model_is_gone_says_so_and_serves_the_bundled_one(
     assert "There is no model me/gone" in page and "bundled" in page
 
 
-@needs_app
 def test_gradio_deploy_from_a_clone(loopback: LoopbackHub, tmp_path: Path) -> None:
     """`gradio deploy` asks nothing because README.md of this repository is configured as a Space."""
     clone = space_process.copy_program(tmp_path / "clone")
@@ -212,7 +265,7 @@ def test_gradio_deploy_from_a_clone(loopback: LoopbackHub, tmp_path: Path) -> No
     done = subprocess.run(command, cwd=clone, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     space = loopback.repo("me/brain-mri-demo", "space")
-    assert {f"{name}.py" for name in deploy.modules()} <= set(space.files)
+    assert needed("app")[0] <= set(space.files)
     header = yaml.safe_load(space.files["README.md"].content.decode().split("---\n")[1])
     assert header["app_file"] == "app.py" and header["sdk"] == "gradio" and len(header["short_description"]) <= 60
     assert (header["sdk_version"], header["python_version"]) == (deploy.GRADIO, deploy.PYTHON)
