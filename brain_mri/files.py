@@ -1,4 +1,4 @@
-"""Files that are read and written as a whole: JSON, digests, PNG, and the one way to replace a file."""
+"""Files that are read and written as a whole: JSON, digests, and the one way to replace a file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 _NUMBERS = re.compile(r"\[\n([-+.,\deE\s]+)\]")  # a list of numbers over several lines; no JSON text holds a line break
-# One line filter instead of a trial of all five: half the time for files that are 4 % larger
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
-_PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
 
 
 class FileError(ValueError):
@@ -65,15 +59,3 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     text = _NUMBERS.sub(lambda match: "[" + " ".join(match[1].split()) + "]", text)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def png(picture: np.ndarray) -> bytes:
-    """PNG file of a uint8 (H, W) or RGB (H, W, 3) picture, or of a bool mask (white on black)."""
-    if picture.dtype == bool:
-        picture = picture.astype(np.uint8) * 255
-    if picture.ndim == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", picture, _PNG)
-    if not done:
-        raise ValueError(f"a picture of shape {picture.shape} could not be encoded")
-    return data.tobytes()

@@ -49,7 +49,7 @@ class Remote:
     @classmethod
     def look(cls, ask: huggingface_hub.HfApi, repo_id: str, kind: str, scratch: str) -> Remote:
         info = ask.repo_info(repo_id, repo_type=kind, files_metadata=True, timeout=30)
-        files = {sibling.rfilename: sibling for sibling in info.siblings or []}
+        files = {sibling.rfilename: sibling for sibling in info.siblings or []}  # type: ignore[union-attr]
         return cls(ask, repo_id, kind, str(info.sha), bool(info.private), files, Path(scratch))
 
     def fetch(self, name: str) -> Path:

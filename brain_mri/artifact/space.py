@@ -39,7 +39,7 @@ FILES = (
     "brain_mri/*.py",
     *(f"brain_mri/{room}/**/*" for room in ("artifact", "imaging", "inference", "ui")),
     *(f"brain_mri/{module}.py" for module in ("evaluation/__init__", "evaluation/records")),
-    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "tables")),
+    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "table*")),
     "assets/**/*",
     *(f"weights/{name}" for name in SERVING_FILES),
     "LICENSE",
@@ -49,7 +49,7 @@ PYTHON = "3.12.12"  # ZeroGPU has 3.10.13 and 3.12.12 only; cpu-basic takes any
 GRADIO = "6.31.0"  # the version that this program was last tested with
 FREE_HARDWARE = "zero-a10g"
 MANIFEST = "deployed.json"
-HEADER = {
+HEADER: dict[str, Any] = {
     "title": "Brain MRI demo",
     "emoji": "\N{BRAIN}",
     "colorFrom": "indigo",
@@ -91,7 +91,8 @@ def space_card(old: str, *, model: str | None, preload: str | None, root: Path =
     old: the present text, "" for a new Space. preload: an entry of preload_from_hub, see the reference.
     """
     block = REGEX_YAML_BLOCK.match(old)
-    body, header = old[block.end() :] if block else old, {}
+    body = old[block.end() :] if block else old
+    header: dict[str, Any] = {}
     if not body.strip() or body.strip().startswith("Check out the configuration reference"):  # the Hub's own text
         body = BODY
     elif block:

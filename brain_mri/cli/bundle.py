@@ -1,6 +1,6 @@
 """Copy a run without the files that show patients' slices: what may lie beside the code, as `weights/` does.
 
-python bundle.py runs/best --out weights --name brain-mri-guided
+python -m brain_mri bundle runs/best --out weights --name brain-mri-guided
 """
 
 from __future__ import annotations

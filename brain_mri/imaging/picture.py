@@ -24,6 +24,9 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
 DEFLATE = 1100  # a byte of a PNG cannot stand for more bytes than this
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+# One line filter instead of a trial of all five: half the time for files that are 4 % larger
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 2]
+_PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,3 +245,15 @@ def _with_opencv(data: bytes, kind: str, name: str, size: tuple[int, int], warni
         rgb = _on_black(np.dstack([rgb, pixels[..., 3]]))
     values, color = gray_and_color(rgb)
     return Picture(values, color, info, warnings)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """PNG file of a uint8 (H, W) or RGB (H, W, 3) picture, or of a bool mask (white on black)."""
+    if picture.dtype == bool:
+        picture = picture.astype(np.uint8) * 255
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".png", picture, _PNG)
+    if not done:
+        raise ValueError(f"a picture of shape {picture.shape} could not be encoded")
+    return data.tobytes()

@@ -30,7 +30,8 @@ import numpy as np
 
 import segmentation
 from brain_mri.classes import DISCLAIMER
-from brain_mri.files import atomic_write, png
+from brain_mri.files import atomic_write
+from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name, reduce
 from brain_mri.inference.analysis import Analysis

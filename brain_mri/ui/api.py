@@ -16,7 +16,7 @@ import numpy as np
 from gradio.components import Component
 
 import segmentation
-from brain_mri.files import png
+from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume

@@ -8,7 +8,8 @@ from typing import Any
 
 import segmentation
 from brain_mri.classes import DISCLAIMER, title
-from brain_mri.files import png, write_json
+from brain_mri.files import write_json
+from brain_mri.imaging.picture import png
 from brain_mri.inference.batch import stem_of, versions
 from brain_mri.reporting import tables
 from brain_mri.ui import theme, views

@@ -233,4 +233,5 @@ def test_training_on_a_disk_that_fills_up_goes_on_when_there_is_room(
         assert said.err.strip().splitlines()[-1].startswith("train.py: ")
         phantom.write_dataset(data, per_class=12, seed=5, size=64)
         assert train.main([*words, "--resume"]) == 0
-    assert load_artifact(out).config.training.classifier.epoch == 2
+    state = load_artifact(out).config.training.classifier
+    assert state and state.epoch == 2

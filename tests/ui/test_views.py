@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from brain_mri import classes, files
+from brain_mri import classes
 from brain_mri.data.phantom import make_volume
+from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.scan import Scan, ScanError, reduce
 from brain_mri.imaging.volume import read_volume
@@ -65,12 +66,12 @@ def test_percent_claims_no_certainty(share: float, text: str) -> None:
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
 def test_png_is_lossless(shape: tuple[int, ...]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    assert np.array_equal(decode(files.png(picture)), picture)
+    assert np.array_equal(decode(png(picture)), picture)
 
 
 def test_mask_png_is_black_and_white() -> None:
     mask = np.eye(4, dtype=bool)
-    read = decode(files.png(mask))
+    read = decode(png(mask))
     assert read.dtype == np.uint8 and np.array_equal(read, mask * 255)
 
 
