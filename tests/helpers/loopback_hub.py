@@ -6,7 +6,7 @@
         ...
         hub.fail(r"/resolve/", status=503, times=2)           # also hang=, cut=, slow=, corrupt=
 
-    python tests/loopback_hub.py --port 8123                  # to play with: prints the variables to set
+    python -m tests.helpers.loopback_hub --port 8123            # to play with: prints the variables to set
 
 Storage is a list of whole snapshots per repository, which is all that a test needs of git. Written from the requests of
 huggingface_hub 1.27 and 2.4 (hf_api.py, _commit_api.py, lfs.py, file_download.py).
