@@ -28,7 +28,7 @@ LEAST, MOST = 0.002, 0.2  # of the head's area
 # --- masks -----------------------------------------------------------------------------------------------------
 
 
-def postprocess(probability: np.ndarray, threshold: float = 0.5, min_fraction: float = 0.0005) -> np.ndarray:
+def postprocess(probability: np.ndarray, threshold: float, min_fraction: float) -> np.ndarray:
     """float32 (H, W) tumor probability -> bool (H, W): threshold, fill holes, drop specks.
 
     A connected component smaller than `min_fraction` of the array's area is a speck. NaN counts as no tumor.

@@ -50,9 +50,9 @@ def test_postprocess_fills_holes_and_drops_specks() -> None:
 
 
 def test_postprocess_edges() -> None:
-    assert not segmentation.postprocess(np.zeros((5, 7), np.float32)).any()
-    assert segmentation.postprocess(np.ones((5, 7), np.float32)).all()
-    assert not segmentation.postprocess(np.full((5, 7), np.nan, np.float32)).any()
+    assert not segmentation.postprocess(np.zeros((5, 7), np.float32), 0.5, 0.0005).any()
+    assert segmentation.postprocess(np.ones((5, 7), np.float32), 0.5, 0.0005).all()
+    assert not segmentation.postprocess(np.full((5, 7), np.nan, np.float32), 0.5, 0.0005).any()
     corner = np.zeros((9, 9), np.float32)
     corner[0, 0] = corner[8, 8] = 1
     assert segmentation.postprocess(corner, 0.5, 0).sum() == 2
