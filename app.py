@@ -21,6 +21,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: no visitor is counted anywhere
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # of 10,000 kept requests, which nobody looks at
+os.environ.setdefault("MPLBACKEND", "agg")  # else gradio makes matplotlib, where there is one, look for a screen: 10 MB
+
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.ui import hosting
 from brain_mri.ui.page import build_interface

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from brain_mri.imaging.read import read_scan
-from brain_mri.imaging.scan import Scan, reduce
+from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import table_text, tables
@@ -72,7 +72,7 @@ def compare(models: Models, examples: Sequence[Example]) -> None:
 
     def run(left: str, right: str, path: str | None) -> str:
         try:
-            return side_by_side(models, (left, right), reduce(read_scan(path))) if path else ""
+            return side_by_side(models, (left, right), read_scan(path)) if path else ""
         except Exception as error:
             return error_banner(sentence_of(error))
 
@@ -138,9 +138,7 @@ def scores(predictor: Predictor) -> str:
 
 def summary_table(summary: dict[str, Any]) -> str:
     if not summary.get("accuracy"):
-        return (
-            '<p class="prose-small">This model came without measured figures; run evaluate.py on labelled folders.</p>'
-        )
+        return '<p class="prose-small">This model came without figures: run python -m brain_mri evaluate on it.</p>'
     rows = [["This model", table_text.score(summary["accuracy"])]]
     for name, row in (summary.get("baselines") or {}).items():
         rows.append([tables.BASELINE_TITLES.get(name, name), table_text.score(row)])

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import cv2
 import nibabel as nib
 import numpy as np
 import pydicom
@@ -33,6 +34,13 @@ def sentence(error: pytest.ExceptionInfo[ScanError]) -> str:
     text = str(error.value)
     assert text and "\n" not in text and text[-1] in ".)" and "Traceback" not in text and len(text) < 400
     return text
+
+
+def decode(data: bytes) -> np.ndarray:
+    """A PNG as it is, RGB where it has colours."""
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert read is not None
+    return read if read.ndim == 2 else read[..., ::-1]
 
 
 # ---- DICOM ----

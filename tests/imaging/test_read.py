@@ -19,10 +19,11 @@ from pydicom.uid import (
 
 from brain_mri.classes import CLASS_TITLES, CLASSES, NO_TUMOR
 from brain_mri.imaging import scan as scan_types
+from brain_mri.imaging.picture import png
 from brain_mri.imaging.preprocessing import head_mask, preprocess, restore
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.scan import ScanError
-from tests.helpers.files import dicom, encode, saved, sentence
+from tests.helpers.files import decode, dicom, encode, saved, sentence
 
 # ---- names ----
 
@@ -319,3 +320,22 @@ def test_huge_floats_do_not_overflow() -> None:
     values = np.linspace(-3e38, 3e38, 400, dtype=np.float32).reshape(20, 20)
     image = scan_from_array(values).image
     assert image.min() == 0 and image.max() == 255 and (np.diff(image.ravel().astype(int)) >= 0).all()
+
+
+def test_huge_pictures_are_reduced_and_said() -> None:
+    image = np.zeros((3000, 1500), np.uint8)
+    scan = scan_types.reduce(scan_types.Scan(image, image, (0.1, 0.2), "big"))
+    assert scan.shape == (2048, 1024) and "3000" in scan.warnings[-1]
+    assert scan.spacing == pytest.approx((0.1 * 3000 / 2048, 0.2 * 1500 / 1024))
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_png_is_lossless(shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert np.array_equal(decode(png(picture)), picture)
+
+
+def test_mask_png_is_black_and_white() -> None:
+    mask = np.eye(4, dtype=bool)
+    read = decode(png(mask))
+    assert read.dtype == np.uint8 and np.array_equal(read, mask * 255)

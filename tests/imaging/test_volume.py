@@ -258,3 +258,10 @@ def test_phantom_volume(tmp_path: Path) -> None:
     volume = read_volume(path)
     assert np.array_equal(volume.voxels, voxels) and volume.spacing == pytest.approx(spacing, rel=1e-5)
     assert mask.any() and not mask[-1].any()
+
+
+def test_unreadable_volume_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "x.nii"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ScanError, match=r"x\.nii"):
+        read_volume(path)

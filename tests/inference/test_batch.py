@@ -1,14 +1,17 @@
-"""predict.py from the outside: what it finds, what it writes, what it says and how it ends."""
+"""Many files, from the outside: what it finds, what it writes, what it says and how it ends."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,8 +21,9 @@ from brain_mri.classes import CLASSES
 from brain_mri.cli import predict
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference import batch
+from brain_mri.inference.batch import Row, Tables, named, stem_of, to_zip
 from brain_mri.inference.predictor import Predictor
-from tests.helpers.files import dicom, saved
+from tests.helpers.files import decode, dicom, saved
 from tests.helpers.handmade import picture_of
 
 Png = Callable[..., Path]
@@ -235,7 +239,7 @@ def test_dicom_and_nifti_carry_millimetres(tmp_path: Path, handmade_artifact: Pa
     from brain_mri.data import phantom
 
     image = phantom.make_phantom("meningioma", seed=4).image
-    placed = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [0.8, 0.8]}
+    placed: dict[str, Any] = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [0.8, 0.8]}
     (tmp_path / "slice.dcm").write_bytes(saved(dicom(image.astype(np.uint16) * 9, bits=12, **placed)))
     shutil.copy(tmp_path / "slice.dcm", tmp_path / "IM0001")  # DICOM files often have no suffix
     out = tmp_path / "out"
@@ -244,3 +248,45 @@ def test_dicom_and_nifti_carry_millimetres(tmp_path: Path, handmade_artifact: Pa
     assert [Path(row["file"]).name for row in rows] == ["IM0001", "slice.dcm"]
     for row in rows:
         assert float(row["tumor_area_mm2"]) == pytest.approx(int(row["tumor_pixels"]) * 0.64, rel=1e-4)
+
+
+# --- the page's way: a ZIP --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def predictor(handmade_artifact: Path) -> Predictor:
+    return Predictor.load(handmade_artifact)
+
+
+def test_batch_writes_a_row_for_every_file(predictor: Predictor, phantom_png, tmp_path: Path) -> None:
+    good = [phantom_png("meningioma", 21), phantom_png("notumor", 2)]
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    rows = list(to_zip(predictor, named([good[0], bad, good[1], good[0]]), tmp_path))
+    assert [bool(row.error) for row in rows] == [False, True, False, False] and "broken.png" in rows[1].error
+    with zipfile.ZipFile(tmp_path / "results.zip") as bundle:
+        names = bundle.namelist()
+        table = list(csv.DictReader(io.StringIO(bundle.read("results.csv").decode())))
+        mask = decode(bundle.read(f"masks/{good[0].stem}.png"))
+    assert len([n for n in names if n.startswith("overlays/")]) == 3 and f"masks/{good[0].stem}-2.png" in names
+    alone = predictor.analyze(read_scan(good[0]))
+    assert np.array_equal(mask > 0, alone.mask)
+    assert table[0]["label"] == alone.label and float(table[0]["p_notumor"]) == pytest.approx(
+        alone.probabilities["notumor"], abs=1e-4
+    )
+    assert table[1]["error"] and not table[1]["label"]
+
+
+def test_csv_cells_are_no_formulas(predictor: Predictor, tmp_path: Path) -> None:
+    with Tables(tmp_path, "results", predictor) as tables:
+        tables.add(Row("=HYPERLINK(1)", "=bad"))
+    text = (tmp_path / "results.csv").read_text()
+    assert "'=HYPERLINK" in text and "'=bad" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("a b.nii.gz", "a_b"), ("../../etc/passwd", "etc_passwd"), ("ö.png", "scan"), ("x.tar.dcm", "x.tar")],
+)
+def test_stems_are_safe_file_names(name: str, stem: str) -> None:
+    assert stem_of(name) == stem

@@ -1,0 +1,68 @@
+"""A volume agrees with its slices, lies on disk, and means the same point in every plane."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brain_mri.data.phantom import make_volume
+from brain_mri.imaging.volume import read_volume
+from brain_mri.inference import volume_analysis
+from brain_mri.inference.predictor import Predictor
+from tests.helpers.files import write_nifti
+
+
+@pytest.fixture(scope="module")
+def predictor(handmade_artifact: Path) -> Predictor:
+    return Predictor.load(handmade_artifact)
+
+
+@pytest.fixture(scope="module")
+def found(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> volume_analysis.VolumeAnalysis:
+    voxels, _, spacing = make_volume("meningioma", 5)
+    path = write_nifti(tmp_path_factory.mktemp("volume") / "v.nii.gz", voxels, spacing)
+    return volume_analysis.analyze_volume(predictor, read_volume(path))
+
+
+def test_volume_agrees_with_its_slices(found: volume_analysis.VolumeAnalysis, predictor: Predictor) -> None:
+    for i in range(0, len(found.area), 5):
+        alone = predictor.analyze(found.volume.scan(i))
+        assert np.array_equal(found.mask[i], alone.mask)
+        assert found.tumor[i] == pytest.approx(alone.tumor_probability, abs=1e-4)
+    spacing = found.volume.spacing
+    assert spacing and found.millilitres == pytest.approx(found.area.sum() * spacing[0] / 1000, rel=1e-5)
+    assert found.marked and json.dumps(found.to_dict())
+
+
+def test_volume_lies_on_disk_and_goes_with_its_object(predictor: Predictor, tmp_path: Path) -> None:
+    voxels, _, spacing = make_volume("glioma", 9)
+    path = write_nifti(tmp_path / "v.nii", voxels, spacing)
+    result = volume_analysis.analyze_volume(predictor, read_volume(path))
+    folder = Path(result.folder.name)
+    assert isinstance(result.volume.grid.voxels, np.memmap) and isinstance(result.mask, np.memmap) and folder.is_dir()
+    del result
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_a_point_means_the_same_voxel_in_every_plane(found: volume_analysis.VolumeAnalysis, plane: str) -> None:
+    volume = found.volume
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        d, r, c = (int(rng.integers(n)) for n in volume.shape)
+        point = (d, r, c)
+        k, y, x = volume_analysis.to_plane(volume, point, plane)
+        assert volume.reslice(volume.voxels, plane)[k, y, x] == volume.voxels[point]
+        assert volume_analysis.from_plane(volume, (k, y, x), plane) == point
+    assert volume.reslice(volume.voxels, plane).shape == volume_analysis.plane_shape(volume, plane)
+
+
+def test_a_doubtful_slice_distance_is_said(predictor: Predictor, tmp_path: Path) -> None:
+    voxels, _, (thickness, rows, columns) = make_volume("glioma", 9)
+    for distance, doubtful in ((1.0, True), (thickness, False)):
+        path = write_nifti(tmp_path / f"{distance:.0f}.nii", voxels, (distance, rows, columns))
+        said = " ".join(volume_analysis.analyze_volume(predictor, read_volume(path)).warnings)
+        assert ("if that is wrong" in said) == doubtful

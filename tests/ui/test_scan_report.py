@@ -1,0 +1,42 @@
+"""The report of one scan: complete, self-contained, the same figures in HTML, JSON and PNG."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brain_mri import classes
+from brain_mri.imaging.read import read_scan
+from brain_mri.inference.predictor import Predictor
+from brain_mri.ui import scan_report, views
+from tests.helpers.files import decode
+
+
+@pytest.fixture(scope="module")
+def predictor(handmade_artifact: Path) -> Predictor:
+    return Predictor.load(handmade_artifact)
+
+
+@pytest.fixture(scope="module")
+def view(predictor: Predictor, phantom_png) -> views.View:
+    return views.analyze_scan(predictor, read_scan(phantom_png("meningioma", 21)))
+
+
+def test_report_is_complete_and_self_contained(view: views.View, predictor: Predictor, tmp_path: Path) -> None:
+    settings = replace(views.settings_of(view), threshold=0.3)
+    page, data, mask = scan_report.write_report(view, settings, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=\"(?!data:)", text) and "url(" not in text
+    for needed in (predictor.revision, classes.DISCLAIMER[:40], "0.30 (model: 0.50)", "onnxruntime", "Grad-CAM"):
+        assert needed in text
+    result = json.loads(data.read_text(encoding="utf-8"))
+    assert result["settings"]["mask_threshold"] == 0.3 and result["disclaimer"] == classes.DISCLAIMER
+    assert result["probabilities"] == view.analysis.probabilities and result["revision"] == predictor.revision
+    read = decode(mask.read_bytes())
+    assert np.array_equal(read > 0, views.mask_of(view, settings))
+    assert result["tumor_pixels"] == np.count_nonzero(read)

@@ -1,0 +1,78 @@
+"""The Volume tab without a browser: sentences, sliders and clicks, the files to download."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from brain_mri.data.phantom import make_volume
+from brain_mri.imaging.volume import read_volume
+from brain_mri.inference import volume_analysis
+from brain_mri.inference.predictor import Predictor
+from brain_mri.ui.volume_tab import clicked, draw, point_of, sentence, write_files
+from tests.helpers.files import write_nifti
+
+
+@pytest.fixture(scope="module")
+def predictor(handmade_artifact: Path) -> Predictor:
+    return Predictor.load(handmade_artifact)
+
+
+@pytest.fixture(scope="module")
+def found(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> volume_analysis.VolumeAnalysis:
+    voxels, _, spacing = make_volume("meningioma", 5)
+    path = write_nifti(tmp_path_factory.mktemp("volume") / "v.nii.gz", voxels, spacing)
+    return volume_analysis.analyze_volume(predictor, read_volume(path))
+
+
+def test_sliders_and_clicks_find_the_same_point(found: volume_analysis.VolumeAnalysis) -> None:
+    volume = found.volume
+    point = found.start()
+    planes = volume_analysis.planes(volume)
+    numbers = [volume_analysis.to_plane(volume, point, plane)[0] + 1 for plane in planes]
+    assert point_of(found, numbers) == point and found.mask[point]
+    for plane in planes:
+        _, rows, columns = volume_analysis.plane_shape(volume, plane)
+        _, y, x = volume_analysis.to_plane(volume, point, plane)
+        assert clicked(found, point, {"plane": plane, "x": (x + 0.5) / columns, "y": (y + 0.5) / rows}) == point
+    depth = len(found.area)
+    assert clicked(found, point, {"share": 0.999})[0] == depth - 1 and clicked(found, point, {"share": -1})[0] == 0
+    assert clicked(found, point, {"plane": "oblique"}) == point and clicked(found, point, {}) == point
+    views_html, chart = draw(found, point, 0.4)
+    assert views_html.count("<img") == 3 and f"Slice {point[0] + 1} is shown" in chart
+
+
+def test_volume_files_keep_the_geometry(
+    found: volume_analysis.VolumeAnalysis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    paths = {Path(path).name: path for path in write_files(found)}
+    mask = nibabel.Nifti1Image.from_filename(paths["v_mask.nii.gz"])
+    assert (
+        np.allclose(np.asarray(mask.affine), found.volume.grid.affine) and mask.shape == found.volume.grid.voxels.shape
+    )
+    assert np.count_nonzero(np.asarray(mask.dataobj)) == np.count_nonzero(found.mask)
+    assert len(Path(paths["v_slices.csv"]).read_text().splitlines()) == len(found.area) + 1
+
+
+def test_a_volume_without_a_head_says_so(predictor: Predictor, found: volume_analysis.VolumeAnalysis) -> None:
+    none = replace(found, foreign=np.ones_like(found.foreign), area=np.zeros_like(found.area))
+    assert sentence(none)[0] == "foreign" and none.tumor.max() == 0
+    empty = replace(found, area=np.zeros_like(found.area))
+    assert sentence(empty)[0] == "clear"
+
+
+def test_a_volume_of_brains_without_skulls_says_so(found: volume_analysis.VolumeAnalysis) -> None:
+    assert not found.skull_stripped and "skull" not in sentence(found)[2]
+    for area in (found.area, np.zeros_like(found.area)):
+        bare = replace(found, stripped=~found.foreign, area=area)
+        kind, _, text = sentence(bare)
+        assert kind == "unsure" and "skull and scalp" in text and bare.to_dict()["skull_stripped"]
+    few = np.zeros_like(found.foreign)
+    few[0] = True
+    assert not replace(found, stripped=few).skull_stripped
