@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,25 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from brain_mri.files import atomic_write
 from brain_mri.imaging.preprocessing import PREPROCESSING
 
+DATA = Path(__file__).resolve().parent
+IMAGING = DATA.parent / "imaging"
+READERS = ("alignment.py", "duplicates.py", "mask_transfer.py", "reader.py")  # of data/: what makes the rows
 _ARRAYS = ("images", "whole", "head", "masks", "mask_rows")
 _TABLES = ("rows", "links", "twins")
+
+
+@dataclass
+class Row:
+    """What was read of one picture: facts for the table, its square, its thumbnails, its mask's square."""
+
+    facts: dict[Any, Any]
+    square: np.ndarray
+    whole: np.ndarray
+    head: np.ndarray
+    mask: np.ndarray | None
 
 
 @dataclass
@@ -35,7 +49,7 @@ class Pixels:
     whole    uint8 (N, 64, 64), and head: see duplicates.thumbnails
     masks    uint8 (M, S, S) 0/255 of the rows in mask_rows int64 (M,)
     links    duplicates.find_links of these rows
-    twins    mask_twins.find_twins of these rows
+    twins    mask_transfer.find_twins of these rows
     """
 
     rows: pd.DataFrame
@@ -46,6 +60,12 @@ class Pixels:
     mask_rows: np.ndarray
     links: pd.DataFrame
     twins: pd.DataFrame
+
+    def each(self) -> list[Row]:
+        """The rows one by one, as views."""
+        masks = dict(zip(self.mask_rows.tolist(), self.masks, strict=True))
+        parts = zip(self.rows.to_dict("records"), self.images, self.whole, self.head, strict=True)
+        return [Row(*part, masks.get(i)) for i, part in enumerate(parts)]
 
 
 def cache_file(roots: list[Path], size: int, cache: Path | None) -> Path:
@@ -60,32 +80,32 @@ def cache_file(roots: list[Path], size: int, cache: Path | None) -> Path:
     return folder.expanduser() / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
 
 
+def code_of(imaging: Path = IMAGING, data: Path = DATA) -> str:
+    """sha256 of the code that turns files into rows: the whole room imaging, and the readers of data."""
+    digest = hashlib.sha256()
+    for path in [*sorted(imaging.glob("*.py")), *(data / name for name in READERS)]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
 def _header(size: int) -> dict[str, Any]:
     """What a cache must agree in to be used: the size, and the very code that turned files into its rows."""
-    here = Path(__file__).resolve().parent
-    code = b"".join(path.read_bytes() for room in (here.parent / "imaging", here) for path in sorted(room.glob("*.py")))
-    return {"format": 3, "preprocessing": PREPROCESSING, "size": size, "code": hashlib.sha256(code).hexdigest()}
+    return {"format": 4, "preprocessing": PREPROCESSING, "size": size, "code": code_of()}
 
 
 def save(path: Path, pixels: Pixels, size: int) -> None:
     """Replace the cache as a whole. A disk that is full or read-only is only told about."""
-    temporary = None
     texts = {name: getattr(pixels, name).to_json(orient="split", double_precision=15) for name in _TABLES}
     texts["header"] = json.dumps(_header(size))
     arrays: dict[str, Any] = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
     arrays |= {name: getattr(pixels, name) for name in _ARRAYS}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
-        os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error
         note(f"the pictures could not be cached in {path} ({reason}), so the next start reads them again.")
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def load(path: Path, size: int) -> Pixels | None:

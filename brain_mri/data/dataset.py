@@ -42,7 +42,7 @@ class Dataset:
     table    index 0..N-1, sorted by source and file; columns
                path, file      to open it; relative to its folder
                source          "class folder" | "mask pairs"
-               class           one of scan.CLASSES, "" when unknown
+               class           one of classes.CLASSES, "" when unknown
                split           "train" | "validation" | "test"
                group, cluster  never cut by a split; shows the same slice
                patient, fold   "" when unknown; the authors' fold, -1 when none
@@ -53,14 +53,13 @@ class Dataset:
                duplicate_of    row of the first picture of the same slice, -1 for that one itself and for lone ones
                mirrored        against duplicate_of
                has_mask        masks is meaningful;  mask_from: row whose mask it was given, -1 for its own or none
-               top, left, side scan.Frame
-    images   uint8 (N, S, S) through scan.preprocess
+               top, left, side preprocessing.Frame
+    images   uint8 (N, S, S) through preprocessing.preprocess
     masks    uint8 (N, S, S) 0/255; only meaningful where table.has_mask
     skipped  columns path, reason
     size     S
     thumbnails  uint8 (N, 64, 64): the whole pictures as stored, aspect not kept
     links    pairs that show the same slice, see duplicates.find_links
-    given    columns file, group, kind of groups.csv; empty without one
     """
 
     table: pd.DataFrame
@@ -70,7 +69,6 @@ class Dataset:
     size: int
     thumbnails: np.ndarray = field(default_factory=lambda: np.zeros((0, duplicates.SIDE, duplicates.SIDE), np.uint8))
     links: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=duplicates.LINK_COLUMNS))
-    given: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["file", "group", "kind"]))
 
     def rows(self, split: str | None = None, *, source: str | None = None, masked: bool | None = None) -> np.ndarray:
         """Row numbers of a split, a source, with or without a mask."""
@@ -131,10 +129,9 @@ def load_dataset(
     if masks is not None:
         pairs, passed_pairs = mask_pairs(masks)
         sources, passed, roots = sources + pairs, passed + passed_pairs, [data, masks]
-    groups_file = groups or data / "groups.csv"
-    if groups and not groups_file.is_file():
-        raise DataError(f"There is no groups file {groups_file}.")
-    given = read_groups(groups_file) if groups_file.is_file() else pd.DataFrame(columns=["file", "group", "kind"])
+    if groups and not groups.is_file():
+        raise DataError(f"There is no groups file {groups}.")
+    given = read_groups(groups or data / "groups.csv")
     read, pixels, failed = read_all(sources, size, cache_file(roots, size, cache), progress)
     _check_classes(sources, read, failed, data, min_classes)
     table = _table(read, pixels, given)
@@ -143,7 +140,12 @@ def load_dataset(
     skipped = [(printable(name), reason) for name, reason in passed]
     skipped += [(printable(source.file), reason) for source, reason in failed]
     left_out = pd.DataFrame(skipped, columns=["path", "reason"])
-    return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.links, given)
+    return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.links)
+
+
+def labels_of(table: pd.DataFrame) -> np.ndarray:
+    """int (N,): index into CLASSES, -1 where the class is unknown."""
+    return pd.Index(CLASSES).get_indexer(pd.Index(table["class"]))
 
 
 def _check_classes(
@@ -161,11 +163,10 @@ def _check_classes(
         )
 
 
-def _table(read: list[Source], pixels: Pixels, given: pd.DataFrame) -> pd.DataFrame:
-    """Everything of Dataset.table but the masks and the split."""
+def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    """Everything of Dataset.table but the masks and the split. given: file -> (group, kind) of groups.csv."""
     facts = pixels.rows
-    kinds = dict(zip(given["file"], given["kind"], strict=True))
-    stated = dict(zip(given["file"], given["group"], strict=True))
+    stated = [given.get(s.file, ("", "")) if s.source == CLASS_FOLDER else (s.patient, "patient") for s in read]
     table = pd.DataFrame(
         {
             "path": [str(source.path) for source in read],
@@ -173,14 +174,9 @@ def _table(read: list[Source], pixels: Pixels, given: pd.DataFrame) -> pd.DataFr
             "source": [source.source for source in read],
             "class": [source.label for source in read],
             "split": "",
-            "group": [stated.get(s.file, "") if s.source == CLASS_FOLDER else s.patient for s in read],
+            "group": [group for group, _ in stated],
             "cluster": "",
-            "patient": [
-                (stated.get(s.file, "") if kinds.get(s.file) == "patient" else "")
-                if s.source == CLASS_FOLDER
-                else s.patient
-                for s in read
-            ],
+            "patient": [group if kind == "patient" else "" for group, kind in stated],
             "official_split": [source.official for source in read],
             "fold": [source.fold for source in read],
             "mask_path": [str(source.mask or "") for source in read],

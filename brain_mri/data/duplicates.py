@@ -14,8 +14,6 @@ alike have 0.957 (whole), 0.857 (head at 32) and 0.811 (head at 64), so none of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -181,32 +179,3 @@ def group_names(digests: list[str], labels: np.ndarray, patients: list[str]) -> 
     name = frame["patient"].where(frame["patient"] != "").groupby(frame["group"]).transform("min")
     lone = "slice " + frame.groupby("group")["digest"].transform("min").str[:12]
     return np.asarray(name.fillna(lone), object), np.asarray(cluster, object)
-
-
-@dataclass(frozen=True)
-class PairAgreement:
-    """Pairs of rows put together: by us, by the reference, by both."""
-
-    ours: int
-    reference: int
-    both: int
-
-    @property
-    def precision(self) -> float:
-        return self.both / self.ours if self.ours else 1.0
-
-    @property
-    def recall(self) -> float:
-        return self.both / self.reference if self.reference else 1.0
-
-
-def pair_agreement(ours: pd.Series, reference: pd.Series) -> PairAgreement:
-    """Compare two groupings of the same rows, pair by pair, without listing the pairs."""
-
-    def pairs(sizes: pd.Series) -> int:
-        return int((sizes * (sizes - 1) // 2).sum())
-
-    frame = pd.DataFrame({"o": ours.to_numpy(), "r": reference.to_numpy()})
-    return PairAgreement(
-        pairs(frame.groupby("o").size()), pairs(frame.groupby("r").size()), pairs(frame.groupby(["o", "r"]).size())
-    )

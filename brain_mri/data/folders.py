@@ -49,7 +49,7 @@ class Source:
     source: str  # CLASS_FOLDER or MASK_PAIRS
     file: str
     path: Path
-    label: str = ""  # one of scan.CLASSES, or "" when unknown
+    label: str = ""  # one of classes.CLASSES, or "" when unknown
     official: str = ""  # "Training", "Testing", "Validation" or ""
     mask: Path | None = None
     patient: str = ""
@@ -229,13 +229,16 @@ def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
     return result
 
 
-def read_groups(path: Path) -> pd.DataFrame:
-    """groups.csv: columns file ("/" separated, relative to the data folder), group, kind. Raises DataError."""
-    table = read_table(path, ("file", "group"))
-    if "kind" not in table.columns:
-        table["kind"] = "patient"
-    table["file"] = table["file"].str.replace("\\", "/")
-    table["group"] = [
-        patient_id(g) if k == "patient" else g for g, k in zip(table["group"], table["kind"], strict=True)
-    ]
-    return table[table["group"] != ""].drop_duplicates("file")[["file", "group", "kind"]].reset_index(drop=True)
+def read_groups(path: Path) -> dict[str, tuple[str, str]]:
+    """groups.csv: file ("/" separated, relative to the data folder) -> (group, kind); empty without such a table.
+
+    Raises DataError.
+    """
+    if not path.is_file():
+        return {}
+    result: dict[str, tuple[str, str]] = {}
+    for row in read_table(path, ("file", "group")).to_dict("records"):
+        kind = row.get("kind", "patient")
+        if group := patient_id(row["group"]) if kind == "patient" else row["group"]:
+            result.setdefault(row["file"].replace("\\", "/"), (group, kind))
+    return result

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from tqdm.auto import tqdm
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data import cache as pixel_cache
 from brain_mri.data import duplicates, mask_transfer
-from brain_mri.data.cache import Pixels
+from brain_mri.data.cache import Pixels, Row
 from brain_mri.data.folders import CLASS_FOLDER, DataError, Source, printable
 from brain_mri.imaging.preprocessing import Frame, apply_frame, preprocess, sharpness
 from brain_mri.imaging.read import read_scan
@@ -37,17 +36,6 @@ ATTEMPTS, FIRST_WAIT = 4, 0.5  # of one file; seconds, doubled each time
 THREADS = min(16, 4 * (os.cpu_count() or 2))
 FRAME_COLUMNS = ["height", "width", "top", "left", "side"]
 _BIG = threading.Semaphore(2)  # files above 4 MB are decoded two at a time, to bound the memory
-
-
-@dataclass
-class _Row:
-    """One row of `Pixels`."""
-
-    facts: dict[str, Any]
-    square: np.ndarray
-    whole: np.ndarray
-    head: np.ndarray
-    mask: np.ndarray | None
 
 
 class _Failure(Exception):
@@ -66,27 +54,27 @@ def read_all(
     batches = [sources[start : start + 100] for start in range(0, len(sources), 100)]
     with ThreadPoolExecutor(THREADS) as pool:
         keys = [key for batch in pool.map(lambda batch: [_key(s) for s in batch], batches) for key in batch]
-    known = dict(zip(old.rows["key"], range(len(old.rows)), strict=True)) if old is not None else {}
-    rows_of = [known.get(key, -1) if key else -1 for key in keys]
-    todo = [i for i, row in enumerate(rows_of) if row < 0]
-    results = dict(zip(todo, _read_parallel([sources[i] for i in todo], size, progress), strict=True))
-    skipped = [(sources[i], result) for i, result in results.items() if isinstance(result, str)]
-    good = [i for i in range(len(sources)) if not isinstance(results.get(i), str)]
-    if old is not None and [rows_of[i] for i in good] == list(range(len(old.rows))):
-        return [sources[i] for i in good], old, skipped
-    if not good:
+    known = {row.facts["key"]: row for row in old.each()} if old is not None else {}
+    todo = [i for i, key in enumerate(keys) if key not in known]
+    new = dict(zip(todo, _read_parallel([sources[i] for i in todo], size, progress), strict=True))
+    found = [(source, new[i] if i in new else known[keys[i]]) for i, source in enumerate(sources)]
+    read = [source for source, row in found if isinstance(row, Row)]
+    rows = [row for _, row in found if isinstance(row, Row)]
+    skipped = [(source, row) for source, row in found if isinstance(row, str)]
+    if old is not None and [row.facts["key"] for row in rows] == old.rows["key"].tolist():
+        return read, old, skipped
+    if not rows:
         raise DataError(f"None of the {len(sources)} files could be read; the first one {skipped[0][1]}.")
-    read = [sources[i] for i in good]
-    pixels = _joined(read, good, results, rows_of, old, size)
+    pixels = _joined(read, rows, size)
     if cache:
         pixel_cache.save(cache, pixels, size)
     return read, pixels, skipped
 
 
-def _read_parallel(sources: list[Source], size: int, progress: bool) -> list[_Row | str]:
+def _read_parallel(sources: list[Source], size: int, progress: bool) -> list[Row | str]:
     """What `_read_one` returns for each source, or the reason why it cannot be read."""
 
-    def work(source: Source) -> _Row | str:
+    def work(source: Source) -> Row | str:
         try:
             return _read_one(source, size)
         except _Failure as failure:
@@ -101,38 +89,17 @@ def _read_parallel(sources: list[Source], size: int, progress: bool) -> list[_Ro
         pool.shutdown(wait=True, cancel_futures=True)  # Ctrl-C: do not read the other thousands first
 
 
-def _joined(
-    read: list[Source], good: list[int], results: dict[int, Any], rows_of: list[int], old: Pixels | None, size: int
-) -> Pixels:
-    """New and cached rows in the order of `good`. Entries of `results` are given up as they are copied."""
-    with_mask = [i for source, i in zip(read, good, strict=True) if source.mask is not None]
-    place = {i: row for row, i in enumerate(with_mask)}
-    images = np.empty((len(good), size, size), np.uint8)
-    whole, head = (np.empty((len(good), duplicates.SIDE, duplicates.SIDE), np.uint8) for _ in range(2))
-    masks = np.empty((len(with_mask), size, size), np.uint8)
-    old_mask = {int(row): k for k, row in enumerate(old.mask_rows)} if old is not None else {}
-    old_facts = old.rows.to_dict("records") if old is not None else []
-    facts: list[dict[Any, Any]] = []
-    for row, i in enumerate(good):
-        if i in results:
-            new: _Row = results.pop(i)
-            facts.append(new.facts)
-            images[row], whole[row], head[row] = new.square, new.whole, new.head
-            if new.mask is not None:
-                masks[place[i]] = new.mask
-        elif old is not None:
-            was = rows_of[i]
-            facts.append(old_facts[was])
-            images[row], whole[row], head[row] = old.images[was], old.whole[was], old.head[was]
-            if i in place:
-                masks[place[i]] = old.masks[old_mask[was]]
-    mask_rows = np.array([row for row, i in enumerate(good) if i in place], np.int64)
-    rows = pd.DataFrame(facts)
-    links = duplicates.find_links(whole, head, rows["digest"].tolist())
-    frames = rows[FRAME_COLUMNS].to_numpy(np.int64)
-    takers = [row for row, s in enumerate(read) if s.source == CLASS_FOLDER and s.label != NO_TUMOR]
-    twins = mask_transfer.find_twins(images, whole, head, frames, np.array(takers, np.int64), mask_rows)
-    return Pixels(rows, images, whole, head, masks, mask_rows, links, twins)
+def _joined(read: list[Source], rows: list[Row], size: int) -> Pixels:
+    """The rows as arrays, with the copies among them and the masks that they lend each other."""
+    facts = pd.DataFrame([row.facts for row in rows])
+    images, whole, head = (np.stack([getattr(row, name) for row in rows]) for name in ("square", "whole", "head"))
+    masked = np.array([row.mask is not None for row in rows])
+    masks = np.array([row.mask for row in rows if row.mask is not None], np.uint8).reshape(-1, size, size)
+    links = duplicates.find_links(whole, head, facts["digest"].tolist())
+    frames = facts[FRAME_COLUMNS].to_numpy(np.int64)
+    takers = np.flatnonzero([source.source == CLASS_FOLDER and source.label != NO_TUMOR for source in read])
+    twins = mask_transfer.find_twins(images, whole, head, frames, takers, np.flatnonzero(masked))
+    return Pixels(facts, images, whole, head, masks, np.flatnonzero(masked), links, twins)
 
 
 def _retry(action: Callable[[], Any]) -> Any:
@@ -205,7 +172,7 @@ def _decode(path: Path) -> tuple[Any, tuple[int, int]]:
         raise _Failure("needs more memory than there is") from None
 
 
-def _read_one(source: Source, size: int) -> _Row:
+def _read_one(source: Source, size: int) -> Row:
     """Raises _Failure."""
     scan, stamp = _decode(source.path)
     image, stamps = scan.image, [stamp]
@@ -235,7 +202,7 @@ def _read_one(source: Source, size: int) -> _Row:
         "left": frame.left,
         "side": frame.side,
     }
-    return _Row(facts, square, whole, head, mask)
+    return Row(facts, square, whole, head, mask)
 
 
 def _mask_square(raw: np.ndarray, shape: tuple[int, ...], frame: Frame, size: int) -> np.ndarray:

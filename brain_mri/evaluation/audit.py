@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from brain_mri.classes import CLASSES
-from brain_mri.data import duplicates
 from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.data.folders import CLASS_FOLDER, DataError
 from brain_mri.evaluation.shortcuts import shortcuts
@@ -39,9 +38,6 @@ class AuditResult:
     conflicts    cluster, file, class: one slice in folders of different classes
     patients     patient, Training, Testing: pictures of patients that are on both sides
     shortcuts    see audit_shortcuts.shortcuts
-    agreement    scope, links, ours, reference, both, precision, recall: our clusters against groups.csv, pair by pair
-    disputed     file_a, file_b, group_a, group_b, kind, correlation, mirrored: for every two near-duplicate clusters of
-                 groups.csv that we join, the pair that joins them best. To be looked at: disputed.png
     findings     sentences
     """
 
@@ -54,13 +50,11 @@ class AuditResult:
     conflicts: pd.DataFrame
     patients: pd.DataFrame
     shortcuts: pd.DataFrame
-    agreement: pd.DataFrame
-    disputed: pd.DataFrame
     findings: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         """The report for a console of 120 columns."""
-        percent = {"accuracy", "balanced_accuracy", "majority", "tumor_auc", "precision", "recall"}
+        percent = {"accuracy", "balanced_accuracy", "majority", "tumor_auc"}
 
         def block(title: str, table: pd.DataFrame, limit: int = 12) -> list[str]:
             if table.empty:
@@ -81,23 +75,19 @@ class AuditResult:
         out += block("ONE SLICE UNDER TWO CLASSES", self.conflicts)
         probes = self.shortcuts.drop(columns=["probe"])
         out += block("SHORTCUTS: what predicts the class without the brain (cross-validated by group)", probes)
-        out += block("AGAINST groups.csv, pairs of pictures put together", self.agreement)
-        if len(self.disputed):
-            out += ["", f"  {len(self.disputed)} pairs of its clusters are joined here; look at disputed.png."]
         out += block("SKIPPED", self.dataset.skipped, 10)
         return "\n".join([*out, "", "FINDINGS", *(f"  - {line}" for line in self.findings)])
 
     def write(self, folder: Path) -> list[Path]:
         """CSV files and figure.png; returns their paths."""
-        from brain_mri.reporting.audit_figure import draw, draw_pairs
+        from brain_mri.reporting.audit_figure import draw
 
         folder.mkdir(parents=True, exist_ok=True)
         histograms = pd.DataFrame(self.histograms, index=pd.RangeIndex(0, 256, 256 // BINS, name="from_value"))
         tables = {
             "pictures": self.dataset.table, "counts": self.counts, "sizes": self.sizes, "duplicates": self.links,
             "leaks": self.leaks, "conflicts": self.conflicts, "patients": self.patients, "shortcuts": self.shortcuts,
-            "agreement": self.agreement, "disputed": self.disputed, "skipped": self.dataset.skipped,
-            "histograms": histograms.reset_index(),
+            "skipped": self.dataset.skipped, "histograms": histograms.reset_index(),
         }  # fmt: skip
         paths = []
         for name, table in tables.items():
@@ -106,8 +96,6 @@ class AuditResult:
             table.to_csv(temporary, index=False, errors="backslashreplace")
             os.replace(temporary, path)
             paths.append(path)
-        if len(self.disputed):
-            paths.append(draw_pairs(self.dataset, self.disputed, folder / "disputed.png"))
         return [*paths, draw(self, folder / "figure.png")]
 
 
@@ -136,8 +124,6 @@ def audit(dataset: Dataset, seed: int = 0) -> AuditResult:
         _conflicts(table),
         both.rename_axis(columns=None),
         shortcuts(dataset, known, seed),
-        _agreement(dataset),
-        _disputed(dataset),
     )
     result.findings = _findings(result)
     return result
@@ -183,39 +169,6 @@ def _conflicts(table: pd.DataFrame) -> pd.DataFrame:
     known = table[table["class"] != ""]
     several = known.groupby("cluster")["class"].transform("nunique") > 1
     return known.loc[several, ["cluster", "file", "class"]].sort_values(["cluster", "class"]).reset_index(drop=True)
-
-
-def _agreement(dataset: Dataset) -> pd.DataFrame:
-    """Our clusters (made from pixels only) against groups.csv; empty without one."""
-    columns = ["scope", "links", "ours", "reference", "both", "precision", "recall"]
-    table, lines = dataset.table, []
-    rows = table[table["source"] == CLASS_FOLDER].reset_index().merge(dataset.given, on="file", suffixes=("", "_given"))
-    for level, links in (
-        ("exact and copy", dataset.links[dataset.links["kind"].isin(["exact", "copy"])]),
-        ("all kinds", dataset.links),
-    ):
-        labels = duplicates.components(len(table), links["a"].to_numpy(), links["b"].to_numpy())
-        for kind, part in rows.groupby("kind"):
-            found = duplicates.pair_agreement(pd.Series(labels[part["index"]]), part["group_given"])
-            recall = float("nan") if kind == "patient" else found.recall  # slices of a patient need not look alike
-            lines.append((kind, level, found.ours, found.reference, found.both, found.precision, recall))
-    return pd.DataFrame(lines, columns=columns).sort_values("scope", kind="stable", ignore_index=True)
-
-
-def _disputed(dataset: Dataset) -> pd.DataFrame:
-    """One pair for every two near-duplicate clusters of groups.csv that our links join, the least alike first."""
-    given = dataset.given[dataset.given["kind"] != "patient"]
-    names = dict(zip(given["file"], given["group"], strict=True))
-    table, links = dataset.table, dataset.links
-    stated = [names.get(f) if s == CLASS_FOLDER else None for f, s in zip(table["file"], table["source"], strict=True)]
-    lines = []
-    for a, b, kind, value, mirrored in links.sort_values("correlation", ascending=False).to_numpy().tolist():
-        if stated[a] is not None and stated[b] is not None and stated[a] != stated[b]:
-            lines.append((table["file"].iloc[a], table["file"].iloc[b], stated[a], stated[b], kind, value, mirrored))
-    columns = ["file_a", "file_b", "group_a", "group_b", "kind", "correlation", "mirrored"]
-    pairs = pd.DataFrame(lines, columns=columns)
-    either = pd.Series([frozenset(line[2:4]) for line in lines], index=pairs.index, dtype=object)
-    return pairs[~either.duplicated()].iloc[::-1].reset_index(drop=True)
 
 
 def _findings(result: AuditResult) -> list[str]:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
-import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from brain_mri.classes import CLASS_TITLES, CLASSES
-from brain_mri.data.dataset import Dataset
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.reporting.plot_style import BASELINE, INK, WARN, class_color, save, styled
 
@@ -211,22 +207,3 @@ def _examples(figure: Figure, strip: Any, result: AuditResult) -> None:
         for x, row in ((0.24, a), (0.76, b)):
             text = "\n".join(part for part in (CLASS_TITLES.get(label[row], label[row]), side[row]) if part)
             ax.text(x, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=8.5, color="#555555")
-
-
-def draw_pairs(dataset: Dataset, pairs: pd.DataFrame, path: Path, across: int = 7) -> Path:
-    """Every pair of files side by side, the second one turned round where it is a mirror; PNG, about 0.1 MB a row."""
-    place = dict(zip(dataset.table["file"], range(len(dataset.table)), strict=True))
-    size, bar = 112, 14
-    tiles = []
-    for pair in pairs.to_dict("records"):
-        a, b = (cv2.resize(dataset.thumbnails[place[f]], (size, size)) for f in (pair["file_a"], pair["file_b"]))
-        tile = cv2.copyMakeBorder(np.hstack([a, b[:, ::-1] if pair["mirrored"] else b]), bar, 2, 2, 2,
-                                  cv2.BORDER_CONSTANT, value=60)  # fmt: skip
-        text = f"{pair['correlation']:.3f} {pair['kind']} {pair['group_a'][-5:]} {pair['group_b'][-5:]}"
-        tiles.append(cv2.putText(tile, text, (2, bar - 3), cv2.FONT_HERSHEY_SIMPLEX, 0.33, 255, 1, cv2.LINE_AA))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % across)
-    sheet = np.vstack([np.hstack(tiles[i : i + across]) for i in range(0, len(tiles), across)])
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.png")
-    cv2.imwrite(str(temporary), sheet)
-    os.replace(temporary, path)
-    return path

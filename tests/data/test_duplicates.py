@@ -148,18 +148,6 @@ def test_groups_join_patients_through_a_shared_slice() -> None:
     assert group.tolist() == ["P0"] * 4
 
 
-def test_pair_agreement_equals_brute_force() -> None:
-    draw = np.random.default_rng(4)
-    ours, truth = pd.Series(draw.integers(0, 6, 60)), pd.Series(draw.integers(0, 5, 60))
-    pairs = [(i, j) for i in range(60) for j in range(i)]
-    a = [bool(ours[i] == ours[j]) for i, j in pairs]
-    b = [bool(truth[i] == truth[j]) for i, j in pairs]
-    found = duplicates.pair_agreement(ours, truth)
-    both = sum(x and y for x, y in zip(a, b, strict=True))
-    assert (found.ours, found.reference, found.both) == (sum(a), sum(b), both)
-    assert found.precision == pytest.approx(both / sum(a)) and found.recall == pytest.approx(both / sum(b))
-
-
 def test_alignment_undoes_a_small_affine_change() -> None:
     head = preprocess(_person(3), 64)[0]
     moved = cv2.warpAffine(head, np.array([[1.04, 0.03, -2.0], [-0.03, 0.98, 1.5]]), (64, 64))

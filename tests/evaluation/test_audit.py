@@ -89,42 +89,14 @@ def test_size_shortcut_is_called_out(result: audit.AuditResult) -> None:
     assert any(line.startswith("Shortcut: width and height") for line in result.findings)
 
 
-def test_agreement_with_groups_csv_is_measured(result: audit.AuditResult) -> None:
-    lines = {(line["scope"], line["links"]): line for line in result.agreement.to_dict("records")}
-    found = lines["near-duplicate cluster", "exact and copy"]
-    assert (found["precision"], found["recall"]) == (1.0, 1.0)
-    assert (found["ours"], found["reference"], found["both"]) == (17, 17, 17)  # 15 pairs, 2 more with the wrong one
-    assert result.disputed["kind"].tolist() == ["aligned"]  # two drawn heads, alike enough to be joined to be sure
-
-
-def test_given_clusters_that_we_join_are_shown(bad: Path, tmp_path: Path) -> None:
-    """A table that tears a slice from its mirrored copy: the pair is listed and drawn, and precision falls."""
-    lines = pd.read_csv(bad / "groups.csv")
-    lines.loc[lines["file"] == "Testing/glioma/3.jpg", "group"] = "torn"
-    lines.to_csv(tmp_path / "torn.csv", index=False)
-    dataset = data.load_dataset(bad, groups=tmp_path / "torn.csv", size=SIZE, cache=tmp_path / "c", progress=False)
-    found = audit.audit(dataset)
-    torn = found.disputed[found.disputed["group_a"] == "torn"]
-    assert torn[["file_a", "group_b", "mirrored"]].to_numpy().tolist() == [["Testing/glioma/3.jpg", "c0-3", True]]
-    assert len(found.disputed) == 2 and found.disputed["correlation"].is_monotonic_increasing
-    scores = found.agreement[found.agreement["scope"] == "near-duplicate cluster"].set_index("links")
-    assert scores["precision"]["exact and copy"] == pytest.approx(16 / 17) and scores["recall"]["exact and copy"] == 1
-    assert "pairs of its clusters are joined here" in found.text()
-    found.write(tmp_path / "out")
-    sheet = cv2.imread(str(tmp_path / "out" / "disputed.png"), cv2.IMREAD_GRAYSCALE)
-    assert sheet is not None
-    left, right = sheet[14:126, 230:342].astype(float), sheet[14:126, 342:454].astype(float)  # the second tile
-    assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.98, "the mirror is turned round"
-
-
 def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
     text = result.text()
-    for word in ("PICTURES", "TESTING PICTURES", "ONE SLICE UNDER TWO CLASSES", "SHORTCUTS", "groups.csv", "FINDINGS"):
+    for word in ("PICTURES", "TESTING PICTURES", "ONE SLICE UNDER TWO CLASSES", "SHORTCUTS", "FINDINGS"):
         assert word in text
     paths = result.write(tmp_path / "out")
     figure = cv2.imread(str(tmp_path / "out" / "figure.png"))
     assert figure is not None and figure.shape[0] > 1000 and figure.std() > 10
-    assert len(paths) == 14 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+    assert len(paths) == 11 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
     for name, table in (("leaks", result.leaks), ("duplicates", result.links), ("conflicts", result.conflicts)):
         assert len(pd.read_csv(tmp_path / "out" / f"{name}.csv")) == len(table)
 
@@ -149,7 +121,7 @@ def test_plain_folders_raise_no_alarm_about_leaks(tmp_path: Path) -> None:
             Image.fromarray(make_phantom(label, seed=500 * (label == "glioma") + i, size=96).image).save(path)
     dataset = data.load_dataset(tmp_path, size=SIZE, cache=tmp_path / "c", progress=False)
     found = audit.audit(dataset)
-    assert found.leaks.empty and found.conflicts.empty and found.agreement.empty and found.patients.empty
+    assert found.leaks.empty and found.conflicts.empty and found.patients.empty
     assert not [line for line in found.findings if "Testing" in line or "classes" in line]
     assert found.write(tmp_path / "out")[-1].is_file()
 
@@ -179,9 +151,5 @@ def test_real_data_audit(real_data: Path, tmp_path: Path) -> None:
     clean = dict(found.leaks[["class", "clean"]].to_numpy().tolist())
     assert clean["notumor"] <= 10 and clean["glioma"] == 0
     assert (found.conflicts["class"] == "pituitary").sum() >= 4
-    lines = {(line["scope"], line["links"]): line for line in found.agreement.to_dict("records")}
-    copies = lines["near-duplicate cluster", "exact and copy"]
-    assert copies["precision"] >= 0.97 and copies["recall"] >= 0.97
-    assert lines["patient", "all kinds"]["precision"] == 1
     probes = dict(found.shortcuts[["probe", "accuracy"]].to_numpy().tolist())
     assert probes["border"] > 0.75
