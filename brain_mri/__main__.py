@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     sys.argv[:] = [f"brain-mri {verb}", *rest]  # how argparse names the program in its help
     # until their command lines stand in cli/
-    early = {"hub": "artifact", "phantom": "data", "audit": "evaluation"}
+    early = {"audit": "evaluation"}
     there = importlib.util.find_spec(f"brain_mri.cli.{verb}")
     room = "cli" if there else early[verb]
     try:

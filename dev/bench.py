@@ -52,8 +52,9 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm"}
 ROOT = Path(__file__).resolve().parent.parent
 USUAL = ["-m", "dev.bench_usual"]
 SIZE = 128  # what the targets of reading are stated for
-NO_TENSORFLOW = """import sys, app
-app.build_interface(sys.argv[1])
+NO_TENSORFLOW = """import sys
+from brain_mri.ui.page import build_interface
+build_interface(sys.argv[1])
 print(len({"tensorflow", "keras", "tf2onnx"} & {name.split(".")[0] for name in sys.modules}))"""
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from app import build_interface
+from brain_mri.ui.page import build_interface
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
