@@ -10,8 +10,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.config import ArtifactConfig, ArtifactError
 from brain_mri.artifact.folder import load_artifact, new_artifact
+from brain_mri.evaluation.records import read_metrics
 from brain_mri.reporting import model_card
 
 SHOWS_PATIENTS = {"figures/cases.png", "figures/folded.png", "figures/preprocessing.png", "report.html", "slides.pptx"}
@@ -31,7 +32,10 @@ def bundle(run: Path, out: Path, name: str) -> list[str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source.folder / file, target)
         model_card.write_card(
-            folder, config, source.metrics(), [Path(file).name for file in names if file.startswith("figures/")]
+            folder,
+            ArtifactConfig.model_validate(config),
+            read_metrics(source.folder / "metrics.json"),
+            [Path(file) for file in names if file.startswith("figures/")],
         )
     return [*names, "README.md"]
 

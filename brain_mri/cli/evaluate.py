@@ -4,8 +4,6 @@
     python evaluate.py --data DIR     # no model: the baselines, by group and on the folders' own Training/Testing split
     python evaluate.py --model user/name@revision --data DIR --groups my_groups.csv
     python evaluate.py --model runs/mine --official runs/mine-official --data DIR     # after train.py --official-split
-    python evaluate.py --leaderboard --data DIR --masks DIR --epochs 10 --out runs/leaderboard
-    python evaluate.py --folds 5 --data DIR --masks DIR --epochs 10 --out runs/folds
 
 Only pictures that the model was neither trained nor tuned on are measured (held_out.py). In Python:
 
@@ -24,23 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.config import ArtifactConfig, ArtifactError, Network
 from brain_mri.artifact.folder import Artifact
 from brain_mri.classes import CLASSES
 from brain_mri.data.selection import classification_rows, split_baselines
 from brain_mri.evaluation.evaluate import counts, evaluate, official_baselines
 from brain_mri.evaluation.held_out import held_out
+from brain_mri.evaluation.records import Evaluation as Shown
+from brain_mri.evaluation.records import Metrics
 from brain_mri.files import write_json
-from brain_mri.reporting import table_text, tables
+from brain_mri.reporting import report, tables
 
 
 def table(metrics: dict[str, Any]) -> str:
     """Everything that was measured, as text for the terminal."""
-    shown = metrics["images"]
-    head = f"{shown['count']} images of {shown['groups']} groups ({metrics.get('split') or 'given'} rows)"
-    head += "; in brackets: 95 % interval, bootstrap over groups"
-    parts = [table_text.as_text(part) for part in tables.sections(metrics)]
-    return "\n\n".join([head, *parts, *metrics.get("notes", [])])
+    return tables.overview(Metrics.model_validate(metrics))
 
 
 def summary(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +70,6 @@ def parser() -> argparse.ArgumentParser:
     add = p.add_argument_group("what to measure").add_argument
     add("--model", help="artifact folder, user/name or user/name@revision; without one only the baselines are scored")
     add("--official", metavar="MODEL", help="the same model trained with train.py --official-split, to stand beside it")
-    add("--leaderboard", action="store_true", help="train and measure every registered architecture on the same split")
-    add("--folds", type=int, metavar="K", help="train and measure on the first K of five group-disjoint folds")
     add = p.add_argument_group("data").add_argument
     add("--data", type=Path, required=True, help="class folders: ROOT/<class>/*.jpg or ROOT/Training and ROOT/Testing")
     add("--masks", type=Path, help="image/mask pairs: ROOT/images and ROOT/masks with equal names")
@@ -92,25 +86,16 @@ def parser() -> argparse.ArgumentParser:
     add("--no-baselines", action="store_true", help="leave the baselines out (faster)")
     add("--resamples", type=int, default=1000, help="bootstrap draws")
     add("--seed", type=int, default=0, help="of the bootstrap and the baselines")
-    add = p.add_argument_group("only for --leaderboard and --folds").add_argument
-    add("--epochs", type=int, default=10)
-    add("--size", type=int, help="side of the model's input in pixels; the default is train.py's")
-    add("--only", nargs="*", metavar="NAME", help="leaderboard: these architectures; without a name only gather rows")
-    add("--also", nargs="+", metavar="DIR", help="leaderboard: artifacts that are trained already")
-    add("--train-args", default="", help='more for train.py, e.g. --train-args="--batch-size 16 --classifier guided"')
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status; errors are one sentence on stderr."""
     from brain_mri.artifact import hub_client
-    from brain_mri.cli import leaderboard
     from brain_mri.data import folders
 
     args = parser().parse_args(argv)
     try:
-        if args.leaderboard or args.folds:
-            return leaderboard.run(args)
         return measure(args) if args.model else measure_nothing(args)
     except (folders.DataError, ArtifactError, hub_client.HubError, OSError, ValueError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
@@ -161,11 +146,10 @@ def measure(args: argparse.Namespace) -> int:
         add_official(metrics, find_artifact(args.official), args)
     print(table(metrics))
     if args.out:
-        from brain_mri.reporting import report
-
         args.out.mkdir(parents=True, exist_ok=True)
         write_json(args.out / "metrics.json", metrics)
-        report.write_all(args.out, artifact.config, evaluation, dataset, card=False, model=artifact.folder)
+        found = Shown(Metrics.model_validate(metrics), evaluation.cases)  # type: ignore[arg-type]
+        report.write_all(args.out, ArtifactConfig.model_validate(artifact.config), found, dataset, card=False)
         print(f"\nWritten: {args.out}/report.html, slides.pptx, metrics.json, figures")
     return 0
 
@@ -183,7 +167,7 @@ def measure_nothing(args: argparse.Namespace) -> int:
         "baselines": split_baselines(dataset, rows, **common),
         "official_split": official_baselines(dataset, **common),
     }
-    print("\n\n".join(table_text.as_text(part) for part in tables.sections(metrics)))
+    print("\n\n".join(tables.as_text(part) for part in tables.sections(Metrics.model_validate(metrics))))
     return 0
 
 
@@ -199,7 +183,7 @@ def add_official(metrics: dict[str, Any], artifact: Artifact, args: argparse.Nam
     found = evaluate(artifact, dataset, rows, baseline=False, sanity=False, seed=args.seed, resamples=args.resamples)
     scores = summary(found.metrics)
     metrics["official_split"]["model"] = {
-        "name": tables.architecture(found.metrics),
+        "name": tables.network(Network.model_validate(found.metrics["model"]["classifier"])),
         "accuracy": scores["accuracy"],
         "macro_f1": scores["macro_f1"],
     }

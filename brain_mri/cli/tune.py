@@ -28,7 +28,7 @@ from brain_mri.artifact.folder import load_artifact
 from brain_mri.cli.evaluate import summary
 from brain_mri.evaluation.evaluate import evaluate
 from brain_mri.files import FileError, read_json
-from brain_mri.reporting import figures_runs, table_text
+from brain_mri.reporting import compare_runs, tables
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 POLL = 5.0  # seconds between looks at a running trial
@@ -267,14 +267,14 @@ def write(study: Any, out: Path) -> None:
         lines.append(f"Best: trial {best.number}, score {best.value:.4f}\n\n    {command}")
     shown = [c for c in found.columns if c != "error"]
     cells = [[_cell(value) for value in row] for row in found[shown].itertuples(index=False)]
-    lines.append(table_text.as_markdown(table_text.Table("Trials", shown, cells)))
+    lines.append(tables.as_markdown(tables.Table("Trials", shown, cells)))
     if weights:
         lines.append("Importance: " + ", ".join(f"{key} {value:.2f}" for key, value in weights.items()) + ".")
     for name, text in (("search.md", "\n\n".join(lines) + "\n"), ("search.csv", found.to_csv(index=False))):
         temporary = out / f".{name}.{os.getpid()}.tmp"
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, out / name)
-    figures_runs.search(found, weights, out / "search.png")
+    compare_runs.draw_search(found, weights, out / "search.png")
 
 
 def _cell(value: Any) -> str:

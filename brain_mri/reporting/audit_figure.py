@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from brain_mri.classes import CLASS_TITLES, CLASSES
+from brain_mri.classes import CLASSES, title
 from brain_mri.data.folders import CLASS_FOLDER
+from brain_mri.evaluation.audit import AuditResult
 from brain_mri.reporting.plot_style import BASELINE, INK, WARN, class_color, save, styled
-
-if TYPE_CHECKING:
-    from brain_mri.evaluation.audit import AuditResult
 
 EXACT, NEAR, RELATED, NEW = "#A63A1E", "#E58A4E", "#F5CFA0", "#8DBFDC"
 LEAK_COLORS = {"exact copy": EXACT, "near copy": NEAR, "same patient or cluster": RELATED, "clean": NEW}
@@ -48,7 +46,7 @@ def draw(result: AuditResult, path: Path) -> Path:
 
 
 def _titles(labels: list[str]) -> list[str]:
-    return [CLASS_TITLES.get(label, label) for label in labels]
+    return [title(label) for label in labels]
 
 
 def _nothing(ax: Any, text: str) -> None:
@@ -87,9 +85,7 @@ def _intensities(ax: Any, result: AuditResult) -> None:
     for index, (label, shares) in enumerate(result.histograms.items()):
         width = 256 / len(shares)
         centres = (np.arange(len(shares)) + 0.5) * width
-        ax.plot(
-            centres[1:], shares[1:], color=class_color(label, index), linewidth=2, label=CLASS_TITLES.get(label, label)
-        )
+        ax.plot(centres[1:], shares[1:], color=class_color(label, index), linewidth=2, label=title(label))
     ax.set_title("Gray values as stored, without black")
     ax.set_xlabel("gray value")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -130,7 +126,7 @@ def _leaks(ax: Any, result: AuditResult) -> None:
             if share >= 0.07:
                 ax.text(left + share / 2, place, f"{share:.0%}", ha="center", va="center", fontsize=8.5)
         start += shares
-    ax.set_yticks(y, ["All" if label == "all" else CLASS_TITLES.get(label, label) for label in leaks["class"]])
+    ax.set_yticks(y, ["All" if label == "all" else title(label) for label in leaks["class"]])
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_xlim(0, 1)
     ax.grid(axis="y", visible=False)
@@ -205,5 +201,5 @@ def _examples(figure: Figure, strip: Any, result: AuditResult) -> None:
         ax.imshow(both, cmap="gray", vmin=0, vmax=255)
         ax.set_title(name, fontsize=10, fontweight="normal", pad=3)
         for x, row in ((0.24, a), (0.76, b)):
-            text = "\n".join(part for part in (CLASS_TITLES.get(label[row], label[row]), side[row]) if part)
+            text = "\n".join(part for part in (title(label[row]), side[row]) if part)
             ax.text(x, -0.04, text, transform=ax.transAxes, ha="center", va="top", fontsize=8.5, color="#555555")

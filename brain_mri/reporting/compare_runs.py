@@ -1,157 +1,244 @@
-"""The scores of several finished runs as one table: Markdown, CSV and figure. Running them is leaderboard.py."""
+"""Several finished runs in one table: Markdown, CSV and figure. recipes/leaderboard.sh trains them."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from brain_mri.reporting import figures_runs, table_text, tables
+from brain_mri.artifact.config import ArtifactConfig
+from brain_mri.artifact.folder import load_artifact
+from brain_mri.evaluation.held_out import test_pictures
+from brain_mri.evaluation.records import Metrics, Summary, read_metrics
+from brain_mri.evaluation.scores import Estimate
+from brain_mri.files import atomic_write
+from brain_mri.reporting.plot_style import BASELINE, INK, MODEL, WARN, error_limits, new_figure, save, styled
+from brain_mri.reporting.tables import BASELINE_TITLES, Table, as_markdown, number, score
 
-SCORES = ("accuracy", "macro_f1", "tumor_roc_auc", "dice", "dice_median", "missed", "pointing_game", "energy_inside")
 ABOUT_CLASSES = ("accuracy", "macro_f1", "tumor_roc_auc", "pointing_game", "energy_inside")
 ABOUT_MASKS = ("dice", "dice_median", "missed")
-TITLES = {"accuracy": "Accuracy", "macro_f1": "Macro F1", "tumor_roc_auc": "Tumor ROC-AUC", "dice": "Dice, mean",
-          "dice_median": "Dice, median", "missed": "Missed", "pointing_game": "Pointing game"}  # fmt: skip
+SCORES = {"classifier": ABOUT_CLASSES, "segmenter": ABOUT_MASKS, "fold": ABOUT_CLASSES + ABOUT_MASKS}
+COLUMNS = {"accuracy": "Accuracy", "macro_f1": "Macro F1", "tumor_roc_auc": "Tumor ROC-AUC", "dice": "Dice, mean",
+           "dice_median": "Dice, median", "missed": "Missed", "pointing_game": "Pointing game"}  # fmt: skip
+KINDS = {"classifier": "Classifiers", "segmenter": "Segmenters", "fold": "Folds by group"}
+DRAWN = {"classifier": ("accuracy",), "segmenter": ("dice",), "fold": ("accuracy", "dice")}
 
 
-@dataclass
-class Entry:
-    """One training run."""
+@dataclass(frozen=True)
+class Run:
+    """A finished training run."""
 
-    name: str
-    arguments: list[str]
     folder: Path
-    metrics: dict[str, Any] | None = None
-    config: dict[str, Any] = field(default_factory=dict)
-    error: str = ""
-    given: bool = False  # trained by somebody else (--also): its rows bear its name
+    config: ArtifactConfig
+    metrics: Metrics
 
 
-def board(entries: Sequence[Entry]) -> pd.DataFrame:
-    """One line per model and baseline.
+@dataclass(frozen=True)
+class Line:
+    """A model or a baseline on the board."""
 
-    Columns: kind, name, parameters, size (pixels of the input's side), epochs, warm (started from an earlier run),
-    seconds, folder, baseline, and value, low, high of every score. Baselines are those of the first entry that has any.
+    kind: str  # a key of KINDS
+    name: str
+    scores: Mapping[str, Estimate | None]
+    baseline: bool = False
+    parameters: int | None = None
+    size: int | None = None  # pixels of the input's side
+    epochs: int | None = None
+    warm: bool = False  # started from the weights of an earlier run
+    seconds: float | None = None
+    folder: str = ""
+
+    def known(self, key: str) -> Estimate | None:
+        """The score, None where it was not measured."""
+        found = self.scores.get(key)
+        return None if found is None or found.value is None else found
+
+
+def read_run(folder: Path) -> Run:
+    """Raises ArtifactError when it holds no finished run."""
+    return Run(folder, load_artifact(folder).config, read_metrics(folder / "metrics.json"))
+
+
+def comparable(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """(those measured on the same pictures as the first of them, the others)."""
+    pictures = [test_pictures(run.folder) for run in runs]
+    same = [found == pictures[0] for found in pictures]
+    return [r for r, s in zip(runs, same, strict=True) if s], [r for r, s in zip(runs, same, strict=True) if not s]
+
+
+def board(runs: Sequence[Run], *, folds: bool = False) -> list[Line]:
+    """One line per model and baseline, those of one kind best first. Baselines are of the first run that has any.
+
+    folds: the runs are folds of one cross-validation, in their order.
     """
-    done = [(entry, entry.metrics) for entry in entries if entry.metrics is not None]
-    lines = [line for entry, metrics in done for line in _models(entry, metrics)]
-    barred = [metrics for _, metrics in done if metrics.get("baselines")] or [metrics for _, metrics in done]
-    lines += _baselines(barred[0]) if done else []
-    found = pd.DataFrame(lines)
-    return found if found.empty else found.assign(baseline=found.get("baseline", pd.Series(dtype=object)).eq(True))
+    lines = [line for number, run in enumerate(runs) for line in _lines(run, f"fold {number}" if folds else "")]
+    named = Counter((line.kind, line.name) for line in lines)
+    lines = [
+        replace(line, name=f"{line.name} ({Path(line.folder).name})") if named[line.kind, line.name] > 1 else line
+        for line in lines
+    ]
+    lines += _baselines(next((run.metrics for run in runs if run.metrics.baselines), runs[0].metrics))
+    return lines if folds else sorted(lines, key=lambda line: -_first(line))
 
 
-def _models(entry: Entry, metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    from brain_mri.cli.evaluate import summary
+def _first(line: Line) -> float:
+    """The score that orders the lines of a kind."""
+    found = line.known(DRAWN[line.kind][0])
+    return -1.0 if found is None or found.value is None else found.value
 
-    config, scores = entry.config, summary(metrics)
-    training, classifier = config.get("training") or {}, config["classifier"]["architecture"]
-    kinds = ["classifier"]
-    if (config.get("segmenter") or {}).get("trained_on") in ("masks", "weak masks"):
-        kinds.append("segmenter")
-        if entry.name == config["segmenter"]["architecture"] != classifier:
-            kinds = ["segmenter"]  # the classifier only kept it company
-    if entry.name.startswith("fold "):
-        kinds = ["fold"]
-    shared = {
-        "size": (config.get("preprocessing") or {}).get("image_size"),
-        "epochs": training.get("epochs"),
-        "warm": "--init" in str(training.get("command", "")).split(),
-        "folder": str(entry.folder),
-    }
-    alike = bool((config.get("segmenter") or {}).get("shared"))  # one network: every stage of its training counts
+
+def _lines(run: Run, fold: str) -> list[Line]:
+    config, training, summary = run.config, run.config.training, Summary.of(run.metrics)
+    parts = {"classifier": config.classifier, "segmenter": config.segmenter}
+    if config.segmenter.trained_on not in ("masks", "weak masks"):
+        del parts["segmenter"]
+    elif run.folder.name == config.segmenter.architecture != config.classifier.architecture:
+        del parts["classifier"]  # it only kept the segmenter company
+    if fold:
+        parts = {"fold": config.classifier}
+    stages = {"classifier": [one.classifier for one in (training, *training.others)]}
+    stages["segmenter"] = [one.segmenter for one in (training, *training.others)]
     lines = []
-    for kind in kinds:
-        part = config["classifier" if kind == "fold" else kind]
-        keys = {"fold": SCORES, "classifier": ABOUT_CLASSES, "segmenter": ABOUT_MASKS}[kind]
-        name = entry.name if kind == "fold" else part["architecture"]
-        name += f" ({entry.name})" if entry.given else ""
-        stages = [kind] if kind in training and not alike else ["classifier", "segmenter"]
-        runs = [training, *(training.get("others") or [])]  # of every network that answers together with the first
-        seconds = [float((run.get(stage) or {}).get("seconds") or 0) for run in runs for stage in stages]
-        about = {"kind": kind, "name": name, "parameters": part.get("parameters"), "seconds": sum(seconds) or None}
-        lines.append(about | shared | _flat({key: scores[key] for key in keys}))
+    for kind, part in parts.items():
+        # of one network every stage of its training counts; of every network that answers together with the first
+        alone = kind != "fold" and not config.segmenter.shared and training.segmenter is not None
+        counted = stages[kind] if alone else stages["classifier"] + stages["segmenter"]
+        seconds = sum(stage.seconds for stage in counted if stage)
+        scores = {key: getattr(summary, key) for key in SCORES[kind]}
+        lines.append(
+            Line(kind, fold or part.architecture, scores, False, part.parameters, config.preprocessing.image_size,
+                 training.epochs, bool(training.init), seconds or None, str(run.folder))
+        )  # fmt: skip
     return lines
 
 
-def _baselines(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    lines: list[dict[str, Any]] = []
-    for name, row in ((metrics.get("baselines") or {}).get("scores") or {}).items():
-        bar = _flat({"accuracy": row["accuracy"], "macro_f1": row["macro_f1"]})
-        lines.append({"kind": "classifier", "name": tables.BASELINE_TITLES[name], "baseline": True} | bar)
-    simple = metrics.get("kmeans")
-    if simple and simple["count"]:
-        bar = _flat(
-            {"dice": simple["dice"]["mean"], "dice_median": simple["dice"]["median"], "missed": simple["missed"]}
-        )
-        lines.append({"kind": "segmenter", "name": "kmeans", "parameters": 0, "baseline": True} | bar)
+def _baselines(metrics: Metrics) -> list[Line]:
+    bars, simple = metrics.baselines.scores if metrics.baselines else {}, metrics.kmeans
+    lines = [
+        Line("classifier", BASELINE_TITLES[name], {"accuracy": row.accuracy, "macro_f1": row.macro_f1}, baseline=True)
+        for name, row in bars.items()
+    ]
+    if simple and simple.count:
+        scores = {"dice": simple.dice.mean, "dice_median": simple.dice.median, "missed": simple.missed}
+        lines.append(Line("segmenter", "kmeans", scores, baseline=True, parameters=0))
     return lines
 
 
-def _flat(scores: dict[str, Any]) -> dict[str, Any]:
-    return {f"{key}_{part}": (row or {}).get(part) for key, row in scores.items() for part in ("value", "low", "high")}
-
-
-def as_tables(found: pd.DataFrame) -> list[table_text.Table]:
-    """The board as tables, best first; folds end with their mean and standard deviation."""
-    result = []
-    for kind, title in (("classifier", "Classifiers"), ("segmenter", "Segmenters"), ("fold", "Folds by group")):
-        part = found[found["kind"] == kind]
-        keys = [k for k in TITLES if f"{k}_value" in part and part[f"{k}_value"].notna().any()]
-        if part.empty or not keys:
+def as_tables(lines: Sequence[Line]) -> list[Table]:
+    """A table for each kind; folds end with their mean and standard deviation."""
+    found = []
+    for kind, described in KINDS.items():
+        part = [line for line in lines if line.kind == kind]
+        keys = [key for key in COLUMNS if any(line.known(key) for line in part)]
+        if not keys:
             continue
-        if kind != "fold":
-            part = part.sort_values(f"{keys[0]}_value", ascending=False, na_position="last")
-        rows = []
-        for _, line in part.iterrows():
-            scores = [
-                table_text.score({p: _none(line.get(f"{key}_{p}")) for p in ("value", "low", "high")}) for key in keys
-            ]
-            minutes = "" if pd.isna(line["seconds"]) else f"{line['seconds'] / 60:.1f}"
-            epochs = _whole(line["epochs"]) + ("+" if line["warm"] is True else "")
-            rows.append([line["name"], _whole(line["parameters"]), _whole(line["size"]), epochs, minutes, *scores])
+        rows = [_cells(line, keys) for line in part]
         if kind == "fold" and len(part) > 1:
-            values = [part[f"{key}_value"].astype(float) for key in keys]
-            rows.append(["mean ± SD", "", "", "", "", *(f"{v.mean():.3f} ± {v.std(ddof=1):.3f}" for v in values)])
-        note = "Dice is measured in the model's input square." if kind == "segmenter" else ""
-        if part["warm"].eq(True).any():
-            note += " +: after the epochs of the run that it started from."
-        columns = ["", "Parameters", "Input", "Epochs", "Minutes", *(TITLES[k] for k in keys)]
-        result.append(table_text.Table(title, columns, rows, note.strip()))
-    return result
+            rows.append(["mean ± SD", "", "", "", "", *(_spread(part, key) for key in keys)])
+        note = "Dice is measured in the model's input square. " if kind == "segmenter" else ""
+        note += "+: after the epochs of the run that it started from." if any(line.warm for line in part) else ""
+        columns = ["", "Parameters", "Input", "Epochs", "Minutes", *(COLUMNS[key] for key in keys)]
+        found.append(Table(described, columns, rows, note.strip()))
+    return found
 
 
-def _whole(value: Any) -> str:
-    return "" if value is None or pd.isna(value) else f"{int(value):,}"
+def _cells(line: Line, keys: Sequence[str]) -> list[str]:
+    whole = ["" if value is None else f"{value:,}" for value in (line.parameters, line.size, line.epochs)]
+    minutes = "" if line.seconds is None else f"{line.seconds / 60:.1f}"
+    return [line.name, *whole[:2], whole[2] + "+" * line.warm, minutes, *(score(line.known(key)) for key in keys)]
 
 
-def _none(value: Any) -> float | None:
-    return None if value is None or pd.isna(value) else float(np.float64(value))
+def _spread(lines: Sequence[Line], key: str) -> str:
+    values = [found.value for line in lines if (found := line.known(key)) and found.value is not None]
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
 
 
-def write(out: Path, title: str, entries: Sequence[Entry]) -> None:
-    """The board so far as Markdown, CSV and figure, each replaced as a whole; nothing without a finished entry."""
-    found = board(entries)
-    if found.empty:
-        return
-    first = next(entry.metrics for entry in entries if entry.metrics is not None)
-    counts = first["classification"] or first["images"]
-    seeds = sorted({str((entry.config.get("training") or {}).get("seed", 0)) for entry in entries if entry.metrics})
+def as_frame(lines: Sequence[Line]) -> pd.DataFrame:
+    """A column for every fact, and value, low and high of every score."""
+    rows = []
+    for line in lines:
+        facts: dict[str, Any] = {name: value for name, value in vars(line).items() if name != "scores"}
+        for key, found in line.scores.items():
+            facts |= {f"{key}_{part}": getattr(found, part, None) for part in ("value", "low", "high")}
+        rows.append(facts)
+    return pd.DataFrame(rows)
+
+
+def write(out: Path, runs: Sequence[Run], *, folds: bool = False) -> Path:
+    """leaderboard.md, .csv and .png, or folds.*, each replaced as a whole. Returns the first."""
+    lines, name = board(runs, folds=folds), "folds" if folds else "leaderboard"
+    measured = runs[0].metrics.classification or runs[0].metrics.images
+    seeds = sorted({str(run.config.training.seed) for run in runs})
     intro = (
         "Epochs are the most that a model was given; the one with the best validation loss counts. Split by patient "
         f"and near-duplicate cluster, seed {', '.join(seeds)}"
-        + ("" if title == "folds" else f", {counts['count']} test images of {counts['groups']} groups")
+        + ("" if folds else f", {measured.count} test images of {measured.groups} groups")
         + ". In brackets: 95 % interval of a bootstrap over groups."
     )
-    parts = [f"### {table.title}\n\n{table_text.as_markdown(table)}" for table in as_tables(found)]
-    for suffix, text in ((".md", "\n\n".join([intro, *parts]) + "\n"), (".csv", found.to_csv(index=False))):
-        temporary = out / f".{title}{suffix}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, out / f"{title}{suffix}")
-    figures_runs.board(found, out / f"{title}.png")
+    text = "\n\n".join([intro, *(f"### {table.title}\n\n{as_markdown(table)}" for table in as_tables(lines))])
+    out.mkdir(parents=True, exist_ok=True)
+    for suffix, content in ((".md", text + "\n"), (".csv", as_frame(lines).to_csv(index=False))):
+        with atomic_write(out / (name + suffix)) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    draw(lines, out / f"{name}.png")
+    return out / f"{name}.md"
+
+
+@styled
+def draw(lines: Sequence[Line], path: Path) -> Path | None:
+    """Models in blue, baselines in gray."""
+    panels = []
+    for kind, keys in DRAWN.items():
+        for key in keys:
+            if part := [line for line in lines if line.kind == kind and line.known(key)]:
+                panels.append((kind, key, part))
+    if not panels:
+        return None
+    longest = max(len(part) for _, _, part in panels)
+    figure, axes = new_figure(5.6 * len(panels), 1.0 + 0.42 * longest, 1, len(panels), squeeze=False)
+    for ax, (kind, key, part) in zip(axes.flat, panels, strict=True):
+        found = [line.scores[key] or Estimate() for line in part]
+        values, heights = [one.value for one in found], np.arange(len(part))[::-1]
+        ax.barh(heights, values, 0.62, color=[BASELINE if line.baseline else MODEL for line in part])
+        ax.errorbar(values, heights, xerr=error_limits(found), fmt="none", ecolor=INK, capsize=3, linewidth=1.2)
+        for y, value in zip(heights, values, strict=True):
+            ax.text(1.015, y, number(value), va="center", fontweight="bold")
+        ax.set_yticks(heights, [line.name for line in part])
+        ax.grid(axis="y", visible=False)
+        ax.set_xlim(0, 1)
+        ax.set_xlabel(f"{'mean Dice' if key == 'dice' else key} (95 % interval over groups)")
+        ax.set_title(KINDS[kind])
+    return save(figure, path)
+
+
+@styled
+def draw_search(table: pd.DataFrame, importance: Mapping[str, float], path: Path) -> Path | None:
+    """Score of every trial of a hyper-parameter search in order with the best so far, and what mattered.
+
+    table: columns trial, state, score.
+    """
+    done = table[(table["state"] == "complete") & table["score"].notna()].sort_values("trial")
+    if done.empty:
+        return None
+    figure, axes = new_figure(8.6, 3.2, 1, 2 if importance else 1, squeeze=False)
+    ax = axes.flat[0]
+    ax.plot(done["trial"], done["score"], "o", color=MODEL, label="trial")
+    ax.step(done["trial"], done["score"].cummax(), where="post", color=WARN, label="best so far")
+    ax.set_xlabel("trial")
+    ax.set_ylabel("score on validation")
+    ax.set_title("Search")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(loc="lower right")
+    if importance:
+        ax, names = axes.flat[1], list(importance)[::-1]
+        ax.barh(names, [importance[name] for name in names], 0.62, color=BASELINE)
+        ax.set_xlim(0, 1)
+        ax.grid(axis="y", visible=False)
+        ax.set_title("Share of the score's variation explained")
+    return save(figure, path)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from brain_mri.classes import CLASSES
-from brain_mri.classes import title as class_title
+from brain_mri.classes import CLASSES, title
+from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import MASK_PAIRS
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
@@ -19,14 +19,14 @@ SPLIT_COLORS = {"train": BASELINE, "validation": PREDICTION, "test": MODEL}
 
 
 @styled
-def counts(dataset: Any, path: Path) -> Path:
+def counts(dataset: Dataset, path: Path) -> Path:
     """Images and groups per class and split: many slices come from few patients."""
     table = dataset.table
     names = [name for name in CLASSES if (table["class"] == name).any()]
     figure, axes = new_figure(8.6, 2.9, 1, 2, sharey=True)
     heights = np.arange(len(names))[::-1]
     panels = (("Images", "size"), ("Independent groups (patients, clusters)", "nunique"))
-    for ax, (title, how) in zip(axes, panels, strict=True):
+    for ax, (described, how) in zip(axes, panels, strict=True):
         start = np.zeros(len(names))
         for split, color in SPLIT_COLORS.items():
             part = table[table["split"] == split].groupby("class")["group"]
@@ -37,15 +37,15 @@ def counts(dataset: Any, path: Path) -> Path:
         for y, total in zip(heights, start, strict=True):
             ax.text(total, y, f" {int(total):,}", va="center", fontsize=9)
         ax.set_xlim(0, 1.16 * start.max())
-        ax.set_yticks(heights, [class_title(name) for name in names])
+        ax.set_yticks(heights, [title(name) for name in names])
         ax.grid(axis="y", visible=False)
-        ax.set_title(title)
+        ax.set_title(described)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return save(figure, path)
 
 
 @styled
-def preprocessing(dataset: Any, path: Path, across: int = 4) -> Path | None:
+def preprocessing(dataset: Dataset, path: Path, across: int = 4) -> Path | None:
     """Files as stored with the head square, and below what the network sees with the outlined lesion."""
     shown = []
     for row in example_rows(dataset.table, 3 * across):
@@ -71,7 +71,7 @@ def preprocessing(dataset: Any, path: Path, across: int = 4) -> Path | None:
         below.imshow(dataset.images[row], cmap="gray", vmin=0, vmax=255)
         if line["has_mask"] and dataset.masks[row].any():
             below.contour(dataset.masks[row] > 127, levels=[0.5], colors=[TRUTH], linewidths=1.4)
-        below.set_title(f"{class_title(line['class'])}, {dataset.size}×{dataset.size}", fontsize=9, fontweight="normal")
+        below.set_title(f"{title(line['class'])}, {dataset.size}×{dataset.size}", fontsize=9, fontweight="normal")
     return save(figure, path)
 
 

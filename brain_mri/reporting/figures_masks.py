@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brain_mri.artifact.config import ArtifactConfig
-from brain_mri.classes import NO_TUMOR
-from brain_mri.classes import title as class_title
-from brain_mri.evaluation.counterfactual import folded_copies, one_of_each
-from brain_mri.evaluation.evaluate import Case
-from brain_mri.inference.decision import answers_of
-from brain_mri.inference.runner import run_model
+from brain_mri.classes import NO_TUMOR, title
+from brain_mri.evaluation.records import Case, FoldedCase, Metrics
+from brain_mri.evaluation.scores import Estimate, HeatPart
 from brain_mri.reporting.plot_style import (
     BASELINE,
     INK,
@@ -28,44 +24,39 @@ from brain_mri.reporting.plot_style import (
     save,
     styled,
 )
+from brain_mri.reporting.tables import number
 from segmentation import heat_overlay
-
-Metrics = Mapping[str, Any]
-
-FREE_HALF = "half without the tumor"
 
 
 @styled
 def dice(metrics: Metrics, path: Path) -> Path | None:
     """Distribution of Dice, and Dice against the size of the lesion."""
-    found = metrics.get("segmentation")
-    if not found or not found["count"]:
+    found = metrics.segmentation
+    if not found or not found.count or not found.per_image:
         return None
-    values = np.array(found["per_image"]["dice"])
-    sizes = 100 * np.array(found["per_image"]["fraction"])
+    values, sizes = np.array(found.per_image.dice), 100 * np.array(found.per_image.fraction)
     figure, axes = new_figure(8.6, 3.5, 1, 2)
-    middle, mean = (found["dice"][key]["value"] for key in ("median", "mean"))
     ax = axes[0]
     ax.hist(values, bins=np.linspace(0, 1, 21), color=MODEL, edgecolor="white", linewidth=0.6)
     top = 1 / 1.35  # the lines end below the legend
-    ax.axvline(middle, 0, top, color=WARN, label=f"median {middle:.2f}")
-    ax.axvline(mean, 0, top, color=WARN, linestyle=":", label=f"mean {mean:.2f}")
-    simple = metrics.get("kmeans")
-    if simple and simple["count"]:
-        other = simple["dice"]["mean"]["value"]
-        ax.axvline(other, 0, top, color=BASELINE, linestyle="--", label=f"K-means, mean {other:.2f}")
+    ax.axvline(found.dice.median.value, 0, top, color=WARN, label=f"median {number(found.dice.median.value, 2)}")
+    ax.axvline(
+        found.dice.mean.value, 0, top, color=WARN, linestyle=":", label=f"mean {number(found.dice.mean.value, 2)}"
+    )
+    if metrics.kmeans and metrics.kmeans.count:
+        other = metrics.kmeans.dice.mean.value
+        ax.axvline(other, 0, top, color=BASELINE, linestyle="--", label=f"K-means, mean {number(other, 2)}")
     ax.set_ylim(0, 1.35 * ax.get_ylim()[1])  # room for the legend
     ax.set_xlabel("Dice")
     ax.set_ylabel("test slices")
-    ax.set_title(f"Overlap with the truth (n = {found['count']})")
+    ax.set_title(f"Overlap with the truth (n = {found.count})")
     ax.legend(loc="upper left", ncols=2)
     ax = axes[1]
     ax.plot(sizes, values, "o", color=MODEL, markersize=3, alpha=0.45, markeredgewidth=0)
-    for row in found["by_size"]:
-        low, high = 100 * row["fraction"]["from"], 100 * row["fraction"]["to"]
-        mean = row["dice"]["mean"]["value"]
+    for row in found.by_size:
+        low, high, mean = 100 * row.fraction.from_, 100 * row.fraction.to, row.dice.mean.value
         ax.plot([low, high], [mean] * 2, color=WARN, linewidth=2.5)
-        ax.annotate(f"{mean:.2f}", (np.sqrt(low * high), mean), xytext=(0, 5),
+        ax.annotate(number(mean, 2), (np.sqrt(low * high), mean), xytext=(0, 5),
                     textcoords="offset points", ha="center", color=WARN, fontweight="bold")  # fmt: skip
     ax.set_xscale("log")
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if sizes.min() * 0.8 <= t <= sizes.max() * 1.2]
@@ -81,31 +72,32 @@ def dice(metrics: Metrics, path: Path) -> Path | None:
 @styled
 def explanation(metrics: Metrics, path: Path) -> Path | None:
     """Pointing game and heat inside the lesion by class, beside chance and random weights."""
-    found = metrics.get("explanation")
-    if not found or not found["count"]:
+    found = metrics.explanation
+    if not found or not found.count:
         return None
-    parts = [("All", BASELINE, found)]
-    parts += [(class_title(n), class_color(n, i), row) for i, (n, row) in enumerate(found["by_class"].items())]
-    random = ((metrics.get("sanity") or {}).get("stages") or [{}])[-1].get("energy_inside")
+    parts: list[tuple[str, str, HeatPart]] = [("All", BASELINE, found)]
+    parts += [(title(n), class_color(n, i), row) for i, (n, row) in enumerate(found.by_class.items())]
+    random = metrics.sanity.stages[-1].energy_inside if metrics.sanity else None
     figure, axes = new_figure(8.6, 3.2, 1, 2, sharey=True)
     panels = (
         ("pointing_game", "Hottest pixel in the lesion"),
         ("energy_inside", "Share of the heat in the lesion"),
     )
-    for ax, (key, title) in zip(axes, panels, strict=True):
+    for ax, (key, described) in zip(axes, panels, strict=True):
         x = np.arange(len(parts))
-        rows = [row[key] for _, _, row in parts]
-        ax.bar(x, [row["value"] for row in rows], 0.62, color=[color for _, color, _ in parts])
-        ax.errorbar(x, [row["value"] for row in rows], yerr=error_limits(rows), fmt="none", ecolor="#555555", capsize=3)
+        rows = [getattr(row, key) for _, _, row in parts]
+        values = [row.value for row in rows]
+        ax.bar(x, values, 0.62, color=[color for _, color, _ in parts])
+        ax.errorbar(x, values, yerr=error_limits(rows), fmt="none", ecolor="#555555", capsize=3)
         for i, (_, _, row) in enumerate(parts):
-            ax.plot([i - 0.36, i + 0.36], [row["chance"]] * 2, color=INK, linewidth=2,
+            ax.plot([i - 0.36, i + 0.36], [row.chance] * 2, color=INK, linewidth=2,
                     label="by chance (evenly over the head)" if i == 0 else None)  # fmt: skip
         if key == "energy_inside" and random is not None:
             ax.axhline(random, color=INK, linestyle=":", label="random weights")
         ax.set_xticks(x, [name.replace(" tumor", "\ntumor") for name, _, _ in parts])
         ax.grid(axis="x", visible=False)
         ax.set_ylim(0, 1.05)
-        ax.set_title(title)
+        ax.set_title(described)
     handles, names = axes[1].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2)
     return save(figure, path)
@@ -114,23 +106,26 @@ def explanation(metrics: Metrics, path: Path) -> Path | None:
 @styled
 def counterfactual(metrics: Metrics, path: Path) -> Path | None:
     """How often slices are called a tumor as they are, and with their lesion gone or another one put in."""
-    found = metrics.get("counterfactual") or {}
-    bars: list[tuple[str, Any, str, float]] = []  # label, interval, colour, what a model of lesions alone would say
+    found = metrics.counterfactual
+    bars: list[
+        tuple[str, Estimate, str, float]
+    ] = []  # label, interval, colour, what a model of lesions alone would say
     for kind, before, after, wanted in (
         ("folded", "heads with a tumor in one half", "the other half twice", 0.0),
         ("erased", "slices with a tumor", "their lesion covered", 0.0),
         ("given", 'slices of the "no tumor" sources', "a lesion put in", 1.0),
     ):
-        if part := found.get(kind):
-            bars += [(f"{before} (n = {part['count']})", part["before"], BASELINE, 1 - wanted)]
-            bars += [(after, part["called_tumor"], MODEL, wanted)]
+        if part := getattr(found, kind, None):
+            bars += [(f"{before} (n = {part.count})", part.before, BASELINE, 1 - wanted)]
+            bars += [(after, part.called_tumor, MODEL, wanted)]
     if not bars:
         return None
     figure, ax = new_figure(7.6, 0.8 + 0.48 * len(bars))
     y = np.arange(len(bars))[::-1]
     rows = [row for _, row, _, _ in bars]
-    ax.barh(y, [row["value"] for row in rows], 0.62, color=[color for _, _, color, _ in bars])
-    ax.errorbar([row["value"] for row in rows], y, xerr=error_limits(rows), fmt="none", ecolor="#555555", capsize=3)
+    values = [row.value for row in rows]
+    ax.barh(y, values, 0.62, color=[color for _, _, color, _ in bars])
+    ax.errorbar(values, y, xerr=error_limits(rows), fmt="none", ecolor="#555555", capsize=3)
     ax.plot([wanted for *_, wanted in bars], y, "D", color=INK, markersize=5, clip_on=False,
             label="an answer that follows the lesion alone")  # fmt: skip
     ax.set_yticks(y, [label for label, *_ in bars])
@@ -163,40 +158,33 @@ def cases(found: Sequence[Case], path: Path) -> Path | None:
             right = case.label == case.answer
             drawn = "" if case.predicted.any() else "\nnothing outlined"
             scan.set_title(f"{kind}: Dice {case.dice:.2f}{drawn}", fontsize=9)
-            answer = f"{class_title(case.answer)} {100 * case.confidence:.0f} %"
-            answer += "" if right else f"\n(is {class_title(case.label)})"
+            answer = f"{title(case.answer)} {100 * case.confidence:.0f} %"
+            answer += "" if right else f"\n(is {title(case.label)})"
             heat.set_title(answer, fontsize=9, fontweight="normal", color=INK if right else WARN)
     outline_legend(figure, axes[0, 0])
     return save(figure, path)
 
 
 @styled
-def folded(model: Path, config: ArtifactConfig, dataset: Any, path: Path, across: int = 6) -> Path | None:
-    """Test slices of different patients, and below what the model says when they are folded to either half."""
-    table = dataset.table
-    rows = np.flatnonzero((table["split"] == "test") & table["has_mask"] & (table["class"] != NO_TUMOR))
-    without, twice, of = folded_copies(dataset.images[rows], dataset.masks[rows], np.arange(len(rows)))
-    if not len(of) or not (model / "classifier.onnx").is_file():
+def folded(found: Sequence[FoldedCase], path: Path) -> Path | None:
+    """Heads of different patients, and below what the model says when they are folded to either half."""
+    if not found:
         return None
-    groups = table["group"].iloc[rows[of]].to_numpy(str)
-    chosen = np.random.default_rng(0).permutation(one_of_each(groups, seed=0))[:across]
-    own = rows[of[chosen]]
-    kinds = {"as it is": dataset.images[own], FREE_HALF: without[chosen], "half with the tumor": twice[chosen]}
-    figure, axes = new_figure(1.75 * len(chosen), 1.75 * len(kinds) + 0.7, len(kinds), len(chosen), squeeze=False)
-    for line, (kind, images) in zip(axes, kinds.items(), strict=True):
-        said = answers_of(run_model(model, images), config)
-        for ax, image, probabilities, mask in zip(line, images, said.probabilities, said.masks, strict=True):
+    kinds = ("whole", "as it is"), ("without", "half without the tumor"), ("twice", "half with the tumor")
+    figure, axes = new_figure(1.75 * len(found), 1.75 * len(kinds) + 0.7, len(kinds), len(found), squeeze=False)
+    for line, (kind, described) in zip(axes, kinds, strict=True):
+        for ax, case in zip(line, found, strict=True):
+            view = getattr(case, kind)
             ax.set_xticks([])
             ax.set_yticks([])
-            ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
-            outline(ax, mask, PREDICTION, 1.3)
-            answer = config.classes[int(probabilities.argmax())]
-            wrong = (answer == NO_TUMOR) != (kind == FREE_HALF)
-            title = f"{class_title(answer)} {100 * probabilities.max():.0f} %"
-            ax.set_title(title, fontsize=9, fontweight="normal", color=WARN if wrong else INK)
-        line[0].set_ylabel(kind, fontsize=9)
-    for ax, row in zip(axes[0], own, strict=True):
-        outline(ax, dataset.masks[row] > 127, TRUTH, 1.6)
+            ax.imshow(view.image, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+            outline(ax, view.predicted, PREDICTION, 1.3)
+            wrong = (view.answer == NO_TUMOR) != (kind == "without")
+            answer = f"{title(view.answer)} {100 * view.confidence:.0f} %"
+            ax.set_title(answer, fontsize=9, fontweight="normal", color=WARN if wrong else INK)
+        line[0].set_ylabel(described, fontsize=9)
+    for ax, case in zip(axes[0], found, strict=True):
+        outline(ax, case.truth, TRUTH, 1.6)
     outline_legend(figure, axes[0, 0])
     return save(figure, path)
 

@@ -6,7 +6,6 @@ Figures are made with matplotlib's object interface (no pyplot), so nothing is s
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -14,6 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from brain_mri.evaluation.scores import Estimate
+from brain_mri.files import atomic_write
 
 # Okabe & Ito (2008)
 CLASS_COLORS = {"glioma": "#D55E00", "meningioma": "#0072B2", "notumor": "#009E73", "pituitary": "#CC79A7"}
@@ -75,18 +77,18 @@ def new_figure(
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """PNG, written beside and renamed."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.png")
-    figure.savefig(temporary, dpi=DPI, metadata={"Software": ""})
-    os.replace(temporary, path)
+    """As PNG."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": ""})
     return path
 
 
-def error_limits(rows: Sequence[dict[str, Any] | None]) -> list[list[float]]:
+def error_limits(rows: Sequence[Estimate]) -> list[list[float]]:
     """Distances below and above each value, for matplotlib's xerr and yerr; 0 where there is no interval."""
-    below, above = [], []
+    found = []
     for row in rows:
-        known = row is not None and row.get("low") is not None and row.get("value") is not None
-        below.append(max(0.0, row["value"] - row["low"]) if known and row else 0.0)
-        above.append(max(0.0, row["high"] - row["value"]) if known and row else 0.0)
-    return [below, above]
+        if row.value is None or row.low is None or row.high is None:
+            found.append((0.0, 0.0))
+        else:
+            found.append((max(0.0, row.value - row.low), max(0.0, row.high - row.value)))
+    return [[below for below, _ in found], [above for _, above in found]]

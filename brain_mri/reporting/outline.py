@@ -1,0 +1,317 @@
+"""What a run has to say, once: report.html, slides.pptx and the model card are three renderings of this outline.
+
+    found = outline(config, metrics, paths_of_figures)
+    for topic in found.topics_for(SLIDES): ...
+
+A topic without text, figure or table is left out, so whatever was not measured is not mentioned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from brain_mri.artifact.config import ArtifactConfig
+from brain_mri.classes import title
+from brain_mri.evaluation.records import Metrics
+from brain_mri.reporting import findings, tables, texts
+from brain_mri.reporting.tables import Table
+
+REPORT, SLIDES, CARD = "report", "slides", "card"
+EVERYONE = (REPORT, SLIDES, CARD)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture that was drawn. title: short, as a screen reader says it; caption: in full."""
+
+    path: Path
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One thing to say: a slide, and a part of a section of the report and of the card.
+
+    text: sentences; items: a list below figures and tables. points: the lines of its slide, by default text and items;
+    slide_table: the table of its slide.
+    """
+
+    section: str
+    title: str
+    text: Sequence[str] = ()
+    figures: Sequence[Figure] = ()
+    tables: Sequence[Table] = ()
+    items: Sequence[str] = ()
+    points: Sequence[str] | None = None
+    slide_table: Table | None = None
+    readers: Collection[str] = EVERYONE
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """Of its slide."""
+        return [*self.text, *self.items] if self.points is None else self.points
+
+    def says_something_to(self, reader: str) -> bool:
+        slide = self.lines or self.figures or self.slide_table
+        return reader in self.readers and bool(
+            slide if reader == SLIDES else self.text or self.figures or self.tables or self.items
+        )
+
+
+@dataclass(frozen=True)
+class Outline:
+    title: str
+    model: str
+    created: str  # day
+    classes: str
+    headline: str
+    summary: Sequence[str]  # the few sentences that somebody in a hurry reads
+    topics: Sequence[Topic]
+
+    def topics_for(self, reader: str) -> list[Topic]:
+        return [topic for topic in self.topics if topic.says_something_to(reader)]
+
+    def sections_for(self, reader: str) -> dict[str, list[Topic]]:
+        """Topics under the headings of report and card."""
+        found: dict[str, list[Topic]] = {}
+        for topic in self.topics_for(reader):
+            found.setdefault(topic.section, []).append(topic)
+        return found
+
+
+FIGURES = {
+    "pipeline": ("The way of a scan through the program", "The way of one scan through the program."),
+    "training": (
+        "Loss, accuracy and Dice per epoch",
+        "Training and validation per epoch. The epoch with the best validation loss is kept, not the last one.",
+    ),
+    "counts": (
+        "Images and groups per class and split",
+        "Images and independent groups per class. Many slices come from few patients: the groups decide how sure the "
+        "scores are.",
+    ),
+    "preprocessing": (
+        "Slices as stored and as the network sees them",
+        "Above: slices as stored with the square around the head. Below: what the network sees; in blue the outlined "
+        "tumor.",
+    ),
+    "compared": (
+        "The model beside its baselines",
+        "Accuracy on unseen patients and clusters; whiskers: 95 % interval over groups. Diamonds: the same method on "
+        "the folders' own Training/Testing split.",
+    ),
+    "confusion": (
+        "Confusion matrix",
+        "Confusion matrix. Rows: truth, columns: answer; percentages are of the row.",
+    ),
+    "roc": (
+        "ROC curves",
+        "ROC curves of each class against the rest, with their areas; dashed: any tumor against none.",
+    ),
+    "reliability": (
+        "Reliability before and after calibration",
+        "Confidence against accuracy. On the dotted line a confidence of 80 % is right in 80 % of the cases; above it "
+        "the model is too modest, below it too sure.",
+    ),
+    "abstention": (
+        "Accuracy against coverage",
+        "Accuracy when only the most confident answers are given.",
+    ),
+    "dice": (
+        "Distribution of Dice",
+        "Left: Dice of every outlined test slice. Right: against the size of the lesion.",
+    ),
+    "cases": (
+        "Best, median and worst test slices; blue: truth, orange: model",
+        "Best, median and worst test slices by Dice, one per patient. Left: outlines; right: Grad-CAM with the answer "
+        "of the model.",
+    ),
+    "explanation": (
+        "Heatmaps against the outlined lesions",
+        "How much of the Grad-CAM heatmap of the predicted class lies on the outlined lesion.",
+    ),
+    "counterfactual": (
+        "Answers with the lesion taken out or put in",
+        "Test slices as they are (gray), and changed (blue): folded at the midline to the half without the tumor, the "
+        "lesion covered with tissue of the same slice, or the lesion of another patient put into a picture of the "
+        "tumor-free sources.",
+    ),
+    "folded": (
+        "Test slices folded at the midline to the half without the tumor, and to the half with it",
+        "Test slices of different patients, and what the model says when they are folded at the midline, to the half "
+        "without the tumor and to the half with it. Orange headings: not what the lesion says.",
+    ),
+}
+OF_MASKS_ON_SLIDE = ("Dice", "HD95, ", "Lesions missed", "Tumor drawn")
+ON_CARD = ("compared", "confusion", "cases", "reliability")
+
+
+def outline(config: ArtifactConfig, metrics: Metrics, figures: Sequence[Path] = ()) -> Outline:
+    """figures: those that exist; one called "roc.png" is shown where ROC curves belong."""
+    drawn = {path.stem: path for path in figures}
+
+    def shown(*names: str) -> list[Figure]:
+        return [Figure(drawn[name], *FIGURES[name]) for name in names if name in drawn]
+
+    topics = [
+        *_background(config, metrics, shown),
+        *_classes(metrics, shown),
+        *_lesions(metrics, shown),
+        *_ending(metrics),
+    ]
+    summary = [*findings.verdict(metrics), *findings.masks(metrics)[:2], *findings.heatmaps(metrics)[:1]]
+    return Outline(
+        findings.heading(config, metrics),
+        config.name or tables.network(metrics.model.classifier),
+        metrics.created[:10],
+        ", ".join(map(title, config.classes)),
+        findings.headline(metrics),
+        summary or [findings.headline(metrics)],
+        topics,
+    )
+
+
+Shown = Callable[..., list[Figure]]
+
+
+def _background(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[Topic]:
+    """Problem, data and method."""
+    settings = findings.training_settings(config)
+    flattery, side = findings.flattery(metrics), config.preprocessing.image_size
+    square = shown("preprocessing")
+    return [
+        Topic(
+            "Problem",
+            "Problem: high scores that mean little",
+            [*texts.PROBLEM, *flattery],
+            tables=_known(tables.splits(metrics)),
+            points=[*texts.PROBLEM_POINTS, *flattery[1:]],
+            slide_table=tables.splits(metrics),
+        ),
+        Topic(
+            "Data",
+            "Data: many slices, few patients",
+            [*findings.data(metrics, config), *metrics.notes],
+            shown("counts"),
+            items=texts.data_sources(metrics),
+        ),
+        Topic(
+            "Method",
+            "How it works",
+            figures=shown("pipeline"),
+            items=texts.method(metrics, config),
+            points=[*_lines(settings, "Classifier", "Segmenter", "Input"), texts.ONE_PASS],
+            readers=(REPORT, SLIDES),
+        ),
+        Topic(
+            "Method",
+            "Preprocessing: one square, in training and app",
+            figures=square,
+            points=[line.format(side=side) for line in texts.PREPROCESSING_POINTS] if square else (),
+            readers=(REPORT, SLIDES),
+        ),
+        Topic(
+            "Training",
+            "Training",
+            figures=shown("training"),
+            tables=[Table("What it takes to repeat the run", ["Setting", "Value"], list(settings.items()))],
+            points=[
+                *_lines(settings, "Epochs", "Batch, learning rate", "Loss", "Time", "Seed"), texts.AUGMENTED
+            ],
+        ),
+    ]  # fmt: skip
+
+
+def _classes(metrics: Metrics, shown: Shown) -> list[Topic]:
+    """How well classes are told, and how sure the answers are."""
+    which = "Results: which tumor?"
+    return [
+        Topic(
+            which,
+            "The model beside simple baselines",
+            findings.verdict(metrics),
+            shown("compared"),
+            _known(tables.comparison(metrics), tables.subsets(metrics)),
+        ),
+        Topic(
+            which,
+            "Class by class",
+            findings.classes(metrics),
+            shown("confusion", "roc"),
+            _known(tables.by_class(metrics)),
+        ),
+        Topic(
+            "Results: how sure?",
+            'How sure is it? Calibration and "not sure"',
+            findings.calibration(metrics),
+            shown("reliability", "abstention"),
+            _known(tables.decisions(metrics)),
+        ),
+    ]
+
+
+def _lesions(metrics: Metrics, shown: Shown) -> list[Topic]:
+    """Masks, heatmaps, lesions taken out and put in; then what only tables tell."""
+    where, looks, found = (
+        "Results: where is the tumor?",
+        "Results: what did the classifier look at?",
+        tables.masks(metrics),
+    )
+    rows = [row for row in found.rows if row[0].startswith(OF_MASKS_ON_SLIDE)] if found else []
+    return [
+        Topic(
+            where,
+            "Where is the tumor?",
+            findings.masks(metrics),
+            shown("dice"),
+            _known(found, tables.mask_parts(metrics)),
+            slide_table=replace(found, rows=rows) if found else None,
+        ),
+        Topic(where, "Best, median and worst test slices", figures=shown("cases"), points=()),
+        Topic(
+            looks,
+            "What did the classifier look at?",
+            findings.heatmaps(metrics),
+            shown("explanation"),
+            _known(tables.explanation(metrics), tables.sanity(metrics)),
+        ),
+        Topic(
+            looks,
+            "Does the answer follow the lesion?",
+            findings.counterfactual(metrics),
+            shown("counterfactual"),
+            _known(tables.counterfactual(metrics)),
+        ),
+        Topic(looks, "The same heads, folded at the midline", figures=shown("folded"), points=()),
+        Topic(
+            "Results: cross-validation",
+            "Cross-validation",
+            tables=_known(tables.cross_validation(metrics)),
+            points=(),
+        ),
+        Topic(
+            "Results: is it a brain MRI at all?",
+            "Is it a brain MRI at all?",
+            tables=_known(tables.guard(metrics)),
+            points=(),
+        ),
+    ]
+
+
+def _ending(metrics: Metrics) -> list[Topic]:
+    return [
+        Topic("Limits", "Limits", items=texts.limits(metrics)),
+        Topic("Outlook", "Outlook", items=findings.outlook(metrics), readers=(REPORT, SLIDES)),
+        Topic("References", "Sources", items=texts.references(metrics)),
+    ]
+
+
+def _known(*found: Table | None) -> list[Table]:
+    return [table for table in found if table is not None]
+
+
+def _lines(settings: dict[str, str], *names: str) -> list[str]:
+    return [f"{name}: {settings[name]}" for name in names if name in settings]
