@@ -10,9 +10,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from brain_mri.artifact.config import ArtifactConfig, ArtifactError
 from brain_mri.artifact.folder import load_artifact, new_artifact
 from brain_mri.evaluation.records import read_metrics
+from brain_mri.files import FileError
 from brain_mri.reporting import model_card
 
 SHOWS_PATIENTS = {"figures/cases.png", "figures/folded.png", "figures/preprocessing.png", "report.html", "slides.pptx"}
@@ -33,7 +33,7 @@ def bundle(run: Path, out: Path, name: str) -> list[str]:
             shutil.copyfile(source.folder / file, target)
         model_card.write_card(
             folder,
-            ArtifactConfig.model_validate(config),
+            config,
             read_metrics(source.folder / "metrics.json"),
             [Path(file) for file in names if file.startswith("figures/")],
         )
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     args = p.parse_args(argv)
     try:
         names = bundle(args.run, args.out, args.name)
-    except (ArtifactError, OSError) as error:
+    except (FileError, OSError) as error:
         print(f"bundle.py: {error}", file=sys.stderr)
         return 1
     for name in names:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_mri.artifact.config import ArtifactConfig, ArtifactError, Network
+from brain_mri.artifact.config import ArtifactError, Network
 from brain_mri.artifact.folder import Artifact
 from brain_mri.classes import CLASSES
 from brain_mri.data.selection import classification_rows, split_baselines
@@ -149,7 +149,7 @@ def measure(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         write_json(args.out / "metrics.json", metrics)
         found = Shown(Metrics.model_validate(metrics), evaluation.cases)  # type: ignore[arg-type]
-        report.write_all(args.out, ArtifactConfig.model_validate(artifact.config), found, dataset, card=False)
+        report.write_all(args.out, artifact.config, found, dataset, card=False)
         print(f"\nWritten: {args.out}/report.html, slides.pptx, metrics.json, figures")
     return 0
 

@@ -17,8 +17,7 @@ from typing import Self
 import numpy as np
 from pydantic import ValidationError
 
-from brain_mri.artifact.config import ArtifactError, Network, Record, Segmenter
-from brain_mri.artifact.folder import read_config
+from brain_mri.artifact.config import Network, Record, Segmenter
 from brain_mri.evaluation.scores import (
     Baselines,
     ClassificationScores,
@@ -31,6 +30,7 @@ from brain_mri.evaluation.scores import (
     SanityCheck,
     Uncalibrated,
 )
+from brain_mri.files import FileError, read_json
 
 METRICS_FORMAT = 1
 
@@ -125,13 +125,13 @@ class Summary(Record):
 
 
 def read_metrics(path: Path) -> Metrics:
-    """A metrics.json of this version or an earlier one. Raises ArtifactError with a sentence."""
-    stored = read_config(path)
+    """A metrics.json of this version or an earlier one. Raises FileError with a sentence."""
+    stored = read_json(path)
     try:
         return Metrics.model_validate(stored)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise ArtifactError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise FileError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.strip().replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(cell.strip().replace("|", "\\|").replace("<", "\\<") for cell in cells) + " |"
 
     note = ["", table.note] if table.note else []
     return "\n".join([line(table.columns), "|" + "---|" * len(table.columns), *map(line, table.rows), *note])

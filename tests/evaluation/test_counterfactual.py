@@ -14,7 +14,12 @@ from brain_mri.data.phantom import make_phantom
 from brain_mri.evaluation import metrics_counterfactual
 from brain_mri.evaluation.counterfactual import VISIBLE, erase, erased_copies, give, given_copies
 from brain_mri.evaluation.metrics_counterfactual import LEAST, counterfactual_metrics
+from brain_mri.evaluation.records import Metrics
 from brain_mri.reporting import figures_masks, findings, tables
+
+
+def shown(**parts: Any) -> Metrics:
+    return Metrics.model_validate({"images": {"count": 0, "groups": 0}} | parts)
 
 
 def phantoms(labels, size=96):
@@ -134,16 +139,12 @@ def test_a_model_that_looks_at_the_lesion_changes_its_answer(
     for gone in (found["folded"], found["erased"]):
         assert gone["called_tumor"]["value"] < gone["before"]["value"]
     assert found["folded"]["called_tumor"]["value"] < found["folded"]["twice"]["value"]
-    table = tables.counterfactual({"counterfactual": found})
+    table = tables.counterfactual(shown(counterfactual=found))
     assert table is not None and len(table.rows) == 7
-    assert figures_masks.counterfactual({"counterfactual": found}, tmp_path / "a.png") is not None
-    assert figures_masks.counterfactual({"counterfactual": found | {"given": None}}, tmp_path / "b.png") is not None
-    assert figures_masks.counterfactual({"counterfactual": None}, tmp_path / "c.png") is None
-    config = load_artifact(handmade_artifact).config
-    assert figures_masks.folded(handmade_artifact, config, dataset, tmp_path / "d.png") is not None
-    dataset.table["split"] = "train"
-    assert figures_masks.folded(handmade_artifact, config, dataset, tmp_path / "e.png") is None
-    said = " ".join(findings.counterfactual_findings({"counterfactual": found}))
+    assert figures_masks.counterfactual(shown(counterfactual=found), tmp_path / "a.png") is not None
+    assert figures_masks.counterfactual(shown(counterfactual=found | {"given": None}), tmp_path / "b.png") is not None
+    assert figures_masks.counterfactual(shown(), tmp_path / "c.png") is None
+    said = " ".join(findings.counterfactual(shown(counterfactual=found)))
     assert f"{found['folded']['count']} nearly symmetrical heads" in said
     assert f"{found['erased']['count']} slices" in said and f"{found['given']['count']} pictures" in said
 
@@ -152,9 +153,9 @@ def test_a_model_that_looks_at_the_lesion_changes_its_answer(
 def test_what_cannot_be_made_is_left_out(handmade_artifact: Path, dataset: Any, kept: str) -> None:
     rows = np.flatnonzero((dataset.table["class"] == "notumor") == (kept == "tumor-free"))
     found = counterfactual_metrics(load_artifact(handmade_artifact), dataset, rows, resamples=0)
-    table = tables.counterfactual({"counterfactual": found})
+    table = tables.counterfactual(shown(counterfactual=found))
     if kept == "tumor-free":
         assert found is None and table is None
     else:
         assert found is not None and found["given"] is None and table is not None and len(table.rows) == 2
-    assert findings.counterfactual_findings({}) == []
+    assert findings.counterfactual(shown()) == []

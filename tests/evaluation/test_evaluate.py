@@ -279,10 +279,6 @@ def test_command_line_writes_a_whole_hand_in(handmade_artifact, folders, tmp_pat
     [
         (["--model", "{tmp}/nothing", "--data", "{data}"], "nothing"),
         (["--model", "{model}", "--data", "{tmp}/nowhere"], "nowhere"),
-        (["--leaderboard", "--only", "alexnet", "--data", "{data}", "--out", "{tmp}/b"], "alexnet"),
-        (["--leaderboard", "--only", "unet", "--data", "{data}", "--out", "{tmp}/b"], "Without --masks"),
-        (["--leaderboard", "--only", "--also", "{tmp}/no", "--data", "{data}", "--out", "{tmp}/b"], "no config.json"),
-        (["--folds", "9", "--data", "{data}", "--out", "{tmp}/b"], "five folds"),
         (["--model", "{model}", "--official", "{model}", "--data", "{data}", "--no-baselines"], "official-split"),
     ],
 )

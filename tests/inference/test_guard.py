@@ -16,16 +16,21 @@ from brain_mri.artifact.folder import load_artifact
 from brain_mri.classes import CLASSES
 from brain_mri.data.negatives import KINDS, synthetic_negatives, vary
 from brain_mri.evaluation.guard_check import LEAST, guard_metrics
+from brain_mri.evaluation.records import Metrics
 from brain_mri.imaging.preprocessing import head_mask
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.scan import Scan
 from brain_mri.imaging.skull_strip import strip_skull
 from brain_mri.inference import guard
 from brain_mri.inference.guard_descriptors import NAMES
-from brain_mri.reporting import table_text, tables
+from brain_mri.reporting import tables
 from brain_mri.training import guard_fit
 
 Phantom = Callable[..., np.ndarray]
+
+
+def shown(**parts: Any) -> Metrics:
+    return Metrics.model_validate({"images": {"count": 0, "groups": 0}} | parts)
 
 
 def scans_of(phantom_image: Phantom, seeds: range, size: int = 160) -> list[Scan]:
@@ -211,13 +216,11 @@ def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: P
     assert found["unseen_kinds"] == stored["unseen_kinds"]
     assert found["stripped"] and LEAST <= found["stripped"]["count"] <= 21
     assert 0 <= found["stripped"]["flagged"]["value"] < 0.5 < found["stripped"]["same_answer"]["value"] <= 1
-    table = tables.guard({"guard": found})
-    assert table and "without their skull" in table_text.as_text(table)
-    older = tables.guard({"guard": {key: value for key, value in found.items() if key != "stripped"}})
+    table = tables.guard(shown(guard=found))
+    assert table and "without their skull" in tables.as_text(table)
+    older = tables.guard(shown(guard={key: value for key, value in found.items() if key != "stripped"}))
     assert older and len(older.rows) == len(table.rows) - 1
-    assert (
-        table and "21" in table_text.as_text(table) and "kinds that the fit has not seen" in table_text.as_text(table)
-    )
+    assert table and "21" in tables.as_text(table) and "kinds that the fit has not seen" in tables.as_text(table)
     assert guard_metrics(load_artifact(write_handmade(tmp_path / "none")), paths, np.arange(22)) is None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from huggingface_hub import ModelCard
-from onnx import TensorProto, helper
 from PIL import Image
 from pptx import Presentation
 from pptx.util import Inches
@@ -24,23 +21,22 @@ from brain_mri.artifact.folder import load_artifact
 from brain_mri.data import dataset as data
 from brain_mri.data import folders, phantom, selection
 from brain_mri.evaluation import baselines, evaluate
+from brain_mri.evaluation.records import Evaluation, Metrics
+from brain_mri.evaluation.scores import Estimate
 from brain_mri.reporting import (
-    compare_runs,
     figures,
     figures_data,
     figures_masks,
-    figures_model,
-    figures_runs,
     findings,
     model_card,
     plot_style,
     report,
-    report_html,
-    table_text,
+    tables,
     texts,
 )
+from brain_mri.reporting.outline import outline
 
-typed = ArtifactConfig.model_validate
+typed, metrics_of = ArtifactConfig.model_validate, Metrics.model_validate
 HISTORY = {
     "loss": [2.0, 1.0, 0.8],
     "val_loss": [2.1, 1.2, 1.3],
@@ -78,20 +74,22 @@ def made(tmp_path_factory: pytest.TempPathFactory, handmade_artifact: Path) -> d
         "hardware": "2 CPU cores",
     }
     config["data"] = dataset.summary()
-    return {"dataset": dataset, "evaluation": result, "config": typed(config), "artifact": handmade_artifact}
+    shown = Evaluation(metrics_of(result.metrics), result.cases)  # type: ignore[arg-type]
+    return {"dataset": dataset, "evaluation": shown, "config": typed(config)}
 
 
 @pytest.fixture(scope="module")
 def written(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("out")
-    report.write_all(folder, made["config"], made["evaluation"], made["dataset"], model=made["artifact"])
+    report.write_all(folder, made["config"], made["evaluation"], made["dataset"])
     return folder
 
 
-def without_masks(made: dict[str, Any]) -> evaluate.Evaluation:
-    metrics = copy.deepcopy(made["evaluation"].metrics)
-    metrics |= {"segmentation": None, "kmeans": None, "explanation": None, "sanity": None}
-    return evaluate.Evaluation(metrics, [])
+def without(made: dict[str, Any], *parts: str) -> Evaluation:
+    return Evaluation(made["evaluation"].metrics.model_copy(update=dict.fromkeys(parts)))
+
+
+MASKS = ("segmentation", "kmeans", "explanation", "sanity")
 
 
 # --- the whole -------------------------------------------------------------------------------------------------
@@ -116,14 +114,15 @@ def test_a_failing_figure_costs_only_itself(made, tmp_path, monkeypatch, capsys)
         raise RuntimeError("no ink")
 
     monkeypatch.setattr(figures, "roc", broken)
-    drawn = report.write_figures(tmp_path, made["config"], made["evaluation"], model=made["artifact"])
-    assert "roc" not in drawn
-    assert "confusion" in drawn
+    drawn = report.write_figures(tmp_path, made["config"], made["evaluation"])
+    names = [path.stem for path in drawn]
+    assert "roc" not in names
+    assert "confusion" in names
     assert "no ink" in capsys.readouterr().err
 
 
 def test_run_without_masks_still_gives_a_full_hand_in(made, tmp_path):
-    report.write_all(tmp_path, made["config"], without_masks(made), made["dataset"], model=made["artifact"])
+    report.write_all(tmp_path, made["config"], without(made, *MASKS), made["dataset"])
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Results: which tumor?" in text
     assert "Results: where is the tumor?" not in text
@@ -133,9 +132,8 @@ def test_run_without_masks_still_gives_a_full_hand_in(made, tmp_path):
 
 
 def test_metrics_with_nothing_in_them_still_give_a_report(made, tmp_path):
-    metrics = {**without_masks(made).metrics, "classification": None, "baselines": None, "official_split": None}
-    metrics["calibration_before"] = None
-    written = report.write_all(tmp_path, made["config"], evaluate.Evaluation(metrics, []), None, model=tmp_path)
+    nothing = without(made, *MASKS, "classification", "baselines", "official_split", "calibration_before")
+    written = report.write_all(tmp_path, made["config"], nothing)
     assert {path.name for path in written} >= {"report.html", "slides.pptx", "README.md"}
 
 
@@ -179,8 +177,8 @@ def test_report_is_self_contained_and_well_formed(written):
 def test_report_states_scores_baselines_and_limits(written, made):
     text = (written / "report.html").read_text(encoding="utf-8")
     found = made["evaluation"].metrics
-    for row in (found["classification"]["accuracy"], found["segmentation"]["dice"]["mean"]):
-        assert table_text.score(row) in text
+    for row in (found.classification.accuracy, found.segmentation.dice.mean):
+        assert tables.score(row) in text
     for phrase in ("1-nearest neighbour", "K-means", "Not a medical device", "never trained on", "References"):
         assert phrase in text
 
@@ -201,9 +199,10 @@ def test_data_sets_are_named_only_when_the_rows_show_them(made, tmp_path):
         (["kaggle"], "Nickparvar", "Cheng"),
         (["figshare"], "Cheng", "Nickparvar"),
     ):
-        metrics = copy.deepcopy(made["evaluation"].metrics)
+        metrics = made["evaluation"].metrics.to_json()
         metrics["images"]["known_sources"] = known
-        text = report_html.write_html(tmp_path / "r.html", made["config"], metrics, {}).read_text(encoding="utf-8")
+        found = outline(made["config"], metrics_of(metrics))
+        text = report.write_html(tmp_path / "r.html", found).read_text(encoding="utf-8")
         assert said in text and unsaid not in text
 
 
@@ -212,34 +211,33 @@ def test_both_stages_of_a_shared_network_are_told(made, tmp_path):
     config["segmenter"] |= {"shared": True, "trained_on": "masks", "architecture": "guided"}
     config["classifier"]["architecture"] = "guided"
     config["training"]["segmenter"] = {"history": {"loss": [1.0, 0.5]}, "best_epoch": 1, "seconds": 30.0}
-    settings = dict(findings.training_settings(typed(config)))
+    settings = findings.training_settings(typed(config))
     assert settings["Epochs"] == (
         "masks alone: 2, the weights of epoch 2 are kept; then the class: 3, the weights of epoch 2 are kept"
     )
     assert settings["Time"].startswith("2 min on")
     config["training"]["command"] = "train.py --data /home/ann/My/scans --out runs/a --init /x/b/ -v"
-    assert (
-        dict(findings.training_settings(typed(config)))["Command"] == "train.py --data scans --out runs/a --init b/ -v"
-    )
+    assert findings.training_settings(typed(config))["Command"] == "train.py --data scans --out runs/a --init b/ -v"
     assert settings["Segmenter"] == "the same network, learned from: masks outlined by hand"
     told = " ".join(texts.method(made["evaluation"].metrics, typed(config)))
     assert "decides where the classifier may look" in told and "on top of that U-Net, which stood still" in told
     assert figures.training_curves(typed(config), tmp_path / "c.png") is not None
     del config["training"]["segmenter"]
-    assert dict(findings.training_settings(typed(config)))["Epochs"].startswith("3, the weights")
+    assert findings.training_settings(typed(config))["Epochs"].startswith("3, the weights")
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet_lite0", "resnet"])
 def test_imagenet_is_named_only_where_the_encoder_started_from_it(made, encoder):
-    config, metrics = made["config"].to_json(), copy.deepcopy(made["evaluation"].metrics)
+    config, metrics = made["config"].to_json(), made["evaluation"].metrics.to_json()
     for part in (config, metrics["model"]):
         part["classifier"] |= {"architecture": "guided", "arguments": {"encoder": encoder}}
-    card = model_card.body(typed(config), metrics, [])
+    card = model_card.body(typed(config), metrics_of(metrics))
     for said in ("EfficientNet-Lite0 (Google, Apache 2.0", "Tan M., Le Q. V."):
         assert (said in card) == (encoder == "efficientnet_lite0"), said
-    assert ("ImageNet" in " ".join(texts.method(metrics, typed(config)))) == (encoder == "efficientnet_lite0")
+    told = " ".join(texts.method(metrics_of(metrics), typed(config)))
+    assert ("ImageNet" in told) == (encoder == "efficientnet_lite0")
     config["training"]["command"] = "train.py --init runs/a"
-    assert dict(findings.training_settings(typed(config)))["Started from"].startswith("the weights of an earlier run")
+    assert findings.training_settings(typed(config))["Started from"].startswith("the weights of an earlier run")
 
 
 # --- slides ----------------------------------------------------------------------------------------------------
@@ -271,8 +269,8 @@ def test_slides_hold_the_scores(written, made):
             if shape.has_table:
                 text += [cell.text for row in shape.table.rows for cell in row.cells]
     everything = "\n".join(text)
-    assert table_text.percent(made["evaluation"].metrics["classification"]["accuracy"]) in everything
-    assert table_text.score(made["evaluation"].metrics["segmentation"]["dice"]["mean"]) in everything
+    assert tables.percent(made["evaluation"].metrics.classification.accuracy) in everything
+    assert tables.score(made["evaluation"].metrics.segmentation.dice.mean) in everything
 
 
 # --- model card ------------------------------------------------------------------------------------------------
@@ -284,12 +282,8 @@ def test_card_metadata_is_valid_and_equals_the_metrics(written, made):
     assert card.data.license == "mit"
     found = {(row.task_type, row.metric_type): row.metric_value for row in card.data.eval_results}
     metrics = made["evaluation"].metrics
-    assert found["image-classification", "accuracy"] == pytest.approx(
-        metrics["classification"]["accuracy"]["value"], abs=1e-4
-    )
-    assert found["image-segmentation", "dice"] == pytest.approx(
-        metrics["segmentation"]["dice"]["mean"]["value"], abs=1e-4
-    )
+    assert found["image-classification", "accuracy"] == pytest.approx(metrics.classification.accuracy.value, abs=1e-4)
+    assert found["image-segmentation", "dice"] == pytest.approx(metrics.segmentation.dice.mean.value, abs=1e-4)
     text = card.text
     for phrase in (
         "Intended use",
@@ -305,75 +299,49 @@ def test_card_metadata_is_valid_and_equals_the_metrics(written, made):
 
 
 def test_card_without_any_score_has_no_index(made, tmp_path):
-    path = model_card.write_card(tmp_path, made["config"], {**without_masks(made).metrics, "classification": None})
+    path = model_card.write_card(tmp_path, made["config"], without(made, *MASKS, "classification").metrics)
     assert "model-index" not in path.read_text(encoding="utf-8").split("---")[1]
 
 
 # --- words -----------------------------------------------------------------------------------------------------
 
 
-def lead(low: float, high: float) -> dict[str, Any]:
+def lead(made: dict[str, Any], low: float, high: float) -> Metrics:
     def row(value: float, spread: float = 0.02) -> dict[str, Any]:
         return {"value": value, "low": value - spread, "high": value + spread}
 
-    found = {"count": 10, "groups": 5, "accuracy": row(0.8), "macro": {"f1": row(0.8)}}
+    metrics = made["evaluation"].metrics.to_json()
+    metrics["classification"] |= {"count": 10, "groups": 5, "accuracy": row(0.8)}
     bar = {"accuracy": row(0.7), "macro_f1": row(0.7), "lead": {"value": (low + high) / 2, "low": low, "high": high}}
-    return {"classification": found, "baselines": {"train": 5, "scores": {"border_forest": bar}}}
+    metrics["baselines"]["scores"] = {"border_forest": bar}
+    return metrics_of(metrics)
 
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [(0.05, 0.15, "more than chance explains"), (-0.2, -0.1, "worse than that baseline"), (-0.1, 0.1, "too small")],
 )
-def test_verdict_says_what_the_interval_allows(low, high, said):
-    assert said in " ".join(findings.verdict(lead(low, high)))
+def test_verdict_says_what_the_interval_allows(made, low, high, said):
+    assert said in " ".join(findings.verdict(lead(made, low, high)))
 
 
 def test_scores_are_printed_with_their_interval():
-    assert table_text.score({"value": 0.5, "low": 0.25, "high": 0.75}) == "0.500 [0.250, 0.750]"
-    assert table_text.score({"value": 0.5, "low": None, "high": None}) == "0.500"
-    assert table_text.score(None) == table_text.score({"value": None}) == "–"
-    assert table_text.percent({"value": 0.5, "low": 0.25, "high": 0.75}) == "50.0 [25.0, 75.0] %"
-    assert table_text.percent({"value": 1.0, "low": None, "high": None}) == "100.0 %"
+    assert tables.score(Estimate(value=0.5, low=0.25, high=0.75)) == "0.500 [0.250, 0.750]"
+    assert tables.score(Estimate(value=0.5)) == "0.500"
+    assert tables.score(None) == tables.score(Estimate()) == "–"
+    assert tables.percent(Estimate(value=0.5, low=0.25, high=0.75)) == "50.0 [25.0, 75.0] %"
+    assert tables.percent(Estimate(value=1.0)) == "100.0 %"
 
 
 def test_tables_are_escaped():
-    found = table_text.Table("<a>", ["x|y", "b"], [["<script>", "1"]])
-    assert "<script>" not in table_text.as_html(found)
-    assert "x\\|y" in table_text.as_markdown(found)
-    lines = table_text.as_text(found).splitlines()
+    found = tables.Table("<a>", ["x|y", "b"], [["<script>", "1"]])
+    assert "<script>" not in tables.as_html(found)
+    assert "x\\|y" in tables.as_markdown(found)
+    lines = tables.as_text(found).splitlines()
     assert lines[1].index("b") == lines[3].index("1")
 
 
 # --- drawings --------------------------------------------------------------------------------------------------
-
-
-def test_network_drawing_reads_the_exported_graph(tmp_path, made):
-    """conv 16x16 (twice) -> pool -> conv 8x8 -> upsample -> conv 16x16, joined: three stages, one weight used twice."""
-    node, init = helper.make_node, []
-    rng = np.random.default_rng(0)
-    for name, shape in (("a", (4, 1, 3, 3)), ("b", (4, 4, 3, 3)), ("c", (8, 4, 3, 3)), ("d", (2, 12, 3, 3))):
-        init.append(onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
-    init.append(onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "twice"))
-    pads: dict[str, Any] = {"pads": [1, 1, 1, 1]}
-    nodes = [
-        node("Conv", ["image", "a"], ["x1"], **pads),
-        node("Conv", ["x1", "b"], ["x2"], **pads),
-        node("Conv", ["x2", "b"], ["x3"], **pads),  # the same weight again: not drawn again
-        node("MaxPool", ["x3"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
-        node("Conv", ["p", "c"], ["x4"], **pads),
-        node("Resize", ["x4", "", "twice"], ["up"], mode="nearest"),
-        node("Concat", ["up", "x3"], ["joined"], axis=1),
-        node("Conv", ["joined", "d"], ["out"], **pads),
-    ]
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 16, 16]) for n, c in (("image", 1), ("out", 2))]
-    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], init)
-    path = tmp_path / "classifier.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), str(path))
-    found = figures_model.stages(path)
-    assert [(s.size, s.channels, s.convolutions) for s in found] == [(16, 4, 2), (8, 8, 1), (16, 2, 1)]
-    assert figures_model.joins(path)
-    assert figures_model.network(tmp_path, made["config"], tmp_path / "n.png") is not None
 
 
 def test_example_rows_are_of_different_patients(made):
@@ -405,10 +373,3 @@ def test_case_without_any_outline_is_drawn(tmp_path, made):
     blank = replace(case, kind="worst", predicted=np.zeros_like(case.predicted))
     assert figures_masks.cases([case, blank], tmp_path / "c.png") is not None
     assert figures_masks.cases([], tmp_path / "d.png") is None
-
-
-def test_board_is_drawn_from_gathered_runs(tmp_path, made):
-    entry = compare_runs.Entry("one", [], tmp_path, metrics=made["evaluation"].metrics, config=made["config"].to_json())
-    found = compare_runs.board([entry])
-    assert found["baseline"].sum() >= 4
-    assert figures_runs.board(found, tmp_path / "board.png") is not None
