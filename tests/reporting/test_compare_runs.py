@@ -2,147 +2,161 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from brain_mri.cli import leaderboard
+import model_def
+from brain_mri.artifact.folder import load_artifact
+from brain_mri.cli import compare
+from brain_mri.evaluation.records import Metrics
 from brain_mri.files import write_json
 from brain_mri.reporting import compare_runs
 
+ROOT = Path(__file__).resolve().parents[2]
+Recipe = Callable[..., "subprocess.CompletedProcess[str]"]
 STUB = """
-import json, pathlib, sys
+import json, pathlib, shutil, sys
 words = sys.argv[1:]
 out = pathlib.Path(words[words.index("--out") + 1])
-name = words[words.index("--classifier") + 1] if "--classifier" in words else "fold"
+def value(flag, default):
+    return type(default)(words[words.index(flag) + 1]) if flag in words else default
+name, segmenter = value("--classifier", "guided"), value("--segmenter", "shared")
 if name == "broken":
     print("it broke")
     sys.exit(3)
 out.mkdir(parents=True, exist_ok=True)
 with open(out / "calls", "a") as file:
-    file.write("r" if "--resume" in words else "x")
+    file.write("r" if "--resume" in words else "b" if "--brief" in words else "x")
 if name == "stopped" and "--resume" not in words:
     sys.exit("stopped in the middle")
-template = json.loads(pathlib.Path(__file__).with_name("metrics.json").read_text())
-def value(flag, default):
-    return int(words[words.index(flag) + 1]) if flag in words else default
-config = {"training": {"command": "train.py " + " ".join(words), "classifier": {"seconds": 60},
-                       "epochs": value("--epochs", 10)},
-          "preprocessing": {"image_size": value("--size", 160)},
-          "classifier": {"architecture": name, "parameters": 10},
-          "segmenter": {"architecture": "unet", "parameters": 5, "trained_on": "masks"}}
+shutil.copytree(pathlib.Path(__file__).with_name("template"), out, dirs_exist_ok=True)
+config = json.loads((out / "config.json").read_text())
+config["classifier"] = {"architecture": name, "parameters": 10}
+config["segmenter"] = {"architecture": name if segmenter == "shared" else segmenter, "parameters": 5,
+                       "shared": segmenter == "shared", "trained_on": "nothing" if segmenter == "kmeans" else "masks"}
+config["training"] = {"command": "train.py " + " ".join(words), "classifier": {"seconds": 60.0},
+                      "epochs": value("--epochs", 10)}
+config["preprocessing"]["image_size"] = value("--size", 160)
 (out / "config.json").write_text(json.dumps(config))
-(out / "metrics.json").write_text(json.dumps(template))
-other = words[words.index("--seed") + 1] != "0"
-(out / "split.csv").write_text("digest,split\\n" + ("other" if other else "one") + ",test\\n")
+(out / "split.csv").write_text("digest,split\\n" + ("other" if value("--seed", 0) else "one") + ",test\\n")
 """
 
 
 @pytest.fixture
-def stub(tmp_path, monkeypatch, evaluation) -> Path:
-    """A train.py that takes no time."""
-    script = tmp_path / "stub" / "train.py"
+def recipe(tmp_path: Path, handmade_artifact: Path, evaluation: Any) -> Recipe:
+    """recipes/leaderboard.sh or another with a train.py that takes no time."""
+    script, template = tmp_path / "stub" / "train.py", tmp_path / "stub" / "template"
     script.parent.mkdir()
     script.write_text(STUB)
-    write_json(script.parent / "metrics.json", evaluation.metrics)
-    monkeypatch.setattr(leaderboard, "TRAIN", script)
-    return script
+    template.mkdir()
+    for path in handmade_artifact.iterdir():
+        (template / path.name).write_bytes(path.read_bytes())
+    write_json(template / "metrics.json", Metrics.model_validate(evaluation.metrics).to_json())
+
+    def run(*words: str, name: str = "leaderboard", out: Path = tmp_path / "board", **settings: str) -> Any:
+        environment = os.environ | {"TRAIN": f"{sys.executable} {script}", "OUT": str(out)} | settings
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        command = ["bash", str(ROOT / "recipes" / f"{name}.sh"), "--data", str(tmp_path), *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return run
 
 
-def options(tmp_path: Path, **changes: Any) -> Namespace:
-    base = {"leaderboard": True, "folds": None, "out": tmp_path / "board", "data": tmp_path, "masks": None,
-            "groups": None, "cache": None, "epochs": 2, "seed": 0, "only": None, "also": None, "size": None,
-            "train_args": ""}  # fmt: skip
-    return Namespace(**base | changes)
+def calls(*folders: Path) -> dict[str, str]:
+    return {folder.name: (folder / "calls").read_text() for folder in folders}
 
 
-def entries(out: Path, *names: str) -> list[compare_runs.Entry]:
-    return [compare_runs.Entry(name, ["--classifier", name], out / name) for name in names]
-
-
-def test_leaderboard_gathers_resumes_and_survives_a_failure(stub, tmp_path, monkeypatch, capsys, evaluation):
-    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: entries(out, "gap_cnn", "broken", "guided"))
-    args = options(tmp_path)
-    assert leaderboard.run(args) == 1
-    assert "it broke" in capsys.readouterr().err
-    text = (args.out / "leaderboard.md").read_text()
+def test_leaderboard_gathers_resumes_and_survives_a_failure(recipe, tmp_path, evaluation):
+    words, out = ("--masks", str(tmp_path), "--epochs", "2"), tmp_path / "board"
+    done = recipe(*words, ONLY="gap_cnn broken guided unet")
+    assert done.returncode == 1
+    assert "it broke" in done.stderr
+    text = (out / "leaderboard.md").read_text()
     for name in ("gap_cnn", "guided", "Majority class", "1-nearest", "kmeans", "unet"):
         assert name in text
     assert "broken" not in text
-    assert f"{evaluation.metrics['classification']['accuracy']['value']:.3f}" in text
-    found = pd.read_csv(args.out / "leaderboard.csv")
+    assert f"{Metrics.model_validate(evaluation.metrics).classification.accuracy.value:.3f}" in text
+    found = pd.read_csv(out / "leaderboard.csv")
     assert set(found["kind"]) == {"classifier", "segmenter"}
-    assert (args.out / "leaderboard.png").stat().st_size > 3000
-    briefly = {name: "--brief" in (args.out / f"{name}.log").read_text() for name in ("gap_cnn", "guided")}
-    assert briefly == {"gap_cnn": False, "guided": True}  # baselines are measured once
-    leaderboard.run(args)
-    assert {name: (args.out / name / "calls").read_text() for name in briefly} == {"gap_cnn": "x", "guided": "x"}
-    leaderboard.run(options(tmp_path, epochs=3))
-    assert (args.out / "gap_cnn" / "calls").read_text() == "xx"  # another budget is another run
+    assert (out / "leaderboard.png").stat().st_size > 3000
+    assert calls(out / "gap_cnn", out / "guided") == {"gap_cnn": "x", "guided": "b"}  # baselines are measured once
+    recipe(*words, ONLY="gap_cnn guided")
+    assert calls(out / "gap_cnn", out / "guided") == {"gap_cnn": "x", "guided": "b"}
+    recipe(*words[:-1], "3", ONLY="gap_cnn")
+    assert calls(out / "gap_cnn") == {"gap_cnn": "xx"}  # another budget is another run
 
 
-def test_only_what_the_same_command_began_is_resumed(stub, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: entries(out, "stopped"))
-    args = options(tmp_path)
-    assert leaderboard.run(args) == 1
-    assert "stopped in the middle" in capsys.readouterr().err
-    assert leaderboard.run(args) == 0
-    assert (args.out / "stopped" / "calls").read_text() == "xr"
-    assert leaderboard.run(options(tmp_path, epochs=3)) == 1  # train.py would refuse to resume under another budget
-    assert (args.out / "stopped" / "calls").read_text() == "xrx"
+def test_only_what_the_same_command_began_is_resumed(recipe, tmp_path):
+    stopped = tmp_path / "board" / "stopped"
+    done = recipe(ONLY="stopped")
+    assert done.returncode == 1
+    assert "stopped in the middle" in done.stderr
+    assert recipe(ONLY="stopped").returncode == 0
+    assert calls(stopped) == {"stopped": "xr"}
+    assert recipe("--epochs", "3", ONLY="stopped").returncode == 1  # train.py would refuse to resume another budget
+    assert calls(stopped) == {"stopped": "xrx"}
 
 
-def test_rows_of_several_commands_and_folders_stand_in_one_table(stub, tmp_path, monkeypatch, capsys):
-    asked: list[str] = []
-    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: entries(out, *asked))
-    asked[:] = ["gap_cnn"]
-    leaderboard.run(options(tmp_path))
-    asked[:] = ["flatten_cnn"]
-    leaderboard.run(options(tmp_path, size=96, epochs=5))
-    asked[:] = ["vgg16"]
-    leaderboard.run(options(tmp_path, seed=1, out=tmp_path / "foreign"))  # the stub then tests on other pictures
-    asked[:] = ["resnet"]
-    leaderboard.run(options(tmp_path, out=tmp_path / "elsewhere"))
-    asked[:] = []
-    capsys.readouterr()
-    also = [tmp_path / "elsewhere" / "resnet", tmp_path / "foreign" / "vgg16"]
-    assert leaderboard.run(options(tmp_path, also=also)) == 0
-    found = pd.read_csv(tmp_path / "board" / "leaderboard.csv")
+def test_rows_of_several_commands_and_folders_stand_in_one_table(recipe, tmp_path, capsys):
+    recipe("--epochs", "2", ONLY="gap_cnn")
+    recipe("--size", "96", "--epochs", "5", ONLY="flatten_cnn")
+    foreign, elsewhere = tmp_path / "foreign", tmp_path / "elsewhere"
+    recipe("--seed", "1", ONLY="vgg16", out=foreign)  # the stub then tests on other pictures
+    recipe("--epochs", "2", ONLY="resnet", out=elsewhere)
+    runs = [tmp_path / "board" / "gap_cnn", tmp_path / "board" / "flatten_cnn", elsewhere / "resnet", foreign / "vgg16"]
+    assert compare.main([*map(str, runs), "--out", str(tmp_path / "all")]) == 0
+    found = pd.read_csv(tmp_path / "all" / "leaderboard.csv")
     models = found[(found["kind"] == "classifier") & ~found["baseline"]].set_index("name")
-    assert set(models.index) == {"gap_cnn", "flatten_cnn", "resnet (resnet)"}
-    assert models["epochs"].to_dict() == {"gap_cnn": 2, "flatten_cnn": 5, "resnet (resnet)": 2}
+    assert set(models.index) == {"gap_cnn", "flatten_cnn", "resnet"}
+    assert models["epochs"].to_dict() == {"gap_cnn": 2, "flatten_cnn": 5, "resnet": 2}
     assert models.at["flatten_cnn", "size"] == 96
     said = capsys.readouterr()
     assert "vgg16 was measured on other pictures" in said.err
     assert "flatten_cnn" in said.out
+    twice = recipe("--epochs", "2", ONLY="gap_cnn", ALSO=f"{elsewhere / 'resnet'} {runs[0]}")
+    assert twice.returncode == 0 and "gap_cnn (gap_cnn)" in twice.stdout and "| resnet |" in twice.stdout
 
 
-def test_a_classifier_that_only_kept_a_segmenter_company_has_no_row(stub, tmp_path, monkeypatch):
-    unet = compare_runs.Entry("unet", ["--classifier", "gap_cnn"], tmp_path / "board" / "unet")
-    monkeypatch.setattr(leaderboard, "architectures", lambda args, out: [unet])
-    leaderboard.run(options(tmp_path))
+def test_a_classifier_that_only_kept_a_segmenter_company_has_no_row(recipe, tmp_path):
+    assert recipe("--masks", str(tmp_path), ONLY="unet").returncode == 0
     found = pd.read_csv(tmp_path / "board" / "leaderboard.csv")
-    assert found.loc[~found["baseline"], "name"].tolist() == ["unet"]
+    assert set(found.loc[~found["baseline"], "name"]) == {"unet"}
 
 
-def test_folds_end_with_mean_and_deviation(stub, tmp_path):
-    args = options(tmp_path, leaderboard=False, folds=3, out=tmp_path / "folds")
-    assert leaderboard.run(args) == 0
-    text = (args.out / "folds.md").read_text()
+def test_folds_end_with_mean_and_deviation(recipe, tmp_path):
+    assert recipe(name="folds", out=tmp_path / "folds", FOLDS="0 1 2").returncode == 0
+    text = (tmp_path / "folds" / "folds.md").read_text()
     assert "fold 2" in text
     assert "mean ± SD" in text
 
 
-def test_every_registered_architecture_is_covered(tmp_path):
-    model_def = pytest.importorskip("model_def")
-    found = leaderboard.architectures(options(tmp_path, masks=tmp_path), tmp_path)
-    words = [entry.arguments for entry in found]
-    assert {w[1] for w in words} == set(model_def.CLASSIFIERS)
-    few = leaderboard.architectures(options(tmp_path, masks=tmp_path, only=["unet", "resnet", "gap_cnn"]), tmp_path)
-    assert [entry.name for entry in few] == ["gap_cnn-unet", "resnet"]
-    assert leaderboard.architectures(options(tmp_path, only=[]), tmp_path) == []
-    assert set(model_def.SEGMENTERS) <= {w[3] for w in words}
-    assert len({entry.folder for entry in found}) == len(found)
+def test_every_registered_architecture_is_covered(recipe, tmp_path):
+    recipe("--masks", str(tmp_path))
+    runs = [load_artifact(path.parent).config for path in (tmp_path / "board").glob("*/config.json")]
+    assert {run.classifier.architecture for run in runs} == set(model_def.CLASSIFIERS)
+    assert set(model_def.SEGMENTERS) <= {run.segmenter.architecture for run in runs}
+    bare = recipe(out=tmp_path / "bare", ONLY="unet")
+    assert bare.returncode == 1 and "Without --masks" in bare.stderr
+
+
+def test_wrong_calls_end_with_one_sentence(tmp_path, capsys):
+    assert compare.main([str(tmp_path / "no"), "--out", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "no config.json" in error
+    assert "Traceback" not in error
+
+
+def test_board_is_drawn_from_gathered_runs(tmp_path, handmade_artifact, evaluation):
+    run = compare_runs.Run(
+        tmp_path, load_artifact(handmade_artifact).config, Metrics.model_validate(evaluation.metrics)
+    )
+    found = compare_runs.board([run])
+    assert sum(line.baseline for line in found) >= 4
+    assert compare_runs.draw(found, tmp_path / "board.png") is not None
