@@ -82,7 +82,8 @@ def test_leaderboard_gathers_resumes_and_survives_a_failure(recipe, tmp_path, ev
     for name in ("gap_cnn", "guided", "Majority class", "1-nearest", "kmeans", "unet"):
         assert name in text
     assert "broken" not in text
-    assert f"{Metrics.model_validate(evaluation.metrics).classification.accuracy.value:.3f}" in text
+    measured = Metrics.model_validate(evaluation.metrics).classification
+    assert measured and f"{measured.accuracy.value:.3f}" in text
     found = pd.read_csv(out / "leaderboard.csv")
     assert set(found["kind"]) == {"classifier", "segmenter"}
     assert (out / "leaderboard.png").stat().st_size > 3000
@@ -147,6 +148,7 @@ def test_every_registered_architecture_is_covered(recipe, tmp_path):
 
 
 def test_wrong_calls_end_with_one_sentence(tmp_path, capsys):
+    (tmp_path / "no").mkdir()
     assert compare.main([str(tmp_path / "no"), "--out", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert "no config.json" in error
@@ -154,9 +156,8 @@ def test_wrong_calls_end_with_one_sentence(tmp_path, capsys):
 
 
 def test_board_is_drawn_from_gathered_runs(tmp_path, handmade_artifact, evaluation):
-    run = compare_runs.Run(
-        tmp_path, load_artifact(handmade_artifact).config, Metrics.model_validate(evaluation.metrics)
-    )
+    config, metrics = load_artifact(handmade_artifact).config, Metrics.model_validate(evaluation.metrics)
+    run = compare_runs.Run(tmp_path, config, metrics)
     found = compare_runs.board([run])
     assert sum(line.baseline for line in found) >= 4
     assert compare_runs.draw(found, tmp_path / "board.png") is not None
