@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.hub import newer_revision
+from brain_mri.artifact.hub_client import HubError, split_id
 from brain_mri.inference.predictor import HUB_ID, Predictor
 
 CHECK_EVERY = 120.0  # seconds between questions to the Hub, however many pages are open
@@ -23,7 +25,7 @@ class LiveModel:
     def __init__(self, asked: Predictor | str | Path, *, check_every: float = CHECK_EVERY):
         """asked: a predictor as it is, a folder, or "user/name[@revision]", which falls back to the bundled model.
 
-        Raises ArtifactError or hub.HubError with one sentence.
+        Raises ArtifactError or HubError with one sentence.
         """
         self.asked = "" if isinstance(asked, Predictor) else str(asked)
         self.current = asked if isinstance(asked, Predictor) else Predictor.load(asked, fallback=True)
@@ -52,26 +54,19 @@ class LiveModel:
         return newest if newest != self.current.revision else None
 
     def _ask(self) -> None:
-        from brain_mri.artifact import (
-            hub,
-            hub_client,  # only here: a local model needs no Hub library
-        )
-
         try:
-            name, revision = hub_client.split_id(self.asked)
-            self._newest = hub.newer_revision(name, self.current.revision, revision)
+            name, revision = split_id(self.asked)
+            self._newest = newer_revision(name, self.current.revision, revision)
         finally:
             self._asking.release()
 
     def reload(self) -> str:
         """Load what the Hub has now and serve it; returns a sentence for the visitor. On failure the old one stays."""
-        from brain_mri.artifact import hub_client
-
         with self._loading:
             before = self.current
             try:
                 new = Predictor.load(self.asked)
-            except (ArtifactError, hub_client.HubError) as error:
+            except (ArtifactError, HubError) as error:
                 return f"The model stays as it is (revision {before.revision[:7]}): {error}"
             if new.revision == before.revision:
                 return new.notice or f"Revision {before.revision[:7]} is the newest one."
@@ -101,7 +96,7 @@ class Models:
         return [self.main.model_id, *(name for name in self._where if name != self.main.model_id)]
 
     def get(self, name: str) -> Predictor:
-        """Raises ArtifactError or hub.HubError."""
+        """Raises ArtifactError or HubError."""
         main = self.main
         if name == main.model_id:
             return main

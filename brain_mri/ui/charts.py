@@ -32,7 +32,7 @@ def histogram(image: np.ndarray, head: np.ndarray, bins: int = 64) -> str:
 def along_slices(probability: Sequence[float], area: Sequence[float], unit: str, current: int) -> str:
     """Tumor probability (line, 0..1) and marked area (bars) of each slice, with a cursor on slice `current` (from 0).
 
-    The plot is stretched to the width of the page and clickable: page_volume.py turns the place of a click into a
+    The plot is stretched to the width of the page and clickable: ui/volume_tab.py turns the place of a click into a
     slice. Labels are HTML, so that they keep their size on a phone.
     """
     n, largest = len(area), max(area, default=0.0)

@@ -1,22 +1,14 @@
-"""The page as a server: named endpoints, errors as sentences, privacy settings, sign-in, many callers at once."""
+"""The page as a server: named endpoints, errors as sentences, many callers at once."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
-import gradio as gr
-import gradio.networking
 import httpx
 import nibabel
 import numpy as np
@@ -24,13 +16,11 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-import app
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui import common, hosting
+from brain_mri.ui.page import build_interface
 from tests.helpers.files import EXAMPLES
 
-ROOT = Path(app.__file__).resolve().parent
 ENDPOINTS = {"/analyze", "/segment", "/heatmap", "/report", "/volume", "/batch", "/model"}
 
 
@@ -45,7 +35,7 @@ def server(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("gradio")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        page = app.build_interface(predictor)
+        page = build_interface(predictor)
         _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
         yield url, folder
         page.close()
@@ -197,33 +187,7 @@ def test_files_of_the_server_cannot_be_read(server: tuple[str, Path], phantom_pn
     assert "event: error" in answer and "glioma" not in answer
 
 
-def test_unexpected_errors_are_logged_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
-    @common.speaking
-    def handler() -> None:
-        raise RuntimeError("secret path /home/ada")
-
-    with pytest.raises(gr.Error) as error:
-        handler()
-    assert "secret" not in str(error.value) and "secret path" in caplog.text
-
-
-def test_uploads_have_a_limit(predictor: Predictor, tmp_path: Path) -> None:
-    page = app.build_interface(predictor)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, max_file_size=1000)
-    try:
-        answer = httpx.post(f"{url}gradio_api/upload", files={"files": b"x" * 5000}, timeout=60)
-        assert answer.status_code in (400, 413)
-    finally:
-        page.close()
-
-
-# --- privacy, sign-in, many at once ----------------------------------------------------------------------------
-
-
-def test_nothing_is_recorded(server: tuple[str, Path]) -> None:
-    config = httpx.get(f"{server[0]}config", timeout=60).json()
-    assert config["analytics_enabled"] is False and config.get("run_history") is False
-    assert not config.get("enable_monitoring")
+# --- privacy, many at once -------------------------------------------------------------------------------------
 
 
 def test_downloads_lie_where_gradio_deletes_them(server: tuple[str, Path], client: Client, phantom_png) -> None:
@@ -245,136 +209,3 @@ def test_thirty_callers_at_once(server: tuple[str, Path], predictor: Predictor, 
             assert result["probabilities"] == pytest.approx(expected[job].probabilities, abs=1e-5)
             assert result["tumor_pixels"] == expected[job].measures.pixels
             assert result["name"] == phantom_png(*job).name
-
-
-def test_a_full_queue_says_so(predictor: Predictor, phantom_png, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
-    patient = Predictor.analyze
-    shown = app.build_interface(predictor)
-    monkeypatch.setattr(Predictor, "analyze", lambda self, scan: gate.wait(60) and patient(self, scan))
-    shown.queue(max_size=1, default_concurrency_limit=1)
-    _, url, _ = shown.launch(prevent_thread_lock=True, quiet=True)
-    try:
-        one = Client(url, verbose=False, httpx_kwargs={"timeout": 120})
-        scan = handle_file(phantom_png("glioma", 1))
-        jobs = [one.submit(scan, None, None, api_name="/analyze") for _ in range(8)]
-        while not any(job.done() for job in jobs):
-            time.sleep(0.1)
-        gate.set()
-        errors = [str(job.exception()) for job in jobs if job.exception()]
-        assert errors and len(errors) < len(jobs) and all("queue is full" in text.lower() for text in errors)
-    finally:
-        gate.set()
-        shown.close()
-
-
-def test_sign_in(predictor: Predictor) -> None:
-    page = app.build_interface(predictor)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, auth=hosting.credentials("ada:secret,bob:two:parts"))
-    try:
-        assert httpx.get(f"{url}config", timeout=60).status_code == 401
-        assert Client(url, auth=("bob", "two:parts"), verbose=False).predict(api_name="/model")["classes"]
-        with pytest.raises(Exception, match=r"(?i)auth|login|credential"):
-            Client(url, auth=("ada", "wrong"), verbose=False)
-    finally:
-        page.close()
-
-
-@pytest.mark.parametrize("text", ["ada", "ada:", ":x", "ada:x,,"])
-def test_bad_credentials_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="user:password"):
-        hosting.credentials(text)
-
-
-# --- start -----------------------------------------------------------------------------------------------------
-
-
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-
-
-def test_start_contacts_nobody_and_needs_no_tensorflow(handmade_artifact: Path) -> None:
-    code = f"""
-import socket, sys, urllib.request
-asked, own = [], ("127.0.0.1", "::1", "localhost", "0.0.0.0", None)
-connect, look_up = socket.socket.connect, socket.getaddrinfo
-def watched_connect(self, address, *rest):
-    if self.family != socket.AF_UNIX and address[0] not in own: asked.append(address)
-    return connect(self, address, *rest)
-def watched_look_up(host, *rest, **more):
-    if host not in own: asked.append(host)
-    return look_up(host, *rest, **more)
-socket.socket.connect, socket.getaddrinfo = watched_connect, watched_look_up
-import app
-page = app.build_interface({str(handmade_artifact)!r})
-_, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
-assert b"Brain MRI" in urllib.request.urlopen(url).read()
-page.close()
-heavy = {{"tensorflow", "keras", "torch", "matplotlib"}} & set(sys.modules)
-print("asked", asked, "heavy", heavy)
-sys.exit(bool(asked or heavy))
-"""
-    done = run_python(code)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_command_line_errors_are_one_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "app.py", "--model", "no/such/folder/here"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
-
-
-def test_a_port_in_use_is_said(handmade_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert app.main(["--model", str(handmade_artifact), "--port", str(port)]) == 1
-    assert capsys.readouterr().err == f"error: Port {port} is in use; choose another one with --port.\n"
-
-
-def test_a_busy_machine_gets_more_than_the_three_seconds_of_gradio(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = [False, True, False, False, False]
-    monkeypatch.setattr(gradio.networking, "url_ok", lambda url: answers.pop(0))
-    page = app.build_interface(predictor)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)  # the first look at it fails
-    assert Client(url, verbose=False).predict(api_name="/model")["model_id"] == "handmade"
-    page.close()
-    with pytest.raises(ValueError, match="localhost"):  # it cannot be reached at all
-        page.launch(prevent_thread_lock=True, quiet=True)
-    page.close()
-    assert not answers
-
-
-def test_space_variable_names_the_model(handmade_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BRAIN_MRI_MODEL", str(handmade_artifact))
-    page = app.build_interface()
-    assert "handmade" in json.dumps(page.get_config_file(), default=str)
-
-
-def test_bare_launch_brings_theme_limits_and_privacy(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a notebook does: build_interface(...).launch(share=True)."""
-    seen: dict[str, Any] = {}
-    monkeypatch.setattr(gr.Blocks, "launch", lambda self, *args, **options: seen.update(options))
-    app.build_interface(predictor).launch(share=True)
-    assert (
-        seen["share"] is True and seen["run_history"] is False and seen["max_file_size"] and "--accent" in seen["css"]
-    )
-    assert seen["server_name"] is None
-    monkeypatch.setenv("SPACE_ID", "ada/space")
-    app.build_interface(predictor).launch()
-    assert seen["server_name"] == "0.0.0.0"
