@@ -25,8 +25,8 @@ import pandas as pd
 
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import load_artifact
-from brain_mri.cli.evaluate import summary
 from brain_mri.evaluation.evaluate import evaluate
+from brain_mri.evaluation.records import Summary
 from brain_mri.files import FileError, read_json
 from brain_mri.reporting import compare_runs, tables
 
@@ -219,9 +219,9 @@ def validation_scores(folder: Path, args: argparse.Namespace) -> dict[str, float
         progress=False,
     )  # fmt: skip
     found = evaluate(artifact, dataset, split="validation", baseline=False, sanity=False, resamples=0)
-    short = summary(found.metrics)
-    scores = {key: short[key]["value"] for key in ("macro_f1", "dice") if short[key]}
-    return {key: float(value) for key, value in scores.items() if value is not None}
+    short = Summary.of(found.metrics)
+    scores = {"macro_f1": short.macro_f1, "dice": short.dice}
+    return {name: score.value for name, score in scores.items() if score and score.value is not None}
 
 
 def trials(study: Any) -> pd.DataFrame:

@@ -14,12 +14,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import KNeighborsClassifier
 
+from brain_mri.data.dataset import Dataset
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.classification import label_metrics, paired_difference
-from brain_mri.evaluation.forest import forest
+from brain_mri.evaluation.scores import Baselines, BaselineScores, Subset, Subsets
 
 THUMBNAIL = 32
 BORDER = 3
@@ -39,7 +41,10 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def thumbnails(paths: Sequence[Any], images: np.ndarray) -> np.ndarray:
-    """uint8 (N, 32, 32) of the files; where one cannot be read by OpenCV, of its preprocessed image (N, S, S)."""
+    """uint8 (N, 32, 32) of the files; where one cannot be read by OpenCV, of its preprocessed image (N, S, S).
+
+    The data set's own thumbnails, 64 x 64, made smaller once more would move the scores by up to a point.
+    """
 
     def one(i: int) -> np.ndarray:
         try:
@@ -77,8 +82,8 @@ def predict_baselines(
     neighbour = KNeighborsClassifier(1, algorithm="brute").fit(flat[train], known)
     result["nearest_neighbour"] = neighbour.predict(flat[test]) if len(test) else np.zeros(0, known.dtype)
     for name, features in (("border_forest", border(thumbs)), ("thumbnail_forest", flat)):
-        found, chance = forest(features[train], known, features[test], trees=TREES, seed=seed)
-        result[name] = found[chance.argmax(axis=1)]
+        forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=-1).fit(features[train], known)
+        result[name] = forest.predict(features[test]) if len(test) else np.zeros(0, known.dtype)
     return result
 
 
@@ -118,67 +123,68 @@ def near_copies(thumbs: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.n
 
 
 def baselines(
-    images: np.ndarray,
-    labels: np.ndarray,
-    train_rows: np.ndarray,
-    test_rows: np.ndarray,
+    dataset: Dataset,
+    test: np.ndarray,
     *,
+    train: np.ndarray | None = None,
     classes: Sequence[str],
-    groups: Sequence[Any] | np.ndarray,
-    paths: Sequence[Any] | None = None,
-    thumbs: np.ndarray | None = None,
     predicted: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = 1000,
-) -> dict[str, Any]:
-    """Scores of every baseline on test_rows after seeing train_rows, and the subsets without twins.
+) -> Baselines | None:
+    """Scores of every baseline on the rows `test` after seeing the rows `train` of the same source.
 
-    Without training rows (a model measured on foreign data) the baselines are cross-validated over the groups of the
-    test rows themselves: "train" is 0 then, and "subsets" is None.
-
-    images uint8 (N, S, S), labels (N,) int, groups (N,), row numbers into them. paths: the files, for thumbnails of
-    the pictures as stored (else of `images`); thumbs: those thumbnails when the caller has them already.
-    predicted: (len(test_rows),) int, the model's labels, to state its lead over each baseline and its subsets' scores.
-    Returns {"scores": {name: {description, accuracy, macro_f1, lead}}, "subsets": {"without_copy": {count, accuracy,
-    baselines{name: accuracy}}, "unseen_groups": ...}}.
+    train: those of the split "train" by default. Without any (a model measured on foreign data) the baselines are
+    cross-validated over the groups of the test rows themselves: `train` is 0 then, and `subsets` is None.
+    predicted: (len(test),) int, the model's labels, to state its lead over each baseline and its subsets' scores.
+    None when there is nothing to compare: no test rows, or neither training rows nor two groups to cross-validate.
     """
-    train, test = np.asarray(train_rows, dtype=int), np.asarray(test_rows, dtype=int)
-    labels, groups = np.asarray(labels).astype(int), np.asarray(groups, dtype=object)
-    if thumbs is None:
-        thumbs = thumbnails(paths if paths is not None else [None] * len(images), images)
-    truth, own = labels[test], groups[test]
+    table = dataset.table
+    if train is None:
+        train = np.flatnonzero(table["split"] == "train")
+    sources = table["source"].to_numpy()
+    usable = table["class"].isin(list(classes)).to_numpy() & np.isin(sources, np.unique(sources[test]))
+    train = np.setdiff1d(train[usable[train]], test)
+    if len(test) == 0 or (len(train) == 0 and table["group"].iloc[test].nunique() < 2):
+        return None
+    both: np.ndarray = np.r_[train, test]
+    part = table.iloc[both]
+    thumbs = thumbnails(list(part["path"]), dataset.images[both])
+    labels, groups = np.array([list(classes).index(c) for c in part["class"]]), part["group"].to_numpy(dtype=object)
+    seen, asked = np.arange(len(train)), np.arange(len(train), len(both))
+    truth, own = labels[asked], groups[asked]
     if len(train):
-        answers = predict_baselines(thumbs, labels, train, test, seed=seed)
+        answers = predict_baselines(thumbs, labels, seen, asked, seed=seed)
     else:
-        answers = predict_out_of_fold(thumbs[test], truth, own.astype(str), seed=seed)
-    boot = Bootstrap(own, resamples=resamples, seed=seed)
-    scores: dict[str, Any] = {}
+        answers = predict_out_of_fold(thumbs, truth, own.astype(str), seed=seed)
+    scores = {}
     for name, answer in answers.items():
-        full = label_metrics(answer, truth, boot, classes)
-        scores[name] = {
-            "description": DESCRIPTIONS[name],
-            "accuracy": full["accuracy"],
-            "macro_f1": full["macro"]["f1"],
-            "recall": {key: row["recall"]["value"] for key, row in full["per_class"].items()},
-        }
+        full = label_metrics(answer, truth, Bootstrap(own, resamples=resamples, seed=seed), classes)
+        lead = {}
         if predicted is not None:
-            lead = paired_difference(predicted == truth, answer == truth, own, seed=seed, resamples=resamples)
-            scores[name]["lead"] = lead
-    result: dict[str, Any] = {"train": len(train), "test": len(test), "scores": scores, "subsets": None}
-    if len(train) == 0:
-        return result
-    subsets = result["subsets"] = {}
-    free = {
-        "without_copy": ~near_copies(thumbs, train, test),
-        "unseen_groups": ~np.isin(own.astype(str), np.unique(groups[train].astype(str))),
-    }
-    for name, rows in free.items():
-        part = Bootstrap(own[rows], resamples=resamples, seed=seed)
-        ones = np.ones(int(rows.sum()))
-        subsets[name] = {
-            "count": int(rows.sum()),
-            "share": float(rows.mean()) if len(rows) else None,
-            "accuracy": part.ratio((predicted == truth)[rows], ones) if predicted is not None else None,
-            "baselines": {key: part.ratio((answer == truth)[rows], ones) for key, answer in answers.items()},
-        }
-    return result
+            lead["lead"] = paired_difference(predicted == truth, answer == truth, own, seed=seed, resamples=resamples)
+        scores[name] = BaselineScores(
+            description=DESCRIPTIONS[name],
+            accuracy=full.accuracy,
+            macro_f1=full.macro.f1,
+            recall={key: row.recall.value for key, row in full.per_class.items()},
+            **lead,
+        )
+
+    def subset(rows: np.ndarray) -> Subset:
+        """Of the test rows where rows, bool (N,), is set."""
+        boot, ones = Bootstrap(own[rows], resamples=resamples, seed=seed), np.ones(int(rows.sum()))
+        return Subset(
+            count=int(rows.sum()),
+            share=float(rows.mean()),
+            accuracy=boot.ratio((predicted == truth)[rows], ones) if predicted is not None else None,
+            baselines={key: boot.ratio((answer == truth)[rows], ones) for key, answer in answers.items()},
+        )
+
+    subsets = None
+    if len(train):
+        subsets = Subsets(
+            without_copy=subset(~near_copies(thumbs, seen, asked)),
+            unseen_groups=subset(~np.isin(own.astype(str), np.unique(groups[seen].astype(str)))),
+        )
+    return Baselines(train=len(train), test=len(test), scores=scores, subsets=subsets)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-Interval = dict[str, Any]  # {"value", "low", "high"}; None where undefined
+from brain_mri.evaluation.scores import Estimate
+
 CHUNK = 4_000_000  # numbers in one temporary array of `auc` and `median`: about 32 MB
 
 
@@ -48,26 +49,25 @@ class Bootstrap:
         flat = self.weights @ per_group.reshape(self.groups, math.prod(values.shape[1:]))
         return values.sum(axis=0), flat.reshape(len(self.weights), *values.shape[1:])
 
-    def interval(self, value: Any, draws: np.ndarray, *, proportion: int = 0) -> Interval:
+    def interval(self, value: Any, draws: np.ndarray, *, proportion: int = 0) -> Estimate:
         """Value with the 2.5 and 97.5 percentiles of its draws.
 
         proportion: number of independent groups behind a proportion. One group tells nothing about others, so there is
         no interval. At exactly 0 or 1 every draw agrees and the percentile interval has no width; the Clopper-Pearson
         limit for that many groups is stated instead.
         """
-        result: Interval = {"value": _number(value), "low": None, "high": None}
+        known = _number(value)
         draws = np.asarray(draws, dtype=np.float64)
         draws = draws[np.isfinite(draws)]
-        if result["value"] is None or len(draws) == 0 or proportion == 1:
-            return result
+        if known is None or len(draws) == 0 or proportion == 1:
+            return Estimate(value=known, low=None, high=None)
         low, high = np.percentile(draws, [2.5, 97.5])
         if proportion > 1 and low == high and value in (0.0, 1.0):
             limit = 0.025 ** (1 / proportion)
             low, high = (limit, 1.0) if value == 1.0 else (0.0, 1.0 - limit)
-        result["low"], result["high"] = float(low), float(high)
-        return result
+        return Estimate(value=known, low=float(low), high=float(high))
 
-    def ratio(self, numerator: np.ndarray, denominator: np.ndarray) -> Interval:
+    def ratio(self, numerator: np.ndarray, denominator: np.ndarray) -> Estimate:
         """sum(numerator) / sum(denominator) over images (N,), undefined when the denominator is 0."""
         (top, tops), (bottom, bottoms) = self.sums(numerator), self.sums(denominator)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -75,7 +75,7 @@ class Bootstrap:
         involved = len(np.unique(self.codes[np.asarray(denominator) != 0]))
         return self.interval(value, draws, proportion=involved)
 
-    def mean(self, values: np.ndarray) -> Interval:
+    def mean(self, values: np.ndarray) -> Estimate:
         """Mean over images; NaN entries are left out."""
         values = np.asarray(values, dtype=np.float64)
         known = np.isfinite(values)
@@ -83,7 +83,7 @@ class Bootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.interval(np.divide(top, bottom), tops / bottoms)
 
-    def median(self, values: np.ndarray) -> Interval:
+    def median(self, values: np.ndarray) -> Estimate:
         """Median over images; NaN entries are left out."""
         values = np.asarray(values, dtype=np.float64)
         known = np.flatnonzero(np.isfinite(values))
@@ -97,7 +97,7 @@ class Bootstrap:
             draws.append(np.where(total[:, -1] > 0, values[order][np.minimum(middle, len(order) - 1)], np.nan))
         return self.interval(np.median(values[known]), np.concatenate(draws) if draws else np.zeros(0))
 
-    def auc(self, scores: np.ndarray, positive: np.ndarray) -> Interval:
+    def auc(self, scores: np.ndarray, positive: np.ndarray) -> Estimate:
         """Area under the ROC curve of scores (N,) for positive (N,) bool: the Mann-Whitney form, ties count half.
 
         Undefined (None) when all images are positive or none is.

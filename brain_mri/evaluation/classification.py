@@ -1,8 +1,4 @@
-"""Classification scores with intervals over groups; the other measures are gathered here under one name.
-
-Pure functions of arrays: no files, no model, no TensorFlow. Every result is a plain dict that goes into metrics.json;
-a score is `{"value", "low", "high"}` with the 95 % interval of a bootstrap over groups, None where it is undefined.
-"""
+"""Classification scores with intervals over groups: pure functions of arrays, without files and without a model."""
 
 from __future__ import annotations
 
@@ -13,10 +9,18 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from brain_mri.classes import NO_TUMOR
-from brain_mri.evaluation.bootstrap import Bootstrap, Interval
-from brain_mri.training.calibration import (
-    abstention_metrics,
-    calibration_metrics,
+from brain_mri.evaluation.bootstrap import Bootstrap
+from brain_mri.evaluation.calibration import abstention_metrics, calibration_metrics
+from brain_mri.evaluation.scores import (
+    BinaryScores,
+    ClassificationScores,
+    ClassScores,
+    Curves,
+    Estimate,
+    LabelScores,
+    OperatingPoint,
+    Rates,
+    RocCurve,
 )
 
 
@@ -27,7 +31,7 @@ def tumor_probability(probabilities: np.ndarray, classes: Sequence[str]) -> np.n
     return 1.0 - np.asarray(probabilities, dtype=np.float64)[:, list(classes).index(NO_TUMOR)]
 
 
-def label_metrics(predicted: np.ndarray, labels: np.ndarray, boot: Bootstrap, classes: Sequence[str]) -> dict[str, Any]:
+def label_metrics(predicted: np.ndarray, labels: np.ndarray, boot: Bootstrap, classes: Sequence[str]) -> LabelScores:
     """Accuracy, precision, recall, F1 (per class and macro) and confusion of predicted labels (N,) int.
 
     Conventions: precision of a class that is never predicted is 0 (scikit-learn's zero_division=0); a class without a
@@ -40,31 +44,24 @@ def label_metrics(predicted: np.ndarray, labels: np.ndarray, boot: Bootstrap, cl
     cells[np.arange(len(labels)), labels, predicted] = 1
     confusion, draws = boot.sums(cells)
     point, drawn = _rates(confusion[None]), _rates(draws)
-    per_class: dict[str, Any] = {}
+    per_class: dict[str, ClassScores] = {}
     for i, name in enumerate(classes):
         present = confusion[i].sum() > 0
         own = len(np.unique(boot.codes[labels == i]))
-        per_class[name] = {"count": int(confusion[i].sum()), "groups": own}
-        for key in ("precision", "recall", "f1"):
-            value = point[key][0, i] if present else None
+        rates = {}
+        for key in point:
             alone = own if key == "recall" or own == 1 else 0
-            per_class[name][key] = boot.interval(value, drawn[key][:, i], proportion=alone)
-    return {
-        "count": len(labels),
-        "groups": boot.groups,
-        "classes": list(classes),
-        "accuracy": boot.ratio(predicted == labels, np.ones(len(labels))),
-        "macro": {
-            key: boot.interval(_average(point[key])[0], _average(drawn[key])) if len(labels) else _undefined()
-            for key in ("precision", "recall", "f1")
-        },
-        "per_class": per_class,
-        "confusion": confusion.astype(int).tolist(),
-    }
-
-
-def _undefined() -> Interval:
-    return {"value": None, "low": None, "high": None}
+            rates[key] = boot.interval(point[key][0, i] if present else None, drawn[key][:, i], proportion=alone)
+        per_class[name] = ClassScores(count=int(confusion[i].sum()), groups=own, **rates)
+    return LabelScores(
+        count=len(labels),
+        groups=boot.groups,
+        classes=list(classes),
+        accuracy=boot.ratio(predicted == labels, np.ones(len(labels))),
+        macro=Rates(**{key: boot.interval(_average(point[key])[0], _average(drawn[key])) for key in point}),
+        per_class=per_class,
+        confusion=confusion.astype(int).tolist(),
+    )
 
 
 def _rates(confusion: np.ndarray) -> dict[str, np.ndarray]:
@@ -99,12 +96,11 @@ def classification_metrics(
     abstain_threshold: float = 0.0,
     seed: int = 0,
     resamples: int = 1000,
-) -> dict[str, Any]:
+) -> ClassificationScores:
     """Everything about a classifier on labelled images.
 
     probabilities (N, C) rows sum to 1; labels (N,) int index into classes; groups (N,) patients or clusters.
-    Keys: count, groups, classes, accuracy, macro{precision, recall, f1}, per_class{name{count, groups, precision,
-    recall, f1, roc_auc}}, confusion, roc_auc_macro, binary (None without both kinds), calibration, abstention, curves.
+    binary is None for a model that does not know NO_TUMOR.
     Raises ValueError when shapes or labels do not fit each other.
     """
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
@@ -118,54 +114,51 @@ def classification_metrics(
     if not np.isfinite(probabilities).all():
         raise ValueError("The classifier returned values that are no numbers (NaN or infinite).")
     boot = Bootstrap(groups, resamples=resamples, seed=seed)
-    result = label_metrics(probabilities.argmax(axis=1), labels, boot, classes)
-    curves: dict[str, Any] = {}
-    areas = []
-    for i, name in enumerate(classes):
-        area = boot.auc(probabilities[:, i], labels == i)
-        result["per_class"][name]["roc_auc"] = area
-        if area["value"] is not None:
-            areas.append(area["value"])
+    curves: dict[str, RocCurve] = {}
+    areas = {name: boot.auc(probabilities[:, i], labels == i) for i, name in enumerate(classes)}
+    known = [area.value for area in areas.values() if area.value is not None]
+    for i, (name, area) in enumerate(areas.items()):
+        if area.value is not None:
             curves[name] = _curve(probabilities[:, i], labels == i)
-    result["roc_auc_macro"] = float(np.mean(areas)) if areas else None
-    result["binary"], tumor_curve = _binary(probabilities, labels, boot, classes, tumor_threshold)
-    if tumor_curve:
-        curves["tumor"] = tumor_curve
-    result["calibration"] = calibration_metrics(probabilities, labels, boot)
-    result["abstention"] = abstention_metrics(probabilities, labels, abstain_threshold, boot)
-    result["curves"] = {"roc": curves}
-    return result
+    score, binary = tumor_probability(probabilities, classes), None
+    if score is not None:
+        tumor = labels != list(classes).index(NO_TUMOR)
+        binary = _binary(score, tumor, boot, tumor_threshold)
+        if binary.roc_auc.value is not None:
+            curves["tumor"] = _curve(score, tumor)
+    found = label_metrics(probabilities.argmax(axis=1), labels, boot, classes)
+    per_class = {name: row.model_copy(update={"roc_auc": areas[name]}) for name, row in found.per_class.items()}
+    return ClassificationScores(
+        **{**dict(found), "per_class": per_class},
+        roc_auc_macro=float(np.mean(known)) if known else None,
+        binary=binary,
+        calibration=calibration_metrics(probabilities, labels, boot),
+        abstention=abstention_metrics(probabilities, labels, abstain_threshold, boot),
+        curves=Curves(roc=curves),
+    )
 
 
-def _binary(
-    probabilities: np.ndarray, labels: np.ndarray, boot: Bootstrap, classes: Sequence[str], threshold: float
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    score = tumor_probability(probabilities, classes)
-    if score is None:
-        return None, None
-    tumor = labels != list(classes).index(NO_TUMOR)
+def _binary(score: np.ndarray, tumor: np.ndarray, boot: Bootstrap, threshold: float) -> BinaryScores:
     called = score >= threshold
-    result = {
-        "positive": int(tumor.sum()),
-        "negative": int((~tumor).sum()),
-        "roc_auc": boot.auc(score, tumor),
-        "operating_point": {
-            "threshold": float(threshold),
-            "sensitivity": boot.ratio(called & tumor, tumor),
-            "specificity": boot.ratio(~called & ~tumor, ~tumor),
-            "precision": boot.ratio(called & tumor, called),
-            "accuracy": boot.ratio(called == tumor, np.ones(len(labels))),
-        },
-    }
-    both = tumor.any() and not tumor.all()
-    return result, _curve(score, tumor) if both else None
+    return BinaryScores(
+        positive=int(tumor.sum()),
+        negative=int((~tumor).sum()),
+        roc_auc=boot.auc(score, tumor),
+        operating_point=OperatingPoint(
+            threshold=float(threshold),
+            sensitivity=boot.ratio(called & tumor, tumor),
+            specificity=boot.ratio(~called & ~tumor, ~tumor),
+            precision=boot.ratio(called & tumor, called),
+            accuracy=boot.ratio(called == tumor, np.ones(len(tumor))),
+        ),
+    )
 
 
-def _curve(scores: np.ndarray, positive: np.ndarray, points: int = 120) -> dict[str, list[float]]:
+def _curve(scores: np.ndarray, positive: np.ndarray, points: int = 120) -> RocCurve:
     """ROC curve for drawing, thinned to about `points` corners (the area is computed from all of them)."""
     false, true, _ = roc_curve(positive, scores)
     keep = np.unique(np.linspace(0, len(false) - 1, min(points, len(false))).astype(int))
-    return {"fpr": [round(float(v), 5) for v in false[keep]], "tpr": [round(float(v), 5) for v in true[keep]]}
+    return RocCurve(fpr=[round(float(v), 5) for v in false[keep]], tpr=[round(float(v), 5) for v in true[keep]])
 
 
 def paired_difference(
@@ -175,7 +168,7 @@ def paired_difference(
     *,
     seed: int = 0,
     resamples: int = 1000,
-) -> Interval:
+) -> Estimate:
     """Accuracy of one classifier minus that of another on the same images, both (N,) bool.
 
     The interval is of the difference itself: both are drawn together, which is far sharper than comparing two

@@ -1,21 +1,30 @@
-"""Slices as they might have been: the same head, the same scanner, without its lesion or with one that it never had.
+"""Does the answer follow the lesion, or the source of the picture? Slices as they might have been tell.
 
-In the public sets "no tumor" comes from other sources than the tumors, so a classifier can be right by recognising
-the source. Erased copies of validation slices show the calibration what it says without a lesion; copies of test slices
-show whether the answer follows the lesion (metrics_counterfactual.py). They are made in other ways than in training
-(transplant.py): lesions are erased with tissue of the same slice, or by folding the head at its midline (which
-train.py --folded does, too), and given by Poisson blending.
+In the public sets "no tumor" comes from other sources than the tumors, so a classifier can be right by recognising the
+source. So lesions are taken out of tumor slices, by covering them with tissue of the same slice and by folding heads at
+their midline (which training does, too), and put into heads of the tumor-free sources by Poisson blending: a model that
+looks at the lesion changes its answer. Erased copies of validation slices also show the calibration what it says
+without a lesion.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import cv2
 import numpy as np
 
+from brain_mri.artifact.folder import Artifact
+from brain_mri.classes import NO_TUMOR
+from brain_mri.evaluation.bootstrap import Bootstrap
+from brain_mri.evaluation.scores import Changed, Counterfactuals
 from brain_mri.imaging.midline import fold, free_half, midline
+from brain_mri.inference.decision import answers_of
+from brain_mri.inference.runner import run_model
+
+LEAST = 10  # copies of a kind; fewer say nothing
 
 ALIKE = 0.6  # least correlation of two thumbnails whose slices may give and receive: same plane, about the same place
 THUMBNAIL = 8  # pixels a side
@@ -154,3 +163,53 @@ def given_copies(
         return np.zeros((0, *images.shape[1:]), np.uint8), np.zeros(0, int), np.zeros(0, int)
     pictures, of, by = zip(*found, strict=True)
     return np.stack(pictures), np.asarray(of, int), np.asarray(by, int)
+
+
+def counterfactual_metrics(
+    artifact: Artifact, dataset: Any, rows: np.ndarray, *, seed: int = 0, resamples: int = 1000
+) -> Counterfactuals | None:
+    """On these rows of a data.Dataset; a kind of which too few copies can be made is None, and so is the whole.
+
+    The share called a tumor among the slices that the copies were made from and among the copies, and the share of
+    copies that get a mask (where a lesion was given: on it). `folded.twice` is the share called a tumor among the same
+    heads folded to the half with the lesion, which tells what folding alone does.
+    """
+    table = dataset.table.iloc[rows]
+    units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
+    outlined = np.flatnonzero(table["has_mask"] & (table["class"] != NO_TUMOR))
+    free = np.flatnonzero(table["class"] == NO_TUMOR)
+    hosts = free[np.unique(units[free], return_index=True)[1]]
+    donors = outlined[np.unique(units[outlined], return_index=True)[1]]
+    images, masks = dataset.images[rows], dataset.masks[rows]
+
+    own = table["group"].to_numpy(object)
+    with_lesion = images[outlined], masks[outlined], units[outlined]
+    folded, twice, at = folded_copies(*with_lesion, seed=seed)
+    erased, of = erased_copies(*with_lesion, seed=seed)
+    at, of = outlined[at], outlined[of]
+    given, host, donor = given_copies(images, masks, hosts, donors, seed=seed)
+    lesions = masks[donor] > 127
+    found: dict[str, Changed | None] = {}
+    for kind, copies, source, groups in (
+        ("folded", folded, at, own[at]),
+        ("erased", erased, of, own[of]),
+        ("given", given, host, own[donor]),
+    ):
+        found[kind] = None
+        if len(copies) < LEAST:
+            continue
+        before, (after, drawn) = _answers(artifact, images[source])[0], _answers(artifact, copies)
+        seen = drawn & lesions if kind == "given" else drawn
+        boot = Bootstrap(groups, resamples=resamples, seed=seed)  # of lesions given: the patients they are from
+        shares = {"before": before, "called_tumor": after, "outlined": seen.any(axis=(1, 2))}
+        if kind == "folded":
+            shares["twice"] = _answers(artifact, twice)[0]
+        means = {name: boot.mean(values.astype(float)) for name, values in shares.items()}
+        found[kind] = Changed(count=len(copies), groups=boot.groups, **means)
+    return Counterfactuals(**found) if any(found.values()) else None
+
+
+def _answers(artifact: Artifact, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(called a tumor, bool (N,); masks as the app draws them, bool (N, S, S))."""
+    said = answers_of(run_model(artifact.folder, images), artifact.config)
+    return np.asarray(artifact.classes)[said.probabilities.argmax(axis=1)] != NO_TUMOR, said.masks

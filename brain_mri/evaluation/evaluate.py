@@ -1,10 +1,10 @@
 """Run an artifact on rows of a dataset and score everything that can be scored.
 
     evaluation = evaluate("runs/mine", dataset)     # the rows whose split is "test"
-    evaluation.metrics      -> metrics.json
-    evaluation.cases        -> pictures for figures.py and report.py
+    evaluation.metrics                              # records.Metrics, which is metrics.json
+    evaluation.cases, evaluation.folded             # pictures to show
 
-The command line is evaluate.py.
+The command line is cli/evaluate.py.
 """
 
 from __future__ import annotations
@@ -21,27 +21,23 @@ import pandas as pd
 import segmentation
 from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.artifact.folder import Artifact, load_artifact
-from brain_mri.data.selection import (
-    classification_rows,
-    heat_in_head,
-    known_sources,
-    mask_rows,
-    official_rows,
-    pick_cases,
-    split_baselines,
-)
+from brain_mri.classes import CLASSES
+from brain_mri.data.dataset import Dataset
+from brain_mri.data.selection import classification_rows, known_sources, mask_rows, official_rows
+from brain_mri.evaluation.baselines import baselines
+from brain_mri.evaluation.calibration import calibration_metrics
+from brain_mri.evaluation.cases import folded_cases, pick_cases
 from brain_mri.evaluation.classification import classification_metrics
-from brain_mri.evaluation.file_masks import file_masks
+from brain_mri.evaluation.counterfactual import counterfactual_metrics
 from brain_mri.evaluation.guard_check import guard_metrics
-from brain_mri.evaluation.masks import explanation_metrics, segmentation_metrics
-from brain_mri.evaluation.metrics_counterfactual import counterfactual_metrics
+from brain_mri.evaluation.masks import explanation_metrics, file_masks, heat_in_head, segmentation_metrics
+from brain_mri.evaluation.records import METRICS_FORMAT, Case, Evaluation, Images, MeasuredModel, Metrics
 from brain_mri.evaluation.sanity_check import sanity_check
+from brain_mri.evaluation.scores import ClassificationScores, FileMasks, OfficialSplit, SanityCheck, Uncalibrated
 from brain_mri.imaging.preprocessing import head_mask
-from brain_mri.inference.decision import answers_of, calibrated_by
+from brain_mri.inference.decision import Answers, answers_of, calibrated_by, softmax
 from brain_mri.inference.runner import Outputs, run_model
-from brain_mri.training.calibration import calibration_metrics, probabilities_of
 
-METRICS_FORMAT = 1
 LEARNED_FROM_VALIDATION = (
     "Networks that answer here have learned from the validation images, too: these figures are too good. "
     "Those of the test images and of the cross-validation are not touched by that."
@@ -49,30 +45,30 @@ LEARNED_FROM_VALIDATION = (
 
 
 @dataclass(frozen=True)
-class Case:
-    """One test slice to show."""
+class _Run:
+    """What a model says about rows of a dataset, and how intervals are drawn."""
 
-    kind: str  # "best", "median", "worst" by Dice, or "explanation"
-    name: str
-    image: np.ndarray  # uint8 (S, S)
-    truth: np.ndarray  # bool (S, S)
-    predicted: np.ndarray  # bool (S, S)
-    heatmap: np.ndarray  # float32 (S, S) 0..1, Grad-CAM of the predicted class inside the head
-    label: str
-    answer: str
-    confidence: float
-    dice: float
+    artifact: Artifact
+    dataset: Dataset
+    rows: np.ndarray
+    outputs: Outputs
+    said: Answers
+    draws: dict[str, Any]  # seed and resamples
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return self.dataset.table.iloc[self.rows]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    metrics: dict[str, Any]
-    cases: list[Case]
+def _ask(artifact: Artifact, dataset: Dataset, rows: np.ndarray, seed: int, resamples: int) -> _Run:
+    outputs = run_model(artifact.folder, dataset.images[rows])
+    said = answers_of(outputs, artifact.config)
+    return _Run(artifact, dataset, rows, outputs, said, {"seed": seed, "resamples": resamples})
 
 
 def evaluate(
-    model: Any,
-    dataset: Any,
+    model: Artifact | str | Path,
+    dataset: Dataset,
     rows: np.ndarray | None = None,
     *,
     split: str = "test",
@@ -81,49 +77,46 @@ def evaluate(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Evaluation:
-    """Measure a model on rows of a data.Dataset (default: those whose split is `split`; "all" for every row).
+    """Measure a model on rows of a dataset (default: those whose split is `split`; "all" for every row).
 
-    model: an Artifact, a Predictor or an artifact folder. baseline: also score the baselines, which see the rows whose
-    split is "train". sanity: also compare heatmaps with those of a model with random weights, take lesions out and put
-    them in, and try the guard.
+    model: an artifact or its folder. baseline: also score the baselines, which see the rows whose split is "train".
+    sanity: also compare heatmaps with those of a model with random weights, take lesions out and put them in, and try
+    the guard.
+    What cannot be measured (no masks, one class only, no training rows) is None in the metrics, and `notes` says why.
     Raises ArtifactError for an unusable model, ValueError when no row is left.
     """
-    artifact: Artifact = getattr(model, "artifact", model)
-    if not isinstance(artifact, Artifact):
-        artifact = load_artifact(artifact)
     table = dataset.table
     if rows is None:
         rows = np.arange(len(table)) if split == "all" else np.flatnonzero(table["split"] == split)
     rows = np.asarray(rows, dtype=int)
     if len(rows) == 0:
         raise ValueError(f"No image belongs to the split {split!r}, so there is nothing to evaluate.")
-    result = evaluate_arrays(
-        run_model(artifact.folder, dataset.images[rows]),
-        dataset,
-        rows,
-        config=artifact.config,
-        baseline=baseline,
-        seed=seed,
-        resamples=resamples,
-    )
-    result.metrics["split"] = split
-    if split == "validation" and has_learned_from_validation(artifact.config):
-        result.metrics["notes"].insert(0, LEARNED_FROM_VALIDATION)
-    result.metrics.update(dict.fromkeys(("official_split", "sanity", "counterfactual", "guard")))
+    artifact = model if isinstance(model, Artifact) else load_artifact(model)
+    config, run = artifact.config, _ask(artifact, dataset, rows, seed, resamples)
+    learned = split == "validation" and has_learned_from_validation(config)
+    notes = [LEARNED_FROM_VALIDATION] if learned else []
+    found: dict[str, Any] = dict.fromkeys(("official_split", "sanity", "counterfactual", "guard"))
+    found |= _classification(run, baseline, notes)
+    masks, cases = _masks(run, notes)
     if baseline:
-        result.metrics["official_split"] = official_baselines(
-            dataset, classes=artifact.classes, seed=seed, resamples=resamples
-        )
+        found["official_split"] = official_baselines(dataset, classes=config.classes, **run.draws)
     if sanity:
-        result.metrics["sanity"] = _sanity(artifact, dataset, rows, seed)
-        result.metrics["counterfactual"] = counterfactual_metrics(
-            artifact, dataset, rows, seed=seed, resamples=resamples
-        )
-        own = table.iloc[rows]
-        result.metrics["guard"] = guard_metrics(
-            artifact, own["path"].tolist(), own["group"].to_numpy(object), seed=seed, resamples=resamples
-        )
-    return result
+        own = run.table["group"].to_numpy(object)
+        found["sanity"] = _sanity(run)
+        found["counterfactual"] = counterfactual_metrics(artifact, dataset, rows, **run.draws)
+        found["guard"] = guard_metrics(artifact, run.table["path"].tolist(), own, **run.draws)
+    metrics = Metrics(
+        format=METRICS_FORMAT,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        model=MeasuredModel(name=config.name, classifier=config.classifier, segmenter=config.segmenter),
+        split=split,
+        images=counts(run.table, config.classes),
+        resamples=resamples,
+        notes=notes,
+        **found,
+        **masks,
+    )
+    return Evaluation(metrics, cases, folded_cases(artifact, dataset, rows) if sanity else [])
 
 
 def has_learned_from_validation(config: ArtifactConfig) -> bool:
@@ -132,143 +125,136 @@ def has_learned_from_validation(config: ArtifactConfig) -> bool:
 
 
 def official_baselines(
-    dataset: Any, *, classes: Sequence[str], seed: int = 0, resamples: int = 1000
-) -> dict[str, Any] | None:
-    """Baselines on the folders' own Training/Testing split; None without one. "model" is for evaluate.py --official."""
+    dataset: Dataset, *, classes: Sequence[str], seed: int = 0, resamples: int = 1000
+) -> OfficialSplit | None:
+    """Baselines on the folders' own Training/Testing split; None without one."""
     train, test = official_rows(dataset.table)
-    found = split_baselines(dataset, test, train=train, classes=classes, seed=seed, resamples=resamples)
-    return None if found is None else {"baselines": found, "model": None}
+    found = baselines(dataset, test, train=train, classes=classes, seed=seed, resamples=resamples)
+    return None if found is None else OfficialSplit(baselines=found, model=None)
 
 
-def _sanity(artifact: Artifact, dataset: Any, rows: np.ndarray, seed: int, limit: int = 64) -> dict[str, Any]:
+def measure_baselines(dataset: Dataset, *, seed: int = 0, resamples: int = 1000) -> Metrics:
+    """What is scored on the test rows without learning anything about tumors, by group and on the official split."""
+    rows = dataset.rows("test")
+    rows = rows[classification_rows(dataset.table.iloc[rows], CLASSES)]
+    common: dict[str, Any] = {"classes": CLASSES, "seed": seed, "resamples": resamples}
+    return Metrics(
+        images=counts(dataset.table.iloc[rows], CLASSES),
+        resamples=resamples,
+        baselines=baselines(dataset, rows, **common),
+        official_split=official_baselines(dataset, **common),
+    )
+
+
+def measure_official(
+    artifact: Artifact, dataset: Dataset, *, seed: int = 0, resamples: int = 1000
+) -> ClassificationScores:
+    """Of a model that was trained on the folders' own Training part, on their Testing part."""
+    rows = np.flatnonzero((dataset.table["split"] == "test") & (dataset.table["official_split"] == "Testing"))
+    rows = rows[classification_rows(dataset.table.iloc[rows], artifact.classes)]
+    if len(rows) == 0:
+        raise ValueError("No image belongs to the official test split, so there is nothing to evaluate.")
+    return _classification(_ask(artifact, dataset, rows, seed, resamples), False, [])["classification"]
+
+
+def counts(table: pd.DataFrame, classes: Sequence[str]) -> Images:
+    return Images(
+        count=len(table),
+        groups=int(table["group"].nunique()),
+        by_class={name: int((table["class"] == name).sum()) for name in classes},
+        by_source={str(k): int(v) for k, v in table["source"].value_counts().items()},
+        with_mask=int(table["has_mask"].sum()),
+        known_sources=known_sources(table),
+    )
+
+
+def _sanity(run: _Run, limit: int = 64) -> SanityCheck:
     """The randomised-weights check on up to `limit` slices, outlined ones where there are any."""
-    table = dataset.table.iloc[rows]
-    chosen = mask_rows(table)
-    outlined = chosen[dataset.masks[rows[chosen]].any(axis=(1, 2))] if len(chosen) else chosen
-    pool = rows[outlined] if len(outlined) else rows
+    chosen, dataset, seed = mask_rows(run.table), run.dataset, run.draws["seed"]
+    outlined = chosen[dataset.masks[run.rows[chosen]].any(axis=(1, 2))] if len(chosen) else chosen
+    pool = run.rows[outlined] if len(outlined) else run.rows
     pick = np.sort(np.random.default_rng(seed).permutation(pool)[:limit])
     masks = dataset.masks[pick] > 127 if len(outlined) else None
-    return sanity_check(artifact.folder, dataset.images[pick], masks, seed=seed)
+    return sanity_check(run.artifact.folder, dataset.images[pick], masks, seed=seed)
 
 
-def counts(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
-    return {
-        "count": len(table),
-        "groups": int(table["group"].nunique()),
-        "by_class": {name: int((table["class"] == name).sum()) for name in classes},
-        "by_source": {str(k): int(v) for k, v in table["source"].value_counts().items()},
-        "with_mask": int(table["has_mask"].sum()),
-        "known_sources": known_sources(table),
-    }
-
-
-def evaluate_arrays(
-    outputs: Outputs,
-    dataset: Any,
-    rows: np.ndarray,
-    *,
-    config: ArtifactConfig,
-    baseline: bool = True,
-    seed: int = 0,
-    resamples: int = 1000,
-) -> Evaluation:
-    """As `evaluate`, from model outputs (in the order of rows) that the caller has already.
-
-    config needs classes and temperature; stacking, thresholds, name, classifier and segmenter are used when there.
-    What cannot be measured (no masks, one class only, no training rows) is None in the metrics, and "notes" says why.
-    """
-    classes = list(config.classes)
-    table: pd.DataFrame = dataset.table.iloc[rows]
-    thresholds = config.thresholds
-    notes: list[str] = []
-    said = answers_of(outputs, config)
-    probabilities = said.probabilities
-    predicted = probabilities.argmax(axis=1)
-    common: dict[str, Any] = {"seed": seed, "resamples": resamples}
-    metrics: dict[str, Any] = {
-        "format": METRICS_FORMAT,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "model": {
-            "name": config.name,
-            "classifier": config.classifier.to_json(),
-            "segmenter": config.segmenter.to_json(),
-        },
-        "split": "",
-        "images": counts(table, classes),
-        "resamples": resamples,
-        "notes": notes,
-    }
-
-    # --- classification, on the class folders where there are any: the mask pairs repeat their slices
-    chosen = classification_rows(table, classes)
-    labels = np.array([classes.index(c) if c in classes else -1 for c in table["class"]])
-    groups = table["group"].to_numpy(dtype=object)
-    metrics["classification"] = metrics["calibration_before"] = metrics["baselines"] = None
+def _classification(run: _Run, baseline: bool, notes: list[str]) -> dict[str, Any]:
+    """On the class folders where there are any: the mask pairs repeat their slices."""
+    config, classes = run.artifact.config, list(run.artifact.classes)
+    chosen = classification_rows(run.table, classes)
+    found: dict[str, Any] = dict.fromkeys(("classification", "calibration_before", "baselines"))
     if len(chosen) == 0:
         notes.append("No labelled image of the model's classes, so classification was not measured.")
-    else:
-        metrics["classification"] = classification_metrics(
-            probabilities[chosen],
-            labels[chosen],
-            groups[chosen],
-            classes,
-            tumor_threshold=thresholds.tumor,
-            abstain_threshold=thresholds.abstain,
-            **common,
-        )
-        before = calibration_metrics(probabilities_of(outputs.logits[chosen]), labels[chosen])
-        metrics["calibration_before"] = {
-            **before,
-            "temperature": float(config.temperature),
-            "method": calibrated_by(config),
-        }
-        if baseline:
-            metrics["baselines"] = split_baselines(
-                dataset, rows[chosen], classes=classes, predicted=predicted[chosen], **common
-            )
-            if metrics["baselines"] is None:
-                notes.append("All images are of one group, so there are no baselines to compare with.")
+        return found
+    probabilities, part = run.said.probabilities[chosen], run.table.iloc[chosen]
+    labels = np.array([classes.index(name) for name in part["class"]])
+    found["classification"] = classification_metrics(
+        probabilities,
+        labels,
+        part["group"].to_numpy(dtype=object),
+        classes,
+        tumor_threshold=config.thresholds.tumor,
+        abstain_threshold=config.thresholds.abstain,
+        **run.draws,
+    )
+    found["calibration_before"] = Uncalibrated(
+        **dict(calibration_metrics(softmax(run.outputs.logits[chosen]), labels)),
+        temperature=float(config.temperature),
+        method=calibrated_by(config),
+    )
+    if baseline:
+        predicted = probabilities.argmax(axis=1)
+        found["baselines"] = baselines(run.dataset, run.rows[chosen], classes=classes, predicted=predicted, **run.draws)
+        if found["baselines"] is None:
+            notes.append("All images are of one group, so there are no baselines to compare with.")
+    return found
 
-    # --- masks and heatmaps
-    chosen = mask_rows(table)
-    metrics["segmentation"] = metrics["kmeans"] = metrics["explanation"] = None
-    cases: list[Case] = []
+
+def _masks(run: _Run, notes: list[str]) -> tuple[dict[str, Any], list[Case]]:
+    """Masks and heatmaps on outlined slices and on those of the tumor-free class folder, and cases to show."""
+    config, chosen = run.artifact.config, mask_rows(run.table)
+    found: dict[str, Any] = dict.fromkeys(("segmentation", "kmeans", "explanation"))
     if len(chosen) == 0:
         notes.append("No image has an outlined lesion (--masks), so masks and heatmaps were not measured.")
-        return Evaluation(metrics, cases)
-    images, truth = dataset.images[rows[chosen]], dataset.masks[rows[chosen]] > 127
-    maps, masks = said.maps[chosen], said.masks[chosen]
-    names, own = list(table["class"].iloc[chosen]), groups[chosen]
-    metrics["segmentation"] = segmentation_metrics(masks, truth, names, own, **common)
-    metrics["segmentation"]["pixels"] = int(truth.shape[1])
-    places, full, stored = file_masks(table.iloc[chosen], maps, thresholds.mask, thresholds.min_fraction)
+        return found, []
+    part, rows = run.table.iloc[chosen], run.rows[chosen]
+    images, truth, masks = run.dataset.images[rows], run.dataset.masks[rows] > 127, run.said.masks[chosen]
+    names, groups = list(part["class"]), part["group"].to_numpy(dtype=object)
+    scores = segmentation_metrics(masks, truth, names, groups, **run.draws)
+    extra: dict[str, Any] = {"pixels": int(truth.shape[1])}
+    limits = config.thresholds.mask, config.thresholds.min_fraction
+    places, full, stored = file_masks(part, run.said.maps[chosen], *limits)
     if any(mask.any() for mask in stored):
-        found = segmentation_metrics(full, stored, [names[i] for i in places], own[places], **common)
-        metrics["segmentation"]["files"] = {key: found[key] for key in ("count", "dice", "iou", "hd95", "missed")}
-    simple = segmentation_metrics([segmentation.kmeans_mask(i, head_mask) for i in images], truth, names, own, **common)
-    metrics["kmeans"] = {key: value for key, value in simple.items() if key != "per_image"}
+        own = [names[i] for i in places]
+        on_files = segmentation_metrics(full, stored, own, groups[places], per_image=False, **run.draws)
+        extra["files"] = FileMasks(**{name: getattr(on_files, name) for name in FileMasks.model_fields})
+    found["segmentation"] = scores.model_copy(update=extra)
+    heads = [head_mask(image) for image in images]
+    simple = [segmentation.kmeans_mask(image, head_mask) for image in images]
+    found["kmeans"] = segmentation_metrics(simple, truth, names, groups, per_image=False, **run.draws)
     if not truth.any():
         notes.append("No image has an outlined lesion (--masks); of the masks only false alarms could be measured.")
-        return Evaluation(metrics, cases)
-    heads = [head_mask(image) for image in images]
-    heat = [heat_in_head(outputs.heatmaps[i, :, :, predicted[i]], head) for i, head in zip(chosen, heads, strict=True)]
-    metrics["explanation"] = explanation_metrics(heat, truth, names, own, heads=heads, **common)
+        return found, []
+    predicted = run.said.probabilities[chosen].argmax(axis=1)
+    heatmaps = run.outputs.heatmaps[chosen, :, :, predicted]
+    heat = [heat_in_head(heatmap, head) for heatmap, head in zip(heatmaps, heads, strict=True)]
+    found["explanation"] = explanation_metrics(heat, truth, names, groups, heads=heads, **run.draws)
     lesions = np.flatnonzero(truth.any(axis=(1, 2)))
-    dices = metrics["segmentation"]["per_image"]["dice"]
-    for kind, position in pick_cases(np.asarray(dices), own[lesions]):
+    dices = scores.per_image.dice if scores.per_image else []
+    cases = []
+    for kind, position in pick_cases(np.asarray(dices), groups[lesions]):
         i = lesions[position]
-        cases.append(
-            Case(
-                kind=kind,
-                name=Path(str(table["path"].iloc[chosen[i]])).name,
-                image=images[i],
-                truth=truth[i],
-                predicted=masks[i],
-                heatmap=heat[i],
-                label=names[i],
-                answer=classes[predicted[chosen[i]]],
-                confidence=float(probabilities[chosen[i]].max()),
-                dice=float(dices[position]),
-            )
+        case = Case(
+            kind=kind,
+            name=Path(str(part["path"].iloc[i])).name,
+            image=images[i],
+            truth=truth[i],
+            predicted=masks[i],
+            heatmap=heat[i],
+            label=names[i],
+            answer=config.classes[predicted[i]],
+            confidence=float(run.said.probabilities[chosen[i]].max()),
+            dice=float(dices[position]),
         )
-    return Evaluation(metrics, cases)
+        cases.append(case)
+    return found, cases

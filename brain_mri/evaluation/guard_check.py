@@ -1,7 +1,7 @@
 """Does the guard tell brain MRI slices from other pictures? Both ways it can be wrong, as the app would be.
 
 Real slices come from the rows that are measured, read again from their files. Other pictures are drawn
-(guard_negatives.py) with a seed that the fit has not seen; how kinds fare that were left out of a fit altogether is in
+(data/negatives.py) with a seed that the fit has not seen; how kinds fare that were left out of a fit altogether is in
 config["guard"]["unseen_kinds"].
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from brain_mri.artifact.folder import Artifact
 from brain_mri.data.negatives import synthetic_negatives
 from brain_mri.evaluation.bootstrap import Bootstrap
+from brain_mri.evaluation.scores import Drawn, GuardCheck, Stripped
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.imaging.skull_strip import strip_skull
@@ -29,13 +30,11 @@ FRESH = 1_000_003  # added to the seed: other drawings than those of the fit
 
 def guard_metrics(
     artifact: Artifact, paths: Sequence[Any], groups: np.ndarray, *, seed: int = 0, resamples: int = 1000
-) -> dict[str, Any] | None:
+) -> GuardCheck | None:
     """None for a model without a guard, or where no file can be read.
 
     paths: files of real slices; groups (N,): their patients or clusters.
 
-    Returns {"count", "flagged", "noticed": intervals, "stripped": {"count", "flagged", "noticed", "same_answer":
-    intervals} or None, "drawn": {"count", "flagged", "by_kind": {kind: share}}, "unseen_kinds": {kind: share} or None}.
     flagged is the share that the app would call no brain MRI, noticed that of a brain without its skull; stripped are
     the same slices with their skull cut off (skull_strip.py).
     """
@@ -72,9 +71,10 @@ def guard_metrics(
     for item in synthetic_negatives(DRAWN, seed + FRESH):
         kinds.setdefault(item.kind, []).append(foreign(Scan(item.image, item.image, color=item.color)))
     drawn = {kind: float(np.mean(flagged)) for kind, flagged in kinds.items()}
-    return {
+    bare_shares = shares(bare, "flagged", "noticed", "same_answer") if len(bare) >= LEAST else None
+    return GuardCheck(
         **shares(found, "flagged", "noticed"),
-        "stripped": shares(bare, "flagged", "noticed", "same_answer") if len(bare) >= LEAST else None,
-        "drawn": {"count": DRAWN, "flagged": float(np.mean(list(drawn.values()))), "by_kind": drawn},
-        "unseen_kinds": stored.get("unseen_kinds"),
-    }
+        stripped=Stripped(**bare_shares) if bare_shares else None,
+        drawn=Drawn(count=DRAWN, flagged=float(np.mean(list(drawn.values()))), by_kind=drawn),
+        unseen_kinds=stored.get("unseen_kinds"),
+    )

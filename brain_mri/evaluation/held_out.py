@@ -7,7 +7,6 @@ recognised, and so is every picture of the same patient or cluster.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from brain_mri.artifact.folder import Artifact
+from brain_mri.files import atomic_write
 
 SPLIT_FILE = "split.csv"
 DIGITS = 16  # of the digest; 64 bits tell a hundred thousand pictures apart
@@ -25,9 +25,8 @@ def write_split(folder: Path, dataset: Any) -> Path:
     """split.csv with the columns digest, split, one line per distinct picture; about 25 bytes a picture."""
     table = pd.DataFrame({"digest": dataset.table["digest"].str[:DIGITS], "split": dataset.table["split"]})
     path = Path(folder) / SPLIT_FILE
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.drop_duplicates().sort_values(["digest", "split"]).to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+        table.drop_duplicates().sort_values(["digest", "split"]).to_csv(temporary, index=False)
     return path
 
 

@@ -1,6 +1,8 @@
 """Scores of masks and heatmaps against outlined lesions: is the tumor found, how well, and is it looked at?
 
-Pure functions of arrays. Overlap of one pair of masks is segmentation.scores; here it is summed up over a test set.
+Overlap of one pair of masks is segmentation.scores; here it is summed up over a test set. Masks are scored twice: in
+the model's square (160 x 160, say), which models of one size are compared on, and on the picture's own grid
+(`file_masks`), which is what a person sees and what other papers score.
 """
 
 from __future__ import annotations
@@ -10,9 +12,26 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 
 import segmentation
+from brain_mri.data.reader import FRAME_COLUMNS, stored_mask
 from brain_mri.evaluation.bootstrap import Bootstrap
+from brain_mri.evaluation.scores import (
+    Center,
+    Distances,
+    ExplanationScores,
+    HeatPart,
+    Limits,
+    MaskPart,
+    MaskScores,
+    SizePart,
+    Slices,
+    TumorFree,
+)
+from brain_mri.imaging.preprocessing import Frame, restore
+from brain_mri.imaging.read import read_scan
+from brain_mri.imaging.scan import ScanError
 
 MISSED_DICE = 0.1  # a lesion with less overlap than this counts as missed
 FALSE_POSITIVE_FRACTION = 0.0005  # a mask on a tumor-free slice counts above this share of the picture (8 of 128 x 128)
@@ -26,18 +45,18 @@ def segmentation_metrics(
     groups: Sequence[Any] | np.ndarray,
     *,
     spacings: Sequence[Any] | None = None,
+    per_image: bool = True,
     seed: int = 0,
     resamples: int = 1000,
-) -> dict[str, Any]:
+) -> MaskScores:
     """Overlap over a test set.
 
     predicted, truth: N bool masks (H, W), equal shapes pair by pair. labels: N class names. groups: N patients.
     spacings: mm per pixel (row, column) of each pair, or None: HD95 is then in pixels of the masks.
     Slices with an empty truth are not averaged into Dice (an empty prediction there would count 1 and flatter);
     they give `tumor_free`: the share of them on which a tumor is drawn.
-    Keys: count, groups, dice/iou/precision/recall/hd95 {mean, median}, missed, by_class, by_size (terciles of the
-    lesion's share of the picture), tumor_free, per_image {dice, hd95,
-    fraction} in the order of the slices with a lesion.
+    by_size: terciles of the lesion's share of the picture. per_image: also slice by slice, in the order of the slices
+    with a lesion.
     HD95 is undefined when nothing was drawn; `hd95.undefined` counts those slices, which `missed` contains.
     """
     if not len(predicted) == len(truth) == len(labels) == len(groups):
@@ -56,66 +75,64 @@ def segmentation_metrics(
         for key in MASK_SCORES:
             table[key][row] = scores[key] if scores[key] is not None else np.nan
     table["hd95"][~np.isfinite(table["hd95"])] = np.nan
-    summary = _summary(table, groups[lesion], seed, resamples)
-    by_class = {
-        name: _summary({k: v[rows] for k, v in table.items()}, groups[lesion][rows], seed, resamples, brief=True)
-        for name in sorted(set(names[lesion]))
-        for rows in [names[lesion] == name]
-    }
+
+    def summary(rows: np.ndarray, keys: Sequence[str] = ("dice", "hd95")) -> dict[str, Any]:
+        """count, missed, and the mean and median of these scores, of rows, bool (N,), of the table."""
+        return _summary({key: table[key][rows] for key in keys}, groups[lesion][rows], seed, resamples)
+
+    by_class = {name: MaskPart(**summary(names[lesion] == name)) for name in sorted(set(names[lesion]))}
     by_size = []
     if len(lesion) >= 3:
         edges = np.quantile(areas[lesion], [0, 1 / 3, 2 / 3, 1])
         third = np.clip(np.searchsorted(edges[1:3], areas[lesion], side="right"), 0, 2)
-        for tercile, name in enumerate(("small", "medium", "large")):
+        for tercile, size in enumerate(("small", "medium", "large")):
             rows = third == tercile
             if rows.any():
-                part = _summary(
-                    {k: v[rows] for k, v in table.items()}, groups[lesion][rows], seed, resamples, brief=True
-                )
-                limits = {"from": float(areas[lesion][rows].min()), "to": float(areas[lesion][rows].max())}
-                by_size.append({"size": name, "fraction": limits, **part})
-    return {
-        "count": len(lesion),
-        "groups": len(set(groups[lesion])),
-        **summary,
-        "by_class": by_class,
-        "by_size": by_size,
-        "tumor_free": _tumor_free([predicted[i] for i in free.tolist()], groups[free], seed, resamples),
-        "per_image": {
-            "dice": [round(float(v), 4) for v in table["dice"]],
-            "hd95": [round(float(v), 2) if np.isfinite(v) else None for v in table["hd95"]],
-            "fraction": [round(float(v), 5) for v in areas[lesion]],
-        },
+                least, most = float(areas[lesion][rows].min()), float(areas[lesion][rows].max())
+                by_size.append(SizePart(size=size, fraction=Limits(**{"from": least, "to": most}), **summary(rows)))
+    found = MaskScores(
+        groups=len(set(groups[lesion])),
+        **summary(np.ones(len(lesion), dtype=bool), MASK_SCORES),
+        by_class=by_class,
+        by_size=by_size,
+        tumor_free=_tumor_free([predicted[i] for i in free.tolist()], groups[free], seed, resamples),
+    )
+    if not per_image:
+        return found
+    slices = Slices(
+        dice=[round(float(v), 4) for v in table["dice"]],
+        hd95=[round(float(v), 2) if np.isfinite(v) else None for v in table["hd95"]],
+        fraction=[round(float(v), 5) for v in areas[lesion]],
+    )
+    return found.model_copy(update={"per_image": slices})
+
+
+def _summary(table: dict[str, np.ndarray], groups: np.ndarray, seed: int, resamples: int) -> dict[str, Any]:
+    boot = Bootstrap(groups, resamples=resamples, seed=seed)
+    found: dict[str, Any] = {
+        key: Center(mean=boot.mean(table[key]), median=boot.median(table[key])) for key in table if key != "hd95"
+    }
+    distances, undefined = table["hd95"], int((~np.isfinite(table["hd95"])).sum())
+    return found | {
+        "count": len(groups),
+        "hd95": Distances(mean=boot.mean(distances), median=boot.median(distances), undefined=undefined),
+        "missed": boot.ratio(table["dice"] < MISSED_DICE, np.ones(len(groups))),
     }
 
 
-def _summary(
-    table: dict[str, np.ndarray], groups: np.ndarray, seed: int, resamples: int, *, brief: bool = False
-) -> dict[str, Any]:
-    boot = Bootstrap(groups, resamples=resamples, seed=seed)
-    result: dict[str, Any] = {"count": len(groups)} if brief else {}
-    for key in ("dice", "hd95") if brief else MASK_SCORES:
-        result[key] = {"mean": boot.mean(table[key]), "median": boot.median(table[key])}
-    result["hd95"]["undefined"] = int((~np.isfinite(table["hd95"])).sum())
-    result["missed"] = boot.ratio(table["dice"] < MISSED_DICE, np.ones(len(groups)))
-    return result
-
-
-def _tumor_free(
-    predicted: Sequence[np.ndarray], groups: np.ndarray, seed: int, resamples: int
-) -> dict[str, Any] | None:
+def _tumor_free(predicted: Sequence[np.ndarray], groups: np.ndarray, seed: int, resamples: int) -> TumorFree | None:
     """Slices without a tumor: how often is one drawn, and how large is it then? None without such slices."""
     if len(groups) == 0:
         return None
     fractions = np.array([float(np.mean(p)) for p in predicted])
     drawn = fractions > FALSE_POSITIVE_FRACTION
     boot = Bootstrap(groups, resamples=resamples, seed=seed)
-    return {
-        "count": len(groups),
-        "groups": len(set(groups)),
-        "false_positive": boot.ratio(drawn, np.ones(len(groups))),
-        "mean_fraction_when_drawn": float(fractions[drawn].mean()) if drawn.any() else None,
-    }
+    return TumorFree(
+        count=len(groups),
+        groups=len(set(groups)),
+        false_positive=boot.ratio(drawn, np.ones(len(groups))),
+        mean_fraction_when_drawn=float(fractions[drawn].mean()) if drawn.any() else None,
+    )
 
 
 def explanation_metrics(
@@ -127,7 +144,7 @@ def explanation_metrics(
     heads: np.ndarray | Sequence[np.ndarray] | None = None,
     seed: int = 0,
     resamples: int = 1000,
-) -> dict[str, Any]:
+) -> ExplanationScores:
     """Does the heatmap sit on the lesion?
 
     heatmaps: N float maps >= 0 (h, w) of any size, enlarged bilinearly to the masks (H, W) bool. Slices without a
@@ -155,23 +172,54 @@ def explanation_metrics(
         distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
         near[k] = distance[top] <= 0.05 * max(mask.shape)
 
-    def part(chosen: np.ndarray) -> dict[str, Any]:
+    def part(chosen: np.ndarray) -> HeatPart:
         boot = Bootstrap(groups[chosen], resamples=resamples, seed=seed)
         ones = np.ones(int(chosen.sum()))
-        return {
-            "count": int(chosen.sum()),
-            "pointing_game": boot.ratio(hit[chosen], ones),
-            "pointing_game_tolerant": boot.ratio(near[chosen], ones),
-            "energy_inside": boot.mean(energy[chosen]),
-            "chance": float(chance[chosen].mean()) if chosen.any() else None,
-            "empty": int(empty[chosen].sum()),
-        }
+        return HeatPart(
+            count=int(chosen.sum()),
+            pointing_game=boot.ratio(hit[chosen], ones),
+            pointing_game_tolerant=boot.ratio(near[chosen], ones),
+            energy_inside=boot.mean(energy[chosen]),
+            chance=float(chance[chosen].mean()) if chosen.any() else None,
+            empty=int(empty[chosen].sum()),
+        )
 
-    everything = np.ones(len(rows), dtype=bool)
-    return {**part(everything), "by_class": {str(n): part(names == n) for n in sorted(set(names))}}
+    by_class = {str(name): part(names == name) for name in sorted(set(names))}
+    return ExplanationScores(**dict(part(np.ones(len(rows), dtype=bool))), by_class=by_class)
 
 
 def enlarge(heatmap: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A heatmap (h, w) bilinearly at another size (H, W), float32, negatives cut off."""
     heat = np.maximum(np.asarray(heatmap, dtype=np.float32), 0)
     return heat if heat.shape == tuple(shape[:2]) else cv2.resize(heat, (shape[1], shape[0]))
+
+
+def heat_in_head(heatmap: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """A raw heatmap (h, w) as the app shows it: enlarged, cut to the head (bool (S, S)), scaled to 0..1."""
+    heat = enlarge(np.nan_to_num(heatmap), head.shape) * head
+    return heat / max(float(heat.max()), 1e-12)
+
+
+def file_masks(
+    table: pd.DataFrame, probability: np.ndarray, threshold: float, min_fraction: float
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """(positions in table, masks of the model, masks of the files), the masks bool (H, W) of each picture.
+
+    table: rows of data.Dataset.table; probability: float32 (N, S, S), their tumor maps. min_fraction: of the square, as
+    in Predictor. Rows without a readable mask file of their own are left out.
+    """
+    places, predicted, truth = [], [], []
+    frames = table[FRAME_COLUMNS].to_numpy(int) if "mask_path" in table else np.zeros((0, 5), int)
+    for i, (path, values) in enumerate(zip(table.get("mask_path", []), frames, strict=True)):
+        if not path:
+            continue
+        frame = Frame(*values.tolist())
+        try:
+            stored = read_scan(path).raw
+        except ScanError:  # gone since the data was read
+            continue
+        share = min_fraction * frame.side**2 / max(1, frame.height * frame.width)
+        places.append(i)
+        predicted.append(segmentation.postprocess(restore(probability[i], frame), threshold, share))
+        truth.append(stored_mask(stored, (frame.height, frame.width)) > 0)
+    return np.array(places, int), predicted, truth

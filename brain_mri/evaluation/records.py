@@ -138,7 +138,7 @@ def read_metrics(path: Path) -> Metrics:
 class Case:
     """One test slice to show."""
 
-    kind: str  # "best", "median", "worst" by Dice, or "explanation"
+    kind: str  # "best", "median" or "worst" by Dice
     name: str
     image: np.ndarray  # uint8 (S, S)
     truth: np.ndarray  # bool (S, S)

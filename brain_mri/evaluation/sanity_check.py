@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ from onnx import numpy_helper
 from scipy.stats import rankdata
 
 from brain_mri.evaluation.masks import enlarge
+from brain_mri.evaluation.scores import Heat, RandomWeights, SanityCheck
 from brain_mri.inference.onnx_model import ort
 
 STAGES = (("output layer", 0.0), ("last half of the layers", 0.5), ("all layers", 1.0))
@@ -124,13 +124,12 @@ def sanity_check(
     *,
     stages: Sequence[tuple[str, float]] = STAGES,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> SanityCheck:
     """Heatmaps of the trained classifier against those with random weights.
 
     images uint8 (N, S, S); masks bool (N, S, S) of lesions or None. Heatmaps are those of the trained
     model's own answer.
-    Returns {"count", "trained": {"energy_inside"}, "stages": [{"randomised", "ssim", "rank_correlation",
-    "energy_inside"}]}: means over images; energy_inside is None without masks.
+    Means over images; energy_inside is None without masks.
     """
     model = onnx.load(str(Path(folder) / "classifier.onnx"))
     logits, trained = _heatmaps(model, images)
@@ -142,14 +141,14 @@ def sanity_check(
         maps = [other[i, :, :, answers[i]] for i in range(len(images))]
         pairs = np.array([similarity(a, b) for a, b in zip(own, maps, strict=True)])
         rows.append(
-            {
-                "randomised": name,
-                "ssim": float(pairs[:, 0].mean()),
-                "rank_correlation": float(pairs[:, 1].mean()),
-                "energy_inside": _energy(maps, masks),
-            }
+            RandomWeights(
+                randomised=name,
+                ssim=float(pairs[:, 0].mean()),
+                rank_correlation=float(pairs[:, 1].mean()),
+                energy_inside=_energy(maps, masks),
+            )
         )
-    return {"count": len(images), "trained": {"energy_inside": _energy(own, masks)}, "stages": rows}
+    return SanityCheck(count=len(images), trained=Heat(energy_inside=_energy(own, masks)), stages=rows)
 
 
 def _heatmaps(model: onnx.ModelProto, images: np.ndarray, batch: int = 32) -> tuple[np.ndarray, np.ndarray]:

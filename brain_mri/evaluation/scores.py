@@ -194,7 +194,7 @@ class MaskPart(Record):
 
 
 class Limits(Record):
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(serialize_by_alias=True)
 
     from_: float = Field(alias="from")
     to: float

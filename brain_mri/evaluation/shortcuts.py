@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pandas as pd
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.splits import folds
-from brain_mri.evaluation.forest import forest
 
 TREES, FOLDS, BORDER, SIDE = 150, 5, 3, 32
 ALARM = 0.10  # accuracy above the most frequent class from which a probe is called a shortcut
@@ -75,10 +75,10 @@ def shortcuts(dataset: Dataset, rows: np.ndarray, seed: int = 0) -> pd.DataFrame
         answer, chance = np.empty(len(rows), labels.dtype), np.zeros(len(rows))
         for number in np.unique(fold):
             test = fold == number
-            seen, asked = probe.features[~test], probe.features[test]
-            classes, shares = forest(seen, labels[~test], asked, trees=TREES, leaf=2, seed=seed)
-            answer[test] = classes[shares.argmax(axis=1)]
-            chance[test] = shares[:, classes != NO_TUMOR].sum(axis=1)
+            forest = RandomForestClassifier(TREES, min_samples_leaf=2, random_state=seed, n_jobs=-1)
+            shares = forest.fit(probe.features[~test], labels[~test]).predict_proba(probe.features[test])
+            answer[test] = forest.classes_[shares.argmax(axis=1)]
+            chance[test] = shares[:, forest.classes_ != NO_TUMOR].sum(axis=1)
         score = accuracy_score(labels, answer)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class that no fold predicts

@@ -18,6 +18,7 @@ from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import classification_rows, mask_rows
 from brain_mri.evaluation.classification import classification_metrics
 from brain_mri.evaluation.masks import segmentation_metrics
+from brain_mri.evaluation.records import CrossValidation
 from brain_mri.inference.decision import answers_of
 from brain_mri.training.calibrate import Part, calibrate
 from brain_mri.training.training_set import labels_of
@@ -25,26 +26,24 @@ from brain_mri.training.training_set import labels_of
 
 def cross_validation(
     parts: Sequence[Part], segmenter: Segmenter, dataset: Dataset, *, seed: int = 0, resamples: int = 1000
-) -> dict[str, Any]:
-    """{"parts", "classification", "segmentation"}, the latter two as in metrics.json, None where not measured.
-
-    parts: two or more; segmenter: of the artifact.
-    """
+) -> CrossValidation:
+    """parts: two or more; segmenter: of the artifact."""
     answers = [_answers(part, [p for p in parts if p is not part], segmenter, dataset) for part in parts]
     rows, probabilities, masks = (np.concatenate(column) for column in zip(*answers, strict=True))
     table, classes = dataset.table.iloc[rows], list(CLASSES)
     groups, labels = table["group"].to_numpy(object), labels_of(dataset)[rows]
     common: dict[str, Any] = {"seed": seed, "resamples": resamples}
-    found: dict[str, Any] = {"parts": len(parts), "classification": None, "segmentation": None}
+    found: dict[str, Any] = {"classification": None, "segmentation": None}
     if len(chosen := classification_rows(table, classes)):
         found["classification"] = classification_metrics(
             probabilities[chosen], labels[chosen], groups[chosen], classes, **common
         )
     if len(chosen := mask_rows(table)):
         truth, names = dataset.masks[rows[chosen]] > 127, table["class"].iloc[chosen].tolist()
-        scores = segmentation_metrics(masks[chosen], truth, names, groups[chosen], **common)
-        found["segmentation"] = {key: value for key, value in scores.items() if key != "per_image"}
-    return found
+        found["segmentation"] = segmentation_metrics(
+            masks[chosen], truth, names, groups[chosen], per_image=False, **common
+        )
+    return CrossValidation(parts=len(parts), **found)
 
 
 def _answers(

@@ -13,7 +13,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +25,17 @@ import model_def
 from brain_mri.artifact.config import ArtifactConfig, ArtifactError, Segmenter
 from brain_mri.artifact.folder import BUNDLED, Artifact, install, load_artifact, staging
 from brain_mri.classes import CLASSES
-from brain_mri.cli import evaluate
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.splits import rotated
 from brain_mri.evaluation import evaluate as evaluation
 from brain_mri.evaluation.held_out import write_split
-from brain_mri.evaluation.records import Evaluation as Shown
-from brain_mri.evaluation.records import Metrics
+from brain_mri.evaluation.records import Summary
 from brain_mri.files import write_json
 from brain_mri.imaging.preprocessing import PREPROCESSING
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.inference.runner import run_model
-from brain_mri.reporting import model_card, report
+from brain_mri.reporting import model_card, report, tables
 from brain_mri.training import export, guard_fit
 from brain_mri.training.calibrate import Part, ask, calibrate
 from brain_mri.training.cross_validation import cross_validation
@@ -163,18 +161,19 @@ def write_artifact(
             unmeasured, dataset, seed=args.seed, baseline=not args.brief, sanity=not args.brief
         )
         if len(parts) > 1:
-            result.metrics["cross_validation"] = cross_validation(parts, outliner, dataset, seed=args.seed)
-        config["metrics"] = evaluate.summary(result.metrics)
+            found = cross_validation(parts, outliner, dataset, seed=args.seed)
+            result = replace(result, metrics=result.metrics.model_copy(update={"cross_validation": found}))
+        metrics = result.metrics.to_json()
+        config["metrics"] = Summary.of(result.metrics).to_json()
         typed = ArtifactConfig(**config)
-        write_json(folder / "metrics.json", result.metrics)
+        write_json(folder / "metrics.json", metrics)
         if args.brief:
-            model_card.write_card(folder, typed, Metrics.model_validate(result.metrics))
+            model_card.write_card(folder, typed, result.metrics)
         else:
-            shown = Shown(Metrics.model_validate(result.metrics), result.cases)  # type: ignore[arg-type]
-            report.write_all(folder, typed, shown, dataset)
+            report.write_all(folder, typed, result, dataset)
         install(folder, args.out, typed)
-    print(evaluate.table(result.metrics))
-    return result.metrics
+    print(tables.overview(result.metrics))
+    return metrics
 
 
 def export_models(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import pytest
-from sklearn.ensemble import RandomForestClassifier
 
-from brain_mri.evaluation import baselines, forest
+from brain_mri.evaluation import baselines
 
 
 def thumbs_and_labels(count: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -23,17 +21,6 @@ def test_nearest_neighbour_equals_brute_force():
     for row, label in zip(test, answer, strict=True):
         distances = ((thumbs[train].astype(float) - thumbs[row].astype(float)) ** 2).sum(axis=(1, 2))
         assert label == labels[train][distances.argmin()]
-
-
-@pytest.mark.parametrize("leaf", [1, 3])
-def test_forest_equals_scikit_learns(leaf):
-    thumbs, labels = thumbs_and_labels(90)
-    flat = thumbs.reshape(90, -1) + 20 * labels[:, None]
-    theirs = RandomForestClassifier(15, min_samples_leaf=leaf, random_state=5).fit(flat[:60], labels[:60])
-    classes, chance = forest.forest(flat[:60], labels[:60], flat[60:], trees=15, leaf=leaf, seed=5)
-    assert classes.tolist() == theirs.classes_.tolist()
-    np.testing.assert_allclose(chance, theirs.predict_proba(flat[60:]))
-    assert forest.forest(flat[:60], labels[:60], flat[:0], trees=2)[1].shape == (0, 3)
 
 
 def test_border_forest_sees_only_the_border():

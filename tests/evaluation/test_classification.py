@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,11 @@ from sklearn import metrics as sk
 from brain_mri.classes import CLASSES
 from brain_mri.evaluation import classification
 from brain_mri.evaluation.bootstrap import Bootstrap
+from brain_mri.evaluation.calibration import abstention_metrics, calibration_metrics
 from brain_mri.training import calibration
+
+classification_metrics: Any = classification.classification_metrics  # None is no number, says mypy
+paired_difference: Any = classification.paired_difference
 
 RNG = np.random.default_rng(7)
 
@@ -26,43 +31,43 @@ def random_case(count: int = 300, classes: int = 4, seed: int = 0) -> tuple[np.n
     return calibration.probabilities_of(logits), labels, rng.integers(0, count // 3, count)
 
 
-def full(**changes) -> dict:
+def full(**changes) -> Any:
     probabilities, labels, groups = random_case()
-    return classification.classification_metrics(probabilities, labels, groups, CLASSES, **changes)
+    return classification_metrics(probabilities, labels, groups, CLASSES, **changes)
 
 
 def test_scores_agree_with_scikit_learn():
     probabilities, labels, groups = random_case()
-    result = classification.classification_metrics(probabilities, labels, groups, CLASSES)
+    result = classification_metrics(probabilities, labels, groups, CLASSES)
     predicted = probabilities.argmax(axis=1)
-    assert result["accuracy"]["value"] == pytest.approx(sk.accuracy_score(labels, predicted))
-    assert result["confusion"] == sk.confusion_matrix(labels, predicted).tolist()
+    assert result.accuracy.value == pytest.approx(sk.accuracy_score(labels, predicted))
+    assert result.confusion == sk.confusion_matrix(labels, predicted).tolist()
     each = sk.precision_recall_fscore_support(labels, predicted, zero_division=0)
     for i, name in enumerate(CLASSES):
-        row = result["per_class"][name]
+        row = result.per_class[name]
         for key, values in zip(("precision", "recall", "f1"), each[:3], strict=True):
-            assert row[key]["value"] == pytest.approx(values[i])
-        assert row["count"] == each[3][i]
-        assert row["roc_auc"]["value"] == pytest.approx(sk.roc_auc_score(labels == i, probabilities[:, i]))
+            assert getattr(row, key).value == pytest.approx(values[i])
+        assert row.count == each[3][i]
+        assert row.roc_auc.value == pytest.approx(sk.roc_auc_score(labels == i, probabilities[:, i]))
     macro = sk.precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)
     for key, value in zip(("precision", "recall", "f1"), macro, strict=False):
-        assert result["macro"][key]["value"] == pytest.approx(value)
+        assert getattr(result.macro, key).value == pytest.approx(value)
     score = 1 - probabilities[:, CLASSES.index("notumor")]
     tumor = labels != CLASSES.index("notumor")
-    assert result["binary"]["roc_auc"]["value"] == pytest.approx(sk.roc_auc_score(tumor, score))
-    point = result["binary"]["operating_point"]
-    assert point["sensitivity"]["value"] == pytest.approx(sk.recall_score(tumor, score >= 0.5))
-    assert point["specificity"]["value"] == pytest.approx(sk.recall_score(~tumor, ~(score >= 0.5)))
-    assert point["precision"]["value"] == pytest.approx(sk.precision_score(tumor, score >= 0.5))
-    curve = result["curves"]["roc"]["tumor"]
-    assert sk.auc(curve["fpr"], curve["tpr"]) == pytest.approx(result["binary"]["roc_auc"]["value"], abs=0.01)
+    assert result.binary.roc_auc.value == pytest.approx(sk.roc_auc_score(tumor, score))
+    point = result.binary.operating_point
+    assert point.sensitivity.value == pytest.approx(sk.recall_score(tumor, score >= 0.5))
+    assert point.specificity.value == pytest.approx(sk.recall_score(~tumor, ~(score >= 0.5)))
+    assert point.precision.value == pytest.approx(sk.precision_score(tumor, score >= 0.5))
+    curve = result.curves.roc["tumor"]
+    assert sk.auc(curve.fpr, curve.tpr) == pytest.approx(result.binary.roc_auc.value, abs=0.01)
 
 
 def test_every_interval_equals_a_loop_over_resampled_images():
     """The matrix form must be the plain bootstrap: repeat the images of the drawn groups, score, take percentiles."""
     probabilities, labels, groups = random_case(120)
     draws = 60
-    result = classification.classification_metrics(probabilities, labels, groups, CLASSES, resamples=draws, seed=3)
+    result = classification_metrics(probabilities, labels, groups, CLASSES, resamples=draws, seed=3)
     boot = Bootstrap(groups, resamples=draws, seed=3)
     accuracy, f1, auc = [], [], []
     for weights in boot.weights.astype(int):
@@ -73,20 +78,20 @@ def test_every_interval_equals_a_loop_over_resampled_images():
         f1.append(sk.f1_score(y, p.argmax(axis=1), labels=present, average="macro", zero_division=0))
         auc.append(sk.roc_auc_score(y == 0, p[:, 0]))
     for found, drawn in (
-        (result["accuracy"], accuracy),
-        (result["macro"]["f1"], f1),
-        (result["per_class"]["glioma"]["roc_auc"], auc),
+        (result.accuracy, accuracy),
+        (result.macro.f1, f1),
+        (result.per_class["glioma"].roc_auc, auc),
     ):
-        assert [found["low"], found["high"]] == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
+        assert [found.low, found.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
 
 
 def test_groups_are_drawn_whole_so_that_repeated_slices_do_not_narrow_the_interval():
     probabilities, labels, _ = random_case(80)
-    once = classification.classification_metrics(probabilities, labels, np.arange(80), CLASSES)["accuracy"]
+    once = classification_metrics(probabilities, labels, np.arange(80), CLASSES).accuracy
     ten = np.tile(np.arange(80), 10)
-    same = classification.classification_metrics(probabilities[ten], labels[ten], ten, CLASSES)["accuracy"]
-    naive = classification.classification_metrics(probabilities[ten], labels[ten], np.arange(800), CLASSES)["accuracy"]
-    width = [row["high"] - row["low"] for row in (once, same, naive)]
+    same = classification_metrics(probabilities[ten], labels[ten], ten, CLASSES).accuracy
+    naive = classification_metrics(probabilities[ten], labels[ten], np.arange(800), CLASSES).accuracy
+    width = [row.high - row.low for row in (once, same, naive)]
     assert width[1] == pytest.approx(width[0], rel=0.1)
     assert width[2] < 0.5 * width[0]
 
@@ -99,8 +104,8 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
         groups = np.repeat(np.arange(40), 8)
         hits = rng.random(len(groups)) < np.repeat(rng.beta(1.5, 0.5, 40), 8)  # mean 0.75, patients differ
         for grouping in (groups, np.arange(len(groups))):
-            row = Bootstrap(grouping, resamples=200, seed=trial).ratio(hits, np.ones(len(hits)))
-            inside = row["low"] <= 0.75 <= row["high"]
+            row: Any = Bootstrap(grouping, resamples=200, seed=trial).ratio(hits, np.ones(len(hits)))
+            inside = row.low <= 0.75 <= row.high
             cluster, single = (cluster + inside, single) if grouping is groups else (cluster, single + inside)
     assert cluster / 120 > 0.88
     assert single / 120 < 0.75
@@ -109,38 +114,38 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 def test_thousand_resamples_of_a_thousand_images_take_under_two_seconds():
     probabilities, labels, groups = random_case(1000)
     started = time.process_time()
-    classification.classification_metrics(probabilities, labels, groups, CLASSES, resamples=1000)
+    classification_metrics(probabilities, labels, groups, CLASSES, resamples=1000)
     assert time.process_time() - started < 4  # twice the aim, since test machines are busy
 
 
 def test_results_are_json_and_repeatable():
-    assert json.loads(json.dumps(full(), allow_nan=False)) == json.loads(json.dumps(full(), allow_nan=False))
-    assert full(seed=1)["accuracy"] != full(seed=2)["accuracy"]
+    assert json.loads(json.dumps(full().to_json(), allow_nan=False)) == full().to_json()
+    assert full(seed=1).accuracy != full(seed=2).accuracy
 
 
 def test_single_class_folder():
     probabilities, _, groups = random_case(40)
     labels = np.zeros(40, int)
-    result = classification.classification_metrics(probabilities, labels, groups, CLASSES)
+    result = classification_metrics(probabilities, labels, groups, CLASSES)
     right = (probabilities.argmax(axis=1) == 0).mean()
-    assert result["accuracy"]["value"] == pytest.approx(right)
-    assert result["macro"]["recall"]["value"] == pytest.approx(right)
-    assert result["per_class"]["notumor"]["recall"]["value"] is None
-    assert result["per_class"]["glioma"]["roc_auc"]["value"] is None
-    assert result["roc_auc_macro"] is None
-    assert result["binary"]["roc_auc"]["value"] is None
-    assert result["binary"]["operating_point"]["specificity"]["value"] is None
-    assert result["binary"]["operating_point"]["sensitivity"]["value"] is not None
-    json.dumps(result, allow_nan=False)
+    assert result.accuracy.value == pytest.approx(right)
+    assert result.macro.recall.value == pytest.approx(right)
+    assert result.per_class["notumor"].recall.value is None
+    assert result.per_class["glioma"].roc_auc.value is None
+    assert result.roc_auc_macro is None
+    assert result.binary.roc_auc.value is None
+    assert result.binary.operating_point.specificity.value is None
+    assert result.binary.operating_point.sensitivity.value is not None
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_absent_class_is_left_out_of_the_macro_average():
     probabilities, labels, groups = random_case(200)
     keep = labels != 3
-    result = classification.classification_metrics(probabilities[keep], labels[keep], groups[keep], CLASSES)
+    result = classification_metrics(probabilities[keep], labels[keep], groups[keep], CLASSES)
     expected = sk.f1_score(labels[keep], probabilities[keep].argmax(axis=1), labels=[0, 1, 2], average="macro")
-    assert result["macro"]["f1"]["value"] == pytest.approx(expected)
-    assert result["per_class"]["pituitary"] == {
+    assert result.macro.f1.value == pytest.approx(expected)
+    assert result.per_class["pituitary"].to_json() == {
         "count": 0,
         "groups": 0,
         **{key: {"value": None, "low": None, "high": None} for key in ("precision", "recall", "f1", "roc_auc")},
@@ -148,13 +153,13 @@ def test_absent_class_is_left_out_of_the_macro_average():
 
 
 def test_one_image_one_group_and_perfect_answers():
-    one = classification.classification_metrics(np.eye(4)[[1]], np.array([1]), ["a"], CLASSES)
-    assert one["accuracy"] == {"value": 1.0, "low": None, "high": None}
+    one = classification_metrics(np.eye(4)[[1]], np.array([1]), ["a"], CLASSES)
+    assert one.accuracy.to_json() == {"value": 1.0, "low": None, "high": None}
     labels = np.arange(60) % 4
-    perfect = classification.classification_metrics(np.eye(4)[labels], labels, np.arange(60), CLASSES)
-    assert perfect["accuracy"]["low"] == pytest.approx(0.025 ** (1 / 60))  # Clopper-Pearson, not 1.0
-    assert perfect["accuracy"]["high"] == 1.0
-    assert perfect["calibration"]["ece"]["value"] == 0.0
+    perfect = classification_metrics(np.eye(4)[labels], labels, np.arange(60), CLASSES)
+    assert perfect.accuracy.low == pytest.approx(0.025 ** (1 / 60))  # Clopper-Pearson, not 1.0
+    assert perfect.accuracy.high == 1.0
+    assert perfect.calibration.ece.value == 0.0
 
 
 def test_one_group_gives_no_interval():
@@ -162,16 +167,16 @@ def test_one_group_gives_no_interval():
     probabilities, labels, groups = random_case(40)
     groups = np.where(labels == 3, 1000, groups)
     probabilities[labels == 3] = np.eye(4)[3]
-    row = classification.classification_metrics(probabilities, labels, groups, CLASSES)["per_class"]["pituitary"]
-    assert row["groups"] == 1
+    row = classification_metrics(probabilities, labels, groups, CLASSES).per_class["pituitary"]
+    assert row.groups == 1
     for key in ("recall", "precision", "f1"):
-        assert row[key]["low"] is None, key
-    assert row["recall"]["value"] == 1.0
+        assert getattr(row, key).low is None, key
+    assert row.recall.value == 1.0
 
 
 def test_classes_without_no_tumor_have_no_binary_reading():
     probabilities, labels, groups = random_case(60, classes=3)
-    assert classification.classification_metrics(probabilities, labels, groups, ["a", "b", "c"])["binary"] is None
+    assert classification_metrics(probabilities, labels, groups, ["a", "b", "c"]).binary is None
 
 
 @pytest.mark.parametrize("broken", ["shape", "labels", "nan"])
@@ -184,7 +189,7 @@ def test_inconsistent_input_is_refused(broken):
     else:
         probabilities = probabilities * np.nan
     with pytest.raises(ValueError, match=r"\."):
-        classification.classification_metrics(probabilities, labels, groups, CLASSES)
+        classification_metrics(probabilities, labels, groups, CLASSES)
 
 
 def test_paired_difference_is_sharper_than_two_intervals():
@@ -192,11 +197,11 @@ def test_paired_difference_is_sharper_than_two_intervals():
     groups = np.arange(400)
     reference = rng.random(400) < 0.8
     correct = reference | (rng.random(400) < 0.2)
-    row = classification.paired_difference(correct, reference, groups)
-    assert row["value"] == pytest.approx(correct.mean() - reference.mean())
-    assert row["low"] > 0
-    separate = Bootstrap(groups).ratio(correct, np.ones(400))
-    assert row["high"] - row["low"] < separate["high"] - separate["low"]
+    row = paired_difference(correct, reference, groups)
+    assert row.value == pytest.approx(correct.mean() - reference.mean())
+    assert row.low > 0
+    separate: Any = Bootstrap(groups).ratio(correct, np.ones(400))
+    assert row.high - row.low < separate.high - separate.low
 
 
 def test_missing_group_names_count_as_groups_of_one():
@@ -214,8 +219,8 @@ def test_weighted_median_equals_a_loop():
         sample = np.sort(sample[np.isfinite(sample)])
         drawn.append(sample[(len(sample) - 1) // 2])
     row = boot.median(values)
-    assert row["value"] == np.nanmedian(values)
-    assert [row["low"], row["high"]] == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
+    assert row.value == np.nanmedian(values)
+    assert [row.low, row.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
 
 
 # --- calibration -----------------------------------------------------------------------------------------------
@@ -228,29 +233,29 @@ def test_temperature_undoes_overconfidence_and_lowers_ece():
     labels = np.array([rng.choice(4, p=p) for p in probabilities])
     temperature = calibration.fit_temperature(3 * true_logits, labels)
     assert temperature == pytest.approx(3, rel=0.1)
-    before = calibration.calibration_metrics(calibration.probabilities_of(3 * true_logits), labels)
-    after = calibration.calibration_metrics(calibration.probabilities_of(3 * true_logits, temperature), labels)
-    assert after["ece"]["value"] < 0.02 < before["ece"]["value"]
-    assert after["nll"]["value"] < before["nll"]["value"]
+    before: Any = calibration_metrics(calibration.probabilities_of(3 * true_logits), labels)
+    after: Any = calibration_metrics(calibration.probabilities_of(3 * true_logits, temperature), labels)
+    assert after.ece.value < 0.02 < before.ece.value
+    assert after.nll.value < before.nll.value
     assert calibration.fit_temperature(np.zeros((0, 4)), np.zeros(0)) == 1.0
     assert 0.05 <= calibration.fit_temperature(100 * np.eye(4), np.arange(4)) < 100
 
 
 def test_ece_brier_and_likelihood_equal_their_definitions():
     probabilities, labels, _ = random_case(500)
-    found = calibration.calibration_metrics(probabilities, labels, bins=10)
+    found = calibration_metrics(probabilities, labels, bins=10)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     ece = 0.0
     for i in range(10):
         rows = (confidence >= i / 10) & ((confidence < (i + 1) / 10) | (i == 9))
         if rows.any():
             ece += rows.mean() * abs(confidence[rows].mean() - right[rows].mean())
-    assert found["ece"]["value"] == pytest.approx(ece)
-    assert found["brier"]["value"] == pytest.approx(
+    assert found.ece.value == pytest.approx(ece)
+    assert found.brier.value == pytest.approx(
         sum(sk.brier_score_loss(labels == i, probabilities[:, i]) for i in range(4))
     )
-    assert found["nll"]["value"] == pytest.approx(sk.log_loss(labels, probabilities))
-    assert sum(row["count"] for row in found["bins"]) == 500
+    assert found.nll.value == pytest.approx(sk.log_loss(labels, probabilities))
+    assert sum(row.count for row in found.bins) == 500
 
 
 def test_abstention_threshold_reaches_its_target_with_the_most_answers():
@@ -271,14 +276,14 @@ def test_abstention_threshold_reaches_its_target_with_the_most_answers():
 def test_abstention_metrics_equal_their_definitions():
     probabilities, labels, groups = random_case(300)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    row = calibration.abstention_metrics(probabilities, labels, 0.6, Bootstrap(groups))
+    row = abstention_metrics(probabilities, labels, 0.6, Bootstrap(groups))
     kept = confidence >= 0.6
-    assert row["coverage"]["value"] == pytest.approx(kept.mean())
-    assert row["accuracy_answered"]["value"] == pytest.approx(right[kept].mean())
-    assert row["accuracy_refused"]["value"] == pytest.approx(right[~kept].mean())
-    assert row["curve"][-1] == {"coverage": 1.0, "accuracy": pytest.approx(right.mean())}
-    everything = calibration.abstention_metrics(probabilities, labels, 0.0, Bootstrap(groups))
-    assert everything["accuracy_refused"]["value"] is None
+    assert row.coverage.value == pytest.approx(kept.mean())
+    assert row.accuracy_answered.value == pytest.approx(right[kept].mean())
+    assert row.accuracy_refused.value == pytest.approx(right[~kept].mean())
+    assert row.curve[-1].to_json() == {"coverage": 1.0, "accuracy": pytest.approx(right.mean())}
+    everything = abstention_metrics(probabilities, labels, 0.0, Bootstrap(groups))
+    assert everything.accuracy_refused.value is None
 
 
 def test_tumor_threshold_is_the_best_youden_point():

@@ -11,9 +11,17 @@ import pytest
 
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.data.phantom import make_phantom
-from brain_mri.evaluation import metrics_counterfactual
-from brain_mri.evaluation.counterfactual import VISIBLE, erase, erased_copies, give, given_copies
-from brain_mri.evaluation.metrics_counterfactual import LEAST, counterfactual_metrics
+from brain_mri.evaluation import counterfactual
+from brain_mri.evaluation.cases import FOLDED, folded_cases
+from brain_mri.evaluation.counterfactual import (
+    LEAST,
+    VISIBLE,
+    counterfactual_metrics,
+    erase,
+    erased_copies,
+    give,
+    given_copies,
+)
 from brain_mri.evaluation.records import Metrics
 from brain_mri.reporting import figures_masks, findings, tables
 
@@ -105,13 +113,13 @@ def test_copies_are_counted_beside_what_they_were_made_from(
         said = np.array([known.get(image.tobytes(), tumor) for image in images])
         return said, np.broadcast_to(said[:, None, None], images.shape)
 
-    monkeypatch.setattr(metrics_counterfactual, "_answers", oracle)
+    monkeypatch.setattr(counterfactual, "_answers", oracle)
     rows = np.arange(len(dataset.table))
     found = counterfactual_metrics(load_artifact(handmade_artifact), dataset, rows, resamples=0)
     assert found is not None
     for kind, before in (("erased", 1.0), ("given", 0.0)):
-        assert found[kind]["before"]["value"] == before
-        assert found[kind]["called_tumor"]["value"] == found[kind]["outlined"]["value"] == float(tumor)
+        assert getattr(found, kind).before.value == before
+        assert getattr(found, kind).called_tumor.value == getattr(found, kind).outlined.value == float(tumor)
 
 
 def test_a_model_that_looks_at_the_lesion_changes_its_answer(
@@ -131,22 +139,30 @@ def test_a_model_that_looks_at_the_lesion_changes_its_answer(
         masks=np.concatenate([dataset.masks, outlines]),
     )
     rows = np.arange(len(dataset.table))
-    found = counterfactual_metrics(load_artifact(handmade_artifact), dataset, rows, resamples=50)
-    assert found == json.loads(json.dumps(found, allow_nan=False))
-    assert found is not None and found["erased"] and found["given"], found
-    for part in found.values():
-        assert part["count"] >= LEAST and part["groups"] > 1
-    for gone in (found["folded"], found["erased"]):
-        assert gone["called_tumor"]["value"] < gone["before"]["value"]
-    assert found["folded"]["called_tumor"]["value"] < found["folded"]["twice"]["value"]
+    found: Any = counterfactual_metrics(load_artifact(handmade_artifact), dataset, rows, resamples=50)
+    assert found is not None and found.folded and found.erased and found.given, found
+    stored = found.to_json()
+    assert stored == json.loads(json.dumps(stored, allow_nan=False))
+    for part in (found.folded, found.erased, found.given):
+        assert part.count >= LEAST and part.groups > 1
+    for gone in (found.folded, found.erased):
+        assert gone.called_tumor.value < gone.before.value
+    assert found.folded.called_tumor.value < found.folded.twice.value
     table = tables.counterfactual(shown(counterfactual=found))
     assert table is not None and len(table.rows) == 7
     assert figures_masks.counterfactual(shown(counterfactual=found), tmp_path / "a.png") is not None
-    assert figures_masks.counterfactual(shown(counterfactual=found | {"given": None}), tmp_path / "b.png") is not None
+    bare = shown(counterfactual=found.model_copy(update={"given": None}))
+    assert figures_masks.counterfactual(bare, tmp_path / "b.png") is not None
     assert figures_masks.counterfactual(shown(), tmp_path / "c.png") is None
+    artifact = load_artifact(handmade_artifact)
+    heads = folded_cases(artifact, dataset, rows)
+    assert 1 < len(heads) <= FOLDED and all(head.truth.any() for head in heads)
+    assert figures_masks.folded(heads, tmp_path / "d.png") is not None
+    none = folded_cases(artifact, dataset, rows[:0])
+    assert none == [] and figures_masks.folded(none, tmp_path / "e.png") is None
     said = " ".join(findings.counterfactual(shown(counterfactual=found)))
-    assert f"{found['folded']['count']} nearly symmetrical heads" in said
-    assert f"{found['erased']['count']} slices" in said and f"{found['given']['count']} pictures" in said
+    assert f"{found.folded.count} nearly symmetrical heads" in said
+    assert f"{found.erased.count} slices" in said and f"{found.given.count} pictures" in said
 
 
 @pytest.mark.parametrize("kept", ["tumor-free", "tumors"])
@@ -157,5 +173,5 @@ def test_what_cannot_be_made_is_left_out(handmade_artifact: Path, dataset: Any, 
     if kept == "tumor-free":
         assert found is None and table is None
     else:
-        assert found is not None and found["given"] is None and table is not None and len(table.rows) == 2
+        assert found is not None and found.given is None and table is not None and len(table.rows) == 2
     assert findings.counterfactual(shown()) == []

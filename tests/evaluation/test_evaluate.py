@@ -20,13 +20,17 @@ from brain_mri.classes import CLASSES
 from brain_mri.cli import evaluate as command
 from brain_mri.data import dataset as data
 from brain_mri.data import folders, selection
-from brain_mri.evaluation import baselines, evaluate, file_masks, held_out
+from brain_mri.evaluation import baselines, evaluate, held_out
+from brain_mri.evaluation.baselines import baselines as measure
+from brain_mri.evaluation.cases import pick_cases
 from brain_mri.evaluation.evaluate import LEARNED_FROM_VALIDATION
+from brain_mri.evaluation.masks import file_masks
+from brain_mri.evaluation.records import Metrics, Summary
 from brain_mri.files import read_json
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference import runner
 from brain_mri.inference.predictor import Predictor
-from brain_mri.reporting import plot_style
+from brain_mri.reporting import plot_style, tables
 from tests.helpers.handmade import write_handmade
 
 
@@ -42,29 +46,33 @@ def small_forests() -> Iterator[None]:
 
 
 def test_everything_is_measured_on_the_test_rows_only(evaluation, dataset):
-    metrics = json.loads(json.dumps(evaluation.metrics, allow_nan=False))
+    metrics = evaluation.metrics
+    stored = json.loads(json.dumps(metrics.to_json(), allow_nan=False))
+    assert Metrics.model_validate(stored) == metrics
     test = dataset.table[dataset.table["split"] == "test"]
-    assert metrics["images"]["count"] == len(test)
+    assert metrics.images.count == len(test)
     folder_rows = (test["source"] == folders.CLASS_FOLDER).sum()
-    assert metrics["classification"]["count"] == metrics["baselines"]["test"] == folder_rows
-    assert metrics["baselines"]["train"] == len(dataset.rows("train", source=folders.CLASS_FOLDER))
-    assert metrics["baselines"]["subsets"]["unseen_groups"]["count"] == folder_rows  # the split cuts no group
+    assert metrics.classification.count == metrics.baselines.test == folder_rows
+    assert metrics.baselines.train == len(dataset.rows("train", source=folders.CLASS_FOLDER))
+    assert metrics.baselines.subsets.unseen_groups.count == folder_rows  # the split cuts no group
     for part in ("segmentation", "kmeans", "explanation", "sanity", "calibration_before"):
-        assert metrics[part] is not None, part
-    assert metrics["segmentation"]["count"] == (test["has_mask"] & (test["source"] == folders.MASK_PAIRS)).sum()
-    assert metrics["segmentation"]["tumor_free"]["count"] == (test["class"] == "notumor").sum()
-    assert metrics["segmentation"]["files"]["count"] == metrics["segmentation"]["count"]
-    assert set(metrics["baselines"]["scores"]) == set(baselines.DESCRIPTIONS)
+        assert getattr(metrics, part) is not None, part
+    assert metrics.segmentation.count == (test["has_mask"] & (test["source"] == folders.MASK_PAIRS)).sum()
+    assert metrics.segmentation.tumor_free.count == (test["class"] == "notumor").sum()
+    assert metrics.segmentation.files.count == metrics.segmentation.count
+    assert set(metrics.baselines.scores) == set(baselines.DESCRIPTIONS)
 
 
 def test_handmade_artifact_is_right_about_phantoms_it_was_made_for(evaluation, handmade_artifact, dataset):
     """A bright lesion is what the handmade models look for: far above chance, or rows and labels are mixed up."""
     metrics = evaluation.metrics
-    assert metrics["segmentation"]["dice"]["mean"]["value"] > 0.2
-    assert metrics["explanation"]["energy_inside"]["value"] > 3 * metrics["explanation"]["chance"]
+    assert metrics.segmentation.dice.mean.value > 0.2
+    assert metrics.explanation.energy_inside.value > 3 * metrics.explanation.chance
     # the test rows are too few for a binary score
-    all_rows = evaluate.evaluate(handmade_artifact, dataset, split="all", baseline=False, sanity=False, resamples=50)
-    assert all_rows.metrics["classification"]["binary"]["roc_auc"]["value"] > 0.7
+    all_rows: Any = evaluate.evaluate(
+        handmade_artifact, dataset, split="all", baseline=False, sanity=False, resamples=50
+    )
+    assert all_rows.metrics.classification.binary.roc_auc.value > 0.7
 
 
 def test_masks_are_also_scored_on_the_pixels_of_the_files(dataset, tmp_path):
@@ -72,27 +80,28 @@ def test_masks_are_also_scored_on_the_pixels_of_the_files(dataset, tmp_path):
     rows = dataset.rows("test", source=folders.MASK_PAIRS)
     part = dataset.table.iloc[rows]
     truth = (dataset.masks[rows] > 127).astype(np.float32)
-    places, predicted, stored = file_masks.file_masks(part, truth, 0.5, 0.0)
+    places, predicted, stored = file_masks(part, truth, 0.5, 0.0)
     assert places.tolist() == list(range(len(rows)))
     for mask, file, path, own in zip(predicted, stored, part["path"], part["mask_path"], strict=True):
         assert mask.shape == file.shape == read_scan(path).image.shape == (128, 128)
         assert (file == (read_scan(own).raw > 127)).all()
     dices = [segmentation.dice(p, s) for p, s in zip(predicted, stored, strict=True)]
     assert np.mean(dices) > 0.85
-    shifted = file_masks.file_masks(part, np.roll(truth, 6, axis=2), 0.5, 0.0)[1]
+    shifted = file_masks(part, np.roll(truth, 6, axis=2), 0.5, 0.0)[1]
     assert np.mean([segmentation.dice(p, s) for p, s in zip(shifted, stored, strict=True)]) < np.mean(dices) - 0.2
     gone = part.assign(mask_path=["", str(tmp_path / "gone.png"), *part["mask_path"].iloc[2:]])
-    assert file_masks.file_masks(gone, truth, 0.5, 0.0)[0].tolist() == list(range(2, len(rows)))
-    assert file_masks.file_masks(part.drop(columns="mask_path"), truth, 0.5, 0.0)[1] == []
+    assert file_masks(gone, truth, 0.5, 0.0)[0].tolist() == list(range(2, len(rows)))
+    assert file_masks(part.drop(columns="mask_path"), truth, 0.5, 0.0)[1] == []
 
 
 def test_table_and_summary_hold_the_same_numbers(evaluation):
-    text, short = command.table(evaluation.metrics), command.summary(evaluation.metrics)
-    assert f"{short['accuracy']['value']:.3f}" in text
-    assert f"{short['dice']['value']:.3f}" in text
+    text: str = tables.overview(evaluation.metrics)
+    short: Any = Summary.of(evaluation.metrics)
+    assert f"{short.accuracy.value:.3f}" in text
+    assert f"{short.dice.value:.3f}" in text
     for name in ("1-nearest neighbour", "border only", "Majority class", "K-means", "Randomised-weights", "ROC-AUC"):
         assert name in text
-    json.dumps(short, allow_nan=False)
+    json.dumps(short.to_json(), allow_nan=False)
 
 
 def test_logits_are_those_that_the_app_uses(handmade_artifact, dataset):
@@ -118,7 +127,7 @@ def test_cases_are_of_different_patients_and_in_order(evaluation, dataset):
 
 def test_same_call_same_numbers(handmade_artifact, dataset, evaluation):
     again = evaluate.evaluate(handmade_artifact, dataset, resamples=50).metrics
-    assert {**again, "created": ""} == {**evaluation.metrics, "created": ""}
+    assert again.model_copy(update={"created": ""}) == evaluation.metrics.model_copy(update={"created": ""})
 
 
 # --- other data, other folders ---------------------------------------------------------------------------------
@@ -129,14 +138,14 @@ def load(folder: Path, tmp_path: Path, **options: Any) -> data.Dataset:
 
 
 def test_without_masks_everything_else_is_measured(handmade_artifact, folders, tmp_path):
-    found = evaluate.evaluate(handmade_artifact, load(folders, tmp_path), resamples=20)
-    assert found.metrics["classification"]["count"] > 0
-    assert found.metrics["segmentation"]["count"] == 0
-    assert found.metrics["segmentation"]["tumor_free"]["count"] > 0
-    assert found.metrics["explanation"] is None
+    found: Any = evaluate.evaluate(handmade_artifact, load(folders, tmp_path), resamples=20)
+    assert found.metrics.classification.count > 0
+    assert found.metrics.segmentation.count == 0
+    assert found.metrics.segmentation.tumor_free.count > 0
+    assert found.metrics.explanation is None
     assert found.cases == []
-    assert any("--masks" in note for note in found.metrics["notes"])
-    assert "Dice" not in command.table(found.metrics).split("Lesions")[0].split("Masks")[0]
+    assert any("--masks" in note for note in found.metrics.notes)
+    assert "Dice" not in tables.overview(found.metrics).split("Lesions")[0].split("Masks")[0]
 
 
 def test_single_class_folder(handmade_artifact, folders, tmp_path):
@@ -146,11 +155,11 @@ def test_single_class_folder(handmade_artifact, folders, tmp_path):
                        else (folders / "glioma").glob("*"))[:8]:  # fmt: skip
         (only / path.name).write_bytes(path.read_bytes())
     dataset = load(only.parent, tmp_path, min_classes=1)
-    found = evaluate.evaluate(handmade_artifact, dataset, split="all", resamples=20).metrics
-    assert found["classification"]["count"] == len(dataset.table)
-    assert found["classification"]["binary"]["roc_auc"]["value"] is None
-    json.dumps(found, allow_nan=False)
-    command.table(found)
+    found: Any = evaluate.evaluate(handmade_artifact, dataset, split="all", resamples=20).metrics
+    assert found.classification.count == len(dataset.table)
+    assert found.classification.binary.roc_auc.value is None
+    json.dumps(found.to_json(), allow_nan=False)
+    tables.overview(found)
 
 
 def test_no_rows_is_a_sentence(handmade_artifact, dataset):
@@ -205,7 +214,7 @@ def test_validation_figures_of_networks_that_learned_from_them_say_so(dataset, h
     artifact = replace(artifact, config=artifact.config.model_validate(artifact.config.to_json() | change))
     common: dict[str, Any] = {"baseline": False, "sanity": False, "resamples": 0}
     notes = {
-        split: evaluate.evaluate(artifact, dataset, split=split, **common).metrics["notes"]
+        split: evaluate.evaluate(artifact, dataset, split=split, **common).metrics.notes
         for split in ("validation", "test")
     }
     assert (LEARNED_FROM_VALIDATION in notes["validation"]) == bool(change)
@@ -248,7 +257,7 @@ def test_classification_uses_class_folders_and_else_the_pairs():
 
 
 def test_few_cases_are_not_shown_twice():
-    picked = selection.pick_cases(np.array([0.9, 0.1]), np.array(["a", "b"], dtype=object))
+    picked = pick_cases(np.array([0.9, 0.1]), np.array(["a", "b"], dtype=object))
     assert picked == [("best", 0), ("worst", 1)]
 
 
@@ -314,13 +323,13 @@ def test_official_split_of_the_real_data_flatters(real_data):
     """The measured trap of DESIGN §6: thumbnails and borders score far better where patients and copies are shared."""
     dataset = data.load_dataset(real_data / "brain-tumor-mri", size=96, progress=False)
     train, test = selection.official_rows(dataset.table)
-    official = selection.split_baselines(dataset, test, train=train, classes=CLASSES, resamples=50)
-    mine = selection.split_baselines(dataset, dataset.rows("test"), classes=CLASSES, resamples=50)
+    official: Any = measure(dataset, test, train=train, classes=CLASSES, resamples=50)
+    mine: Any = measure(dataset, dataset.rows("test"), classes=CLASSES, resamples=50)
     assert official and mine
     for name in ("nearest_neighbour", "border_forest", "thumbnail_forest"):
-        gap = official["scores"][name]["accuracy"]["value"] - mine["scores"][name]["accuracy"]["value"]
+        gap = official.scores[name].accuracy.value - mine.scores[name].accuracy.value
         assert gap > 0.03, name
-    assert official["scores"]["nearest_neighbour"]["accuracy"]["value"] > 0.95
-    assert official["subsets"]["unseen_groups"]["count"] < 0.05 * official["test"]
-    assert official["subsets"]["without_copy"]["count"] < 0.5 * official["test"]
-    assert mine["subsets"]["unseen_groups"]["count"] == mine["test"]
+    assert official.scores["nearest_neighbour"].accuracy.value > 0.95
+    assert official.subsets.unseen_groups.count < 0.05 * official.test
+    assert official.subsets.without_copy.count < 0.5 * official.test
+    assert mine.subsets.unseen_groups.count == mine.test

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from brain_mri.evaluation import masks as metrics_masks
+from brain_mri.evaluation import masks
+
+metrics_masks: Any = masks  # None is no number, says mypy
 
 
 def disc(row: int, column: int, radius: int, size: int = 64) -> np.ndarray:
@@ -23,21 +26,21 @@ def test_segmentation_scores_by_hand():
     result = metrics_masks.segmentation_metrics(predicted, truth, labels, ["a", "b", "c", "a", "d"])
     dices = [sk.f1_score(t.ravel(), p.ravel()) for t, p in zip(truth[:4], predicted[:4], strict=True)]
     ious = [sk.jaccard_score(t.ravel(), p.ravel()) for t, p in zip(truth[:4], predicted[:4], strict=True)]
-    assert result["count"] == 4
-    assert result["groups"] == 3
-    assert result["per_image"]["dice"] == pytest.approx(dices, abs=1e-4)
-    assert result["dice"]["mean"]["value"] == pytest.approx(np.mean(dices))
-    assert result["dice"]["median"]["value"] == pytest.approx(np.median(dices))
-    assert result["iou"]["mean"]["value"] == pytest.approx(np.mean(ious))
-    assert result["missed"]["value"] == 0.25
-    assert result["hd95"]["undefined"] == 1
-    assert result["per_image"]["hd95"][0] == 0
-    assert result["per_image"]["hd95"][2] is None
-    assert result["by_class"]["glioma"]["dice"]["mean"]["value"] == pytest.approx((dices[0] + dices[3]) / 2)
-    assert sum(row["count"] for row in result["by_size"]) == 4
-    assert result["tumor_free"]["count"] == 1
-    assert result["tumor_free"]["false_positive"]["value"] == 1.0
-    json.dumps(result, allow_nan=False)
+    assert result.count == 4
+    assert result.groups == 3
+    assert result.per_image.dice == pytest.approx(dices, abs=1e-4)
+    assert result.dice.mean.value == pytest.approx(np.mean(dices))
+    assert result.dice.median.value == pytest.approx(np.median(dices))
+    assert result.iou.mean.value == pytest.approx(np.mean(ious))
+    assert result.missed.value == 0.25
+    assert result.hd95.undefined == 1
+    assert result.per_image.hd95[0] == 0
+    assert result.per_image.hd95[2] is None
+    assert result.by_class["glioma"].dice.mean.value == pytest.approx((dices[0] + dices[3]) / 2)
+    assert sum(row.count for row in result.by_size) == 4
+    assert result.tumor_free.count == 1
+    assert result.tumor_free.false_positive.value == 1.0
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_empty_masks_do_not_flatter_the_mean():
@@ -45,23 +48,23 @@ def test_empty_masks_do_not_flatter_the_mean():
     truth = [disc(20, 20, 8)] + [np.zeros((64, 64), bool)] * 10
     predicted = [disc(20, 26, 8)] + [np.zeros((64, 64), bool)] * 10
     result = metrics_masks.segmentation_metrics(predicted, truth, ["glioma"] + ["notumor"] * 10, range(11))
-    assert result["dice"]["mean"]["value"] < 0.8
-    assert result["tumor_free"]["false_positive"]["value"] == 0.0
-    assert result["tumor_free"]["mean_fraction_when_drawn"] is None
+    assert result.dice.mean.value < 0.8
+    assert result.tumor_free.false_positive.value == 0.0
+    assert result.tumor_free.mean_fraction_when_drawn is None
     nothing = metrics_masks.segmentation_metrics(predicted[1:], truth[1:], ["notumor"] * 10, range(10))
-    assert nothing["count"] == 0
-    assert nothing["dice"]["mean"]["value"] is None
-    json.dumps(nothing, allow_nan=False)
+    assert nothing.count == 0
+    assert nothing.dice.mean.value is None
+    json.dumps(nothing.to_json(), allow_nan=False)
     none = metrics_masks.segmentation_metrics([], [], [], [])
-    assert none["tumor_free"] is None
-    json.dumps(none, allow_nan=False)
+    assert none.tumor_free is None
+    json.dumps(none.to_json(), allow_nan=False)
 
 
 def test_hd95_uses_the_spacing():
     truth, predicted = [disc(30, 30, 8)], [disc(30, 36, 8)]
     one = metrics_masks.segmentation_metrics(predicted, truth, ["glioma"], ["a"])
     two = metrics_masks.segmentation_metrics(predicted, truth, ["glioma"], ["a"], spacings=[(2.0, 2.0)])
-    assert two["hd95"]["mean"]["value"] == pytest.approx(2 * one["hd95"]["mean"]["value"])
+    assert two.hd95.mean.value == pytest.approx(2 * one.hd95.mean.value)
 
 
 def test_lengths_must_fit():
@@ -79,13 +82,13 @@ def test_pointing_game_and_energy_by_hand():
     result = metrics_masks.explanation_metrics(
         maps, [mask] * 4, ["glioma", "glioma", "pituitary", "pituitary"], range(4)
     )
-    assert result["pointing_game"]["value"] == 0.25
-    assert result["pointing_game_tolerant"]["value"] == 0.5
-    assert result["energy_inside"]["value"] == pytest.approx(0.75 / 4)
-    assert result["empty"] == 1
-    assert result["chance"] == pytest.approx(mask.mean())
-    assert result["by_class"]["glioma"]["energy_inside"]["value"] == pytest.approx(0.375)
-    json.dumps(result, allow_nan=False)
+    assert result.pointing_game.value == 0.25
+    assert result.pointing_game_tolerant.value == 0.5
+    assert result.energy_inside.value == pytest.approx(0.75 / 4)
+    assert result.empty == 1
+    assert result.chance == pytest.approx(mask.mean())
+    assert result.by_class["glioma"].energy_inside.value == pytest.approx(0.375)
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_small_heatmaps_are_enlarged_and_slices_without_lesion_left_out():
@@ -93,15 +96,15 @@ def test_small_heatmaps_are_enlarged_and_slices_without_lesion_left_out():
     heat[2, 5] = 1  # its centre is at pixel (20, 44) of 64
     masks = [disc(20, 44, 10), np.zeros((64, 64), bool)]
     result = metrics_masks.explanation_metrics([heat, heat], masks, ["glioma", "notumor"], ["a", "b"])
-    assert result["count"] == 1
-    assert result["pointing_game"]["value"] == 1.0
-    assert result["energy_inside"]["value"] > 0.8
+    assert result.count == 1
+    assert result.pointing_game.value == 1.0
+    assert result.energy_inside.value > 0.8
     heads = [disc(32, 32, 30)] * 2
     narrower = metrics_masks.explanation_metrics([heat, heat], masks, ["glioma", "notumor"], ["a", "b"], heads=heads)
-    assert narrower["chance"] > result["chance"]
+    assert narrower.chance > result.chance
 
 
 def test_uniform_heat_scores_chance():
     mask, head = disc(32, 32, 8), disc(32, 32, 30)
     row = metrics_masks.explanation_metrics([head.astype(np.float32)], [mask], ["glioma"], ["a"], heads=[head])
-    assert row["energy_inside"]["value"] == pytest.approx(row["chance"])
+    assert row.energy_inside.value == pytest.approx(row.chance)

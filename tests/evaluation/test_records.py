@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from brain_mri.artifact.folder import BUNDLED
 from brain_mri.evaluation.records import Metrics, Summary, read_metrics
 from brain_mri.files import FileError, write_json
-from brain_mri.inference.predictor import BUNDLED
 
 BRIEF: dict[str, Any] = {"images": {"count": 3, "groups": 2}, "notes": [], "classification": None, "later": {"a": [1]}}
 
@@ -24,9 +24,9 @@ def test_bundled_metrics_are_read_and_written_as_they_are():
 
 
 def test_measured_metrics_are_read_and_written_as_they_are(evaluation, tmp_path):
-    write_json(tmp_path / "metrics.json", (stored := Metrics.model_validate(evaluation.metrics)).to_json())
-    assert read_metrics(tmp_path / "metrics.json") == stored
-    assert stored.to_json() == evaluation.metrics
+    write_json(tmp_path / "metrics.json", stored := evaluation.metrics.to_json())
+    assert read_metrics(tmp_path / "metrics.json") == evaluation.metrics
+    assert read_metrics(tmp_path / "metrics.json").to_json() == stored
 
 
 def test_keys_of_other_versions_survive_and_what_was_not_measured_is_none():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import onnx
@@ -60,7 +62,7 @@ def test_randomised_layers_lie_equally_deep_and_copies_of_a_weight_stay_equal():
 
 def test_sanity_check_reports_every_stage(handmade_artifact, dataset):
     rows = dataset.rows(source=folders.MASK_PAIRS)[::3]
-    found = sanity_check.sanity_check(handmade_artifact, dataset.images[rows], dataset.masks[rows] > 127)
-    assert [row["randomised"] for row in found["stages"]] == [name for name, _ in sanity_check.STAGES]
-    assert found["count"] == len(rows)
-    assert found["trained"]["energy_inside"] > 0
+    found: Any = sanity_check.sanity_check(handmade_artifact, dataset.images[rows], dataset.masks[rows] > 127)
+    assert [row.randomised for row in found.stages] == [name for name, _ in sanity_check.STAGES]
+    assert found.count == len(rows)
+    assert found.trained.energy_inside > 0

@@ -209,16 +209,16 @@ def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: P
     (tmp_path / "broken.png").write_bytes(b"no picture")
     paths += [tmp_path / "photo.png", tmp_path / "broken.png"]
     artifact = load_artifact(write_handmade(tmp_path / "model", guard=stored))
-    found = guard_metrics(artifact, paths, np.arange(22).astype(str))
-    assert found and found["count"] == 21  # without the broken one
-    assert 1 / 21 <= found["flagged"]["value"] <= 4 / 21
-    assert set(found["drawn"]["by_kind"]) == set(KINDS) and found["drawn"]["flagged"] > 0.9
-    assert found["unseen_kinds"] == stored["unseen_kinds"]
-    assert found["stripped"] and LEAST <= found["stripped"]["count"] <= 21
-    assert 0 <= found["stripped"]["flagged"]["value"] < 0.5 < found["stripped"]["same_answer"]["value"] <= 1
+    found: Any = guard_metrics(artifact, paths, np.arange(22).astype(str))
+    assert found and found.count == 21  # without the broken one
+    assert 1 / 21 <= found.flagged.value <= 4 / 21
+    assert set(found.drawn.by_kind) == set(KINDS) and found.drawn.flagged > 0.9
+    assert found.unseen_kinds == stored["unseen_kinds"]
+    assert found.stripped and LEAST <= found.stripped.count <= 21
+    assert 0 <= found.stripped.flagged.value < 0.5 < found.stripped.same_answer.value <= 1
     table = tables.guard(shown(guard=found))
     assert table and "without their skull" in tables.as_text(table)
-    older = tables.guard(shown(guard={key: value for key, value in found.items() if key != "stripped"}))
+    older = tables.guard(shown(guard=found.model_copy(update={"stripped": None})))
     assert older and len(older.rows) == len(table.rows) - 1
     assert table and "21" in tables.as_text(table) and "kinds that the fit has not seen" in tables.as_text(table)
     assert guard_metrics(load_artifact(write_handmade(tmp_path / "none")), paths, np.arange(22)) is None

@@ -63,10 +63,10 @@ def part(dataset: Any, labels: np.ndarray, number: int, *, turned: int = 0) -> P
 
 def test_networks_that_agree_get_what_they_earn():
     dataset, labels = slices(3)
-    found = cross_validation([part(dataset, labels, i) for i in range(3)], CONFIG, dataset, resamples=50)
-    assert found["parts"] == 3 and found["classification"]["count"] == 3 * EACH
-    assert found["classification"]["accuracy"]["value"] > 0.97 and found["classification"]["groups"] == 3 * EACH // 2
-    assert found["segmentation"]["dice"]["mean"]["value"] > 0.97 and "per_image" not in found["segmentation"]
+    found: Any = cross_validation([part(dataset, labels, i) for i in range(3)], CONFIG, dataset, resamples=50)
+    assert found.parts == 3 and found.classification.count == 3 * EACH
+    assert found.classification.accuracy.value > 0.97 and found.classification.groups == 3 * EACH // 2
+    assert found.segmentation.dice.mean.value > 0.97 and "per_image" not in found.segmentation.to_json()
     table = next(t for t in tables.sections(shown(cross_validation=found)) if "Cross" in t.title)
     assert "120 images of 60 groups in 3 parts" in table.note and len(table.rows) >= 12
 
@@ -76,14 +76,14 @@ def test_a_part_is_never_calibrated_on_itself(odd):
     """The odd network calls each class by the next one's name. Calibrated on itself it would be right."""
     dataset, labels = slices(2)
     parts = [part(dataset, labels, i, turned=int(i == odd)) for i in range(2)]
-    found = cross_validation(parts, CONFIG, dataset, resamples=0)["classification"]
-    assert found["accuracy"]["value"] < 0.05
+    found: Any = cross_validation(parts, CONFIG, dataset, resamples=0).classification
+    assert found.accuracy.value < 0.05
 
 
 def test_without_masks_that_half_is_missing():
     dataset, labels = slices(2)
     parts = [part(dataset, labels, i) for i in range(2)]
     bare: Any = Slices(dataset.table.assign(has_mask=False), dataset.masks)
-    found = cross_validation(parts, CONFIG, bare, resamples=0)
-    assert found["segmentation"] is None and found["classification"]["accuracy"]["value"] > 0.97
+    found: Any = cross_validation(parts, CONFIG, bare, resamples=0)
+    assert found.segmentation is None and found.classification.accuracy.value > 0.97
     assert tables.cross_validation(shown(cross_validation=found)) and tables.cross_validation(shown()) is None
