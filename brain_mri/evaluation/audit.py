@@ -1,34 +1,29 @@
 """What is wrong with a data set, before anything is trained on it.
 
-    python audit.py brain-tumor-mri --out audit
-    python audit.py brain-tumor-mri --masks segmentation --out audit
+    print(audit(load_dataset(folder)).text())
 
-Prints a table and writes figure.png and CSV files to --out. In a notebook: print(audit(load_dataset(...)).text()).
+The command line, which also writes tables and a figure, is cli/audit.py.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from brain_mri.classes import CLASSES
-from brain_mri.data.dataset import Dataset, load_dataset
-from brain_mri.data.folders import CLASS_FOLDER, DataError
+from brain_mri.data.dataset import Dataset
+from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.shortcuts import shortcuts
 
 BINS = 32  # of the intensity histograms
 LEAKS = ["class", "testing", "exact copy", "near copy", "same patient or cluster", "clean"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class AuditResult:
-    """Everything `python audit.py` prints, as tables.
+    """Everything that was found, as tables.
 
     counts       source, class, Training, Testing, other, slices (distinct ones), groups, copies
     sizes        source, class, mode, width, height, pictures; the most frequent first
@@ -37,7 +32,7 @@ class AuditResult:
     leaks        one line per class: Testing pictures by the closest thing that they have in Training
     conflicts    cluster, file, class: one slice in folders of different classes
     patients     patient, Training, Testing: pictures of patients that are on both sides
-    shortcuts    see audit_shortcuts.shortcuts
+    shortcuts    see shortcuts.py
     findings     sentences
     """
 
@@ -78,25 +73,21 @@ class AuditResult:
         out += block("SKIPPED", self.dataset.skipped, 10)
         return "\n".join([*out, "", "FINDINGS", *(f"  - {line}" for line in self.findings)])
 
-    def write(self, folder: Path) -> list[Path]:
-        """CSV files and figure.png; returns their paths."""
-        from brain_mri.reporting.audit_figure import draw
-
-        folder.mkdir(parents=True, exist_ok=True)
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Everything as tables, by the names of their files."""
         histograms = pd.DataFrame(self.histograms, index=pd.RangeIndex(0, 256, 256 // BINS, name="from_value"))
-        tables = {
-            "pictures": self.dataset.table, "counts": self.counts, "sizes": self.sizes, "duplicates": self.links,
-            "leaks": self.leaks, "conflicts": self.conflicts, "patients": self.patients, "shortcuts": self.shortcuts,
-            "skipped": self.dataset.skipped, "histograms": histograms.reset_index(),
-        }  # fmt: skip
-        paths = []
-        for name, table in tables.items():
-            path = folder / f"{name}.csv"
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            table.to_csv(temporary, index=False, errors="backslashreplace")
-            os.replace(temporary, path)
-            paths.append(path)
-        return [*paths, draw(self, folder / "figure.png")]
+        return {
+            "pictures": self.dataset.table,
+            "counts": self.counts,
+            "sizes": self.sizes,
+            "duplicates": self.links,
+            "leaks": self.leaks,
+            "conflicts": self.conflicts,
+            "patients": self.patients,
+            "shortcuts": self.shortcuts,
+            "skipped": self.dataset.skipped,
+            "histograms": histograms.reset_index(),
+        }
 
 
 def audit(dataset: Dataset, seed: int = 0) -> AuditResult:
@@ -125,8 +116,7 @@ def audit(dataset: Dataset, seed: int = 0) -> AuditResult:
         both.rename_axis(columns=None),
         shortcuts(dataset, known, seed),
     )
-    result.findings = _findings(result)
-    return result
+    return replace(result, findings=_findings(result))
 
 
 def _counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -203,40 +193,3 @@ def _findings(result: AuditResult) -> list[str]:
     if len(result.dataset.skipped):
         found.append(f"{len(result.dataset.skipped)} files or folders were skipped; see skipped.csv.")
     return found or ["Nothing suspicious was found."]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with one folder per class (also inside Training and Testing)")
-    parser.add_argument("--masks", type=Path, help="folder with images/ and masks/")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/audit"), help="where figure and CSV files go (%(default)s)"
-    )
-    parser.add_argument("--groups", type=Path, help="CSV file,group[,kind]; default: groups.csv in the data folder")
-    parser.add_argument("--cache", type=Path, help="cache file or folder (default ~/.cache/brain-mri)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args(arguments)
-    try:
-        dataset = load_dataset(
-            options.data,
-            options.masks,
-            groups=options.groups,
-            cache=options.cache,
-            progress=not options.quiet,
-            min_classes=1,
-        )
-        result = audit(dataset)
-        print(result.text())
-        paths = result.write(options.out)
-    except DataError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"Error: {options.out} could not be written ({error.strerror or error}).", file=sys.stderr)
-        return 2
-    print(f"\nWritten: {paths[-1]} and {len(paths) - 1} CSV files beside it.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from brain_mri.classes import CLASSES
+from brain_mri.cli import audit as command
 from brain_mri.data import dataset as data
 from brain_mri.data import folders
 from brain_mri.data.phantom import make_phantom
@@ -93,7 +94,7 @@ def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
     text = result.text()
     for word in ("PICTURES", "TESTING PICTURES", "ONE SLICE UNDER TWO CLASSES", "SHORTCUTS", "FINDINGS"):
         assert word in text
-    paths = result.write(tmp_path / "out")
+    paths = command.write(result, tmp_path / "out")
     figure = cv2.imread(str(tmp_path / "out" / "figure.png"))
     assert figure is not None and figure.shape[0] > 1000 and figure.std() > 10
     assert len(paths) == 11 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
@@ -103,13 +104,13 @@ def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
 
 def test_command_line(bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, cache = tmp_path / "out", tmp_path / "cache"
-    assert audit.main([str(bad), "--out", str(out), "--cache", str(cache), "--quiet"]) == 0
+    assert command.main([str(bad), "--out", str(out), "--cache", str(cache), "--quiet"]) == 0
     assert "FINDINGS" in capsys.readouterr().out and (out / "pictures.csv").is_file()
-    assert audit.main([str(tmp_path / "nowhere"), "--quiet"]) == 2
+    assert command.main([str(tmp_path / "nowhere"), "--quiet"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("Error: ") and "does not exist" in error and "Traceback" not in error
     (tmp_path / "file").write_text("in the way")
-    assert audit.main([str(bad), "--out", str(tmp_path / "file"), "--cache", str(cache), "--quiet"]) == 2
+    assert command.main([str(bad), "--out", str(tmp_path / "file"), "--cache", str(cache), "--quiet"]) == 2
     assert "could not be written" in capsys.readouterr().err
 
 
@@ -123,7 +124,7 @@ def test_plain_folders_raise_no_alarm_about_leaks(tmp_path: Path) -> None:
     found = audit.audit(dataset)
     assert found.leaks.empty and found.conflicts.empty and found.patients.empty
     assert not [line for line in found.findings if "Testing" in line or "classes" in line]
-    assert found.write(tmp_path / "out")[-1].is_file()
+    assert command.write(found, tmp_path / "out")[-1].is_file()
 
 
 def test_probes_do_not_see_patients() -> None:

@@ -1,0 +1,63 @@
+"""What is wrong with a data set, before anything is trained on it.
+
+    python -m brain_mri audit brain-tumor-mri --out audit
+    python -m brain_mri audit brain-tumor-mri --masks segmentation --out audit
+
+Prints a table and writes figure.png and CSV files to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from brain_mri.data.dataset import load_dataset
+from brain_mri.data.folders import DataError
+from brain_mri.evaluation.audit import AuditResult, audit
+from brain_mri.files import atomic_write
+from brain_mri.reporting import audit_figure
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status; errors are one sentence on stderr."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("data", type=Path, help="folder with one folder per class (also inside Training and Testing)")
+    add("--masks", type=Path, help="folder with images/ and masks/")
+    add("--out", type=Path, default=Path("runs/audit"), help="where figure and CSV files go (%(default)s)")
+    add("--groups", type=Path, help="CSV file,group[,kind]; default: groups.csv in the data folder")
+    add("--cache", type=Path, help="cache file or folder (default ~/.cache/brain-mri)")
+    add("--quiet", action="store_true", help="no progress bar")
+    args = parser.parse_args(argv)
+    try:
+        dataset = load_dataset(
+            args.data, args.masks, groups=args.groups, cache=args.cache, progress=not args.quiet, min_classes=1
+        )
+        result = audit(dataset)
+        print(result.text())
+        paths = write(result, args.out)
+    except DataError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"Error: {args.out} could not be written ({error.strerror or error}).", file=sys.stderr)
+        return 2
+    print(f"\nWritten: {paths[-1]} and {len(paths) - 1} CSV files beside it.")
+    return 0
+
+
+def write(result: AuditResult, folder: Path) -> list[Path]:
+    """CSV files and figure.png; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, table in result.tables().items():
+        paths.append(folder / f"{name}.csv")
+        with atomic_write(paths[-1]) as temporary:
+            table.to_csv(temporary, index=False, errors="backslashreplace")
+    return [*paths, audit_figure.draw(result, folder / "figure.png")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
