@@ -15,17 +15,7 @@ import numpy as np
 from brain_mri.imaging.file_type import GZIP, ZIP, has_dicom_preamble, is_picture, looks_like_dicom, looks_like_nifti
 from brain_mri.imaging.nifti import load_nifti
 from brain_mri.imaging.picture import compact, gray_and_color, read_picture
-from brain_mri.imaging.scan import (
-    MAX_BYTES,
-    MIN_SIDE,
-    Scan,
-    ScanError,
-    clean_name,
-    finite,
-    inflate,
-    read_bytes,
-    windowed,
-)
+from brain_mri.imaging.scan import MIN_SIDE, Scan, ScanError, clean_name, content_of, finite, inflate, windowed
 from brain_mri.imaging.volume import volume_of
 
 
@@ -35,15 +25,7 @@ def read_scan(source: str | Path | bytes, *, name: str | None = None, index: int
     index: the frame of a multi-frame DICOM, GIF or TIFF or the slice of a NIfTI volume, counted from 0. Default:
     the first picture, the middle DICOM frame, the NIfTI slice with the most content. Raises ScanError.
     """
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        data, name = bytes(source), clean_name(name or "upload")
-        if not data:
-            raise ScanError(f"{name} is empty (0 bytes).")
-        if len(data) > MAX_BYTES:
-            raise ScanError(f"{name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
-    else:
-        name = clean_name(name or source)
-        data = read_bytes(Path(source))
+    data, name = content_of(source, name)
     if not has_dicom_preamble(data) and is_picture(data):
         picture = read_picture(data, name, index)
         return _scan(picture.values, None, name, picture.info, picture.warnings, picture.color)

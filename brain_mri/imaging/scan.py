@@ -59,6 +59,22 @@ def clean_name(name: str | os.PathLike[str]) -> str:
     return (text if len(text) <= 120 else text[:100] + "..." + text[-17:]) or "scan"
 
 
+def content_of(source: str | Path | bytes | memoryview, name: str | None = None) -> tuple[bytes, str]:
+    """(content, printable name) of a file or of its bytes. Raises ScanError."""
+    if isinstance(source, (str, Path)):
+        return read_bytes(Path(source)), clean_name(name or source)
+    name = clean_name(name or "upload")
+    return _checked(bytes(source), name), name
+
+
+def _checked(data: bytes, name: str) -> bytes:
+    if not data:
+        raise ScanError(f"{name} is empty (0 bytes).")
+    if len(data) > MAX_BYTES:
+        raise ScanError(f"{name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
+    return data
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file of at most MAX_BYTES. Raises ScanError."""
     name = clean_name(path)
@@ -72,18 +88,14 @@ def read_bytes(path: Path) -> bytes:
             raise ScanError(f"{name} has {status.st_size / 2**20:.0f} MB; the limit is {MAX_BYTES // 2**20} MB.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
+    except ScanError:
+        raise
     except FileNotFoundError:
         raise ScanError(f"There is no file {name}.") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, ScanError):
-            raise
         reason = getattr(error, "strerror", None) or "its name or content cannot be read"
         raise ScanError(f"{name} could not be opened ({reason}).") from None
-    if not data:
-        raise ScanError(f"{name} is empty (0 bytes).")
-    if len(data) > MAX_BYTES:
-        raise ScanError(f"{name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
-    return data
+    return _checked(data, name)
 
 
 def inflate(data: bytes, name: str, *, wbits: int = 31, limit: int = MAX_BYTES) -> bytes:

@@ -27,6 +27,7 @@ from brain_mri.imaging.scan import (
     Scan,
     ScanError,
     clean_name,
+    content_of,
     inflate,
     read_bytes,
     stretched,
@@ -178,23 +179,21 @@ def read_volume(source: Source, *, name: str | None = None) -> Volume:
 
     Raises ScanError with a sentence for a person.
     """
-    from brain_mri.imaging.dicom_series import folder_files  # pydicom takes a quarter of a second: only when needed
+    from brain_mri.imaging.dicom_series import folder_files, zip_files  # pydicom takes a while: only when needed
 
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_bytes(bytes(source), clean_name(name or "upload"))
-    if isinstance(source, (str, Path)):
-        path = Path(source)
-        name = clean_name(name or path)
-        if path.is_dir():
-            return volume_of(_grid_of(folder_files(path), name), name)
-        return _from_bytes(read_bytes(path), name)
-    paths = [Path(p) for p in source]
-    if not paths:
-        raise ScanError("No file was chosen.")
-    if len(paths) == 1:
-        return read_volume(paths[0], name=name)
-    name = clean_name(name or paths[0].parent.name or "series")
-    return volume_of(_grid_of(_listed(paths), name), name)
+    if not isinstance(source, (str, Path, bytes, bytearray, memoryview)):
+        paths = [Path(p) for p in source]
+        if not paths:
+            raise ScanError("No file was chosen.")
+        if len(paths) == 1:
+            return read_volume(paths[0], name=name)
+        name, files = clean_name(name or paths[0].parent.name or "series"), _listed(paths)
+    elif isinstance(source, (str, Path)) and Path(source).is_dir():
+        name, files = clean_name(name or source), folder_files(Path(source))
+    else:
+        data, name = content_of(source, name)
+        files = zip_files(data, name) if data[:4] in ZIP else iter([(name, data)])
+    return volume_of(_grid_of(files, name), name)
 
 
 def _listed(paths: list[Path]) -> Iterator[Named]:
@@ -205,18 +204,6 @@ def _listed(paths: list[Path]) -> Iterator[Named]:
         if total > 2 * MAX_BYTES:
             raise ScanError(f"The chosen files have more than {2 * MAX_BYTES // 2**20} MB together.")
         yield clean_name(path), data
-
-
-def _from_bytes(data: bytes, name: str) -> Volume:
-    from brain_mri.imaging.dicom_series import zip_files
-
-    if not data:
-        raise ScanError(f"{name} is empty (0 bytes).")
-    if len(data) > MAX_BYTES:
-        raise ScanError(f"{name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
-    if data[:4] in ZIP:
-        return volume_of(_grid_of(zip_files(data, name), name), name)
-    return volume_of(_grid_of(iter([(name, data)]), name), name)
 
 
 def _grid_of(files: Iterator[Named], name: str) -> Grid:
