@@ -50,22 +50,13 @@ _TO_RAS = np.array([-1.0, -1.0, 1.0])  # DICOM counts towards left and posterior
 class Place:
     """Where a frame lies in the patient; None for what the file does not state sensibly.
 
-    spacing (row, column) mm; along_row, along_column: RAS unit vectors of increasing column and row index;
-    position: RAS mm of the first pixel.
+    spacing (row, column) mm; directions (3, 3), columns = RAS unit vectors of increasing column index, row index and
+    slice normal; position: RAS mm of the first pixel.
     """
 
     spacing: tuple[float, float] | None
-    along_row: np.ndarray | None
-    along_column: np.ndarray | None
+    directions: np.ndarray | None
     position: np.ndarray | None
-
-    @property
-    def directions(self) -> np.ndarray | None:
-        """(3, 3), columns = RAS unit vectors of increasing column index, row index and slice normal."""
-        if self.along_row is None or self.along_column is None:
-            return None
-        normal = np.cross(self.along_row, self.along_column)
-        return np.column_stack([self.along_row, self.along_column, normal])
 
     @property
     def axes(self) -> str | None:
@@ -230,17 +221,17 @@ def frame_place(dataset: pydicom.Dataset, index: int) -> Place:
         spacing = numbers(dataset, "ImagerPixelSpacing", 2)
     if spacing is not None and not ((spacing > 0.01) & (spacing < 100)).all():
         spacing = None
-    directions = numbers(functional(dataset, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+    stated = numbers(functional(dataset, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
     position = numbers(functional(dataset, index, "PlanePositionSequence"), "ImagePositionPatient", 3)
-    along_row = along_column = None
-    if directions is not None:
-        along_row, along_column = directions[:3] * _TO_RAS, directions[3:] * _TO_RAS
-        if abs(np.linalg.norm(np.cross(along_row, along_column)) - 1) > 0.05:  # not two perpendicular unit vectors
-            along_row = along_column = None
+    directions = None
+    if stated is not None:
+        row, column = stated[:3] * _TO_RAS, stated[3:] * _TO_RAS
+        normal = np.cross(row, column)
+        if abs(np.linalg.norm(normal) - 1) <= 0.05:  # two perpendicular unit vectors
+            directions = np.column_stack([row, column, normal])
     return Place(
         None if spacing is None else (float(spacing[0]), float(spacing[1])),
-        along_row,
-        along_column,
+        directions,
         None if position is None else position * _TO_RAS,
     )
 
