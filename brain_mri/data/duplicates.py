@@ -28,6 +28,7 @@ COPY = 0.98  # correlation of whole pictures at SIDE
 COPY_COARSE = 0.97  # the same at COARSE: only a filter
 VARIANT_COARSE, VARIANT = 0.88, 0.82  # correlation of heads at COARSE and at SIDE
 BLOCK, MANY = 1024, 50_000  # rows of one matrix product; candidate pairs of one block that are still ordinary
+PAIRS = 1024  # that are verified at once, to bound the memory
 LINK_COLUMNS = ["a", "b", "kind", "correlation", "mirrored"]
 
 
@@ -111,17 +112,13 @@ def _verified(
 ) -> pd.DataFrame:
     """The candidate pairs that hold at full thumbnail size."""
     parts = []
-    for start in range(0, len(a), 4096):
-        left, right = a[start : start + 4096], b[start : start + 4096]
+    for start in range(0, len(a), PAIRS):
+        left, right = a[start : start + PAIRS], b[start : start + PAIRS]
         rows, place = np.unique(np.r_[left, right], return_inverse=True)
         i, j = place[: len(left)], place[len(left) :]
 
         def pairwise(features: np.ndarray, i: np.ndarray = i, j: np.ndarray = j) -> np.ndarray:
-            other = mirror(features) if mirrored else features
-            steps = range(0, len(i), 512)
-            return np.concatenate(
-                [np.einsum("ij,ij->i", features[i[k : k + 512]], other[j[k : k + 512]]) for k in steps]
-            )
+            return np.einsum("ij,ij->i", features[i], (mirror(features) if mirrored else features)[j])
 
         copy, coarse = pairwise(standardised(whole[rows])), pairwise(coarse_head[rows])
         fine = pairwise(standardised(local_contrast(head[rows])))

@@ -130,16 +130,15 @@ class Head:
         {"axial": self.axial, "coronal": self.coronal, "sagittal": self.sagittal}[self.plane]()
         return self.image
 
-    def skull(self, outline: np.ndarray, inner: np.ndarray, around: np.ndarray | float = -1.0) -> None:
-        """Scalp, bone with marrow, dura and the fluid around the brain. `around` < 0 where there is a skull."""
+    def scalp(self, outline: np.ndarray) -> None:
         self.paint(outline, FAT + 9 * self.noise(3, 0.15))
-        self.paint(np.maximum(outline + 0.012, -(outline + 0.02)), 165.0, strength=0.6)  # skin
-        bone = np.maximum(inner - 0.072, around)
-        self.paint(bone, BONE)
-        self.paint(
-            np.maximum(np.abs(inner - 0.04) - 0.011, around), 85 + 18 * self.noise(4, 0.2), strength=0.8
-        )  # marrow
-        self.paint(np.maximum(np.abs(inner - 0.006) - 0.006, around), 128.0, strength=0.7)  # dura
+
+    def skull(self, inner: np.ndarray, marrow_to: float = 9.0) -> None:
+        """Bone with marrow (down to a height), dura and the fluid around the brain."""
+        self.paint(inner - 0.072, BONE)
+        marrow = np.maximum(np.abs(inner - 0.04) - 0.011, self.y - marrow_to)
+        self.paint(marrow, 85 + 18 * self.noise(4, 0.2), strength=0.8)
+        self.paint(np.abs(inner - 0.006) - 0.006, 128.0, strength=0.7)  # dura
         self.paint(inner, CSF)
 
     def cortex(self, inner: np.ndarray, midline: np.ndarray | None = None, depth: float = 0.2) -> None:
@@ -173,7 +172,9 @@ class Head:
         if self.height < BASE:
             return self.axial_base()
         outline, inner = self.axial_outline(), self.brain
-        self.skull(outline, inner)
+        self.scalp(outline)
+        self.paint(np.maximum(outline + 0.012, -(outline + 0.02)), 165.0, strength=0.6)  # skin
+        self.skull(inner)
         deep = math.exp(-(((self.height - 0.05) / 0.33) ** 2))  # how much of the ventricles this slice shows
         fissure = np.maximum(np.abs(self.x) - 0.007, 0.30 * deep - np.abs(self.y + 0.02))
         self.cortex(inner, fissure)
@@ -250,7 +251,8 @@ class Head:
         self.paint(self.both(0.05, 0.5, 0.025, 0.11), 150.0, strength=0.85)  # turbinates
         self.paint(self.at(0, 0.78, 0.24, 0.1), MUSCLE + 25 + 10 * self.noise(18, 0.08))  # tongue
         self.paint(np.maximum(np.abs(self.both(0.41, 0.6, 0.04, 0.16, 5)) - 0.013, outline + self.fat), BONE)  # jaw
-        self.skull_over(outline, inner)
+        self.scalp(np.maximum(np.maximum(outline, inner - 0.072 - self.fat), self.y - 0.15))
+        self.skull(inner, 0.1)
         self.paint(self.at(0, 0.33, 0.13, 0.07), AIR + 8)  # sphenoid sinus
         self.cortex(inner, np.maximum(np.abs(self.x) - 0.008, self.y + 0.36))
         self.paint(np.maximum(np.maximum(np.abs(self.x) - 0.006, self.y + 0.42), inner), 165.0, strength=0.7)  # falx
@@ -272,16 +274,8 @@ class Head:
         self.vessels(33, 7, np.maximum(inner + 0.03, self.y - 0.1))
 
     def face(self, outline: np.ndarray) -> None:
-        self.paint(outline, FAT + 9 * self.noise(3, 0.15))
+        self.scalp(outline)
         self.paint(outline + self.fat + 0.01, MUSCLE + 26 * self.noise(14, 0.16) + 12 * self.noise(19, 0.07), width=4)
-
-    def skull_over(self, outline: np.ndarray, inner: np.ndarray) -> None:
-        scalp = np.maximum(outline, inner - 0.072 - self.fat)
-        self.paint(np.maximum(scalp, self.y - 0.15), FAT + 9 * self.noise(3, 0.15))
-        self.paint(inner - 0.072, BONE)
-        self.paint(np.maximum(np.abs(inner - 0.04) - 0.011, self.y - 0.1), 85 + 18 * self.noise(4, 0.2), strength=0.8)
-        self.paint(np.abs(inner - 0.006) - 0.006, 128.0, strength=0.7)
-        self.paint(inner, CSF)
 
     def sagittal(self) -> None:
         inner = self.brain
@@ -307,7 +301,7 @@ class Head:
             self.paint(
                 self.at(0.1 + 0.035 * i, 0.56 + 0.14 * i, 0.06, 0.05, -10), 150 + 8 * self.noise(20, 0.1)
             )  # vertebra
-        self.paint(np.maximum(cranium, self.y - 0.12), FAT + 9 * self.noise(3, 0.15))
+        self.scalp(np.maximum(cranium, self.y - 0.12))
         self.paint(inner - 0.07, BONE)
         marrow = np.maximum(np.abs(inner - 0.04) - 0.011, self.y - 0.05)
         self.paint(marrow, 85 + 18 * self.noise(4, 0.2), strength=0.8)
