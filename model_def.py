@@ -165,6 +165,8 @@ def efficientnet(size: int, weights: str | None = "imagenet", dropout: float = 0
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.9
+        elif isinstance(layer, layers.Normalization):  # as tensors its constants would become inputs of the ONNX graph
+            layer.mean, layer.variance = ops.convert_to_numpy(layer.mean), ops.convert_to_numpy(layer.variance)
     x = backbone(_rgb(x))
     return classifier_model(image, x, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)])
 

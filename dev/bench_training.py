@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from brain_mri.data.dataset import Dataset, load_dataset
-from brain_mri.training.fit import FitOptions, choose_precision, compile_model, fit
+from brain_mri.training.config import FitOptions
+from brain_mri.training.fit import choose_precision, compile_model, fit
 from brain_mri.training.training_set import TrainingSet
 from dev.bench_table import interleaved
 from model_def import build

@@ -1,4 +1,4 @@
-"""Keras models -> the two ONNX files of the artifact, checked against Keras before anything is kept.
+"""Keras models -> the ONNX files of the artifact, checked against Keras before anything is kept.
 
 classifier.onnx   image float32 (N, S, S, 1) 0..255 -> logits (N, C), heatmaps (N, h, w, C), features (N, F)
 segmenter.onnx    image                             -> mask (N, S, S, 1), tumor probability 0..1
@@ -10,13 +10,29 @@ precision (`rounded`) and stored so, which keeps the file small, and computed wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import onnx
+import tensorflow as tf
 
+import model_def
+from brain_mri.artifact.config import CLASSIFIER, SEGMENTER, Network, Segmenter
+from brain_mri.artifact.folder import BUNDLED, load_artifact
+from brain_mri.data.dataset import Dataset
+from brain_mri.data.splits import rotated
+from brain_mri.inference.onnx_model import ort
+from brain_mri.training.calibrate import Part, ask
+from brain_mri.training.config import TrainConfig
+from brain_mri.training.fit import save_weights
 from brain_mri.training.gradcam import with_heatmaps
+from brain_mri.training.run import Networks, Trained, numbered
 
 OPSET = 17
 TOLERANCE = 1e-4
@@ -26,7 +42,73 @@ class ExportError(RuntimeError):
     """The exported graph does not answer as the Keras model does."""
 
 
-def in_float32(build, model: keras.Model) -> keras.Model:
+@dataclass(frozen=True)
+class Exported:
+    """What config.json says about the networks that are served."""
+
+    classifier: Network
+    segmenter: Segmenter
+
+
+def export_networks(networks: Networks, folder: Path) -> Exported:
+    """ONNX and Keras weights of all networks that answer into folder."""
+    shared, answering = networks.outlining == "shared", networks.answering
+    several = len(answering) > 1
+    first, *partners = twins = [twin_of(one, half=several) for one in answering]
+    export_classifier(first, folder / CLASSIFIER, mirrored=True, outlines=shared, partners=partners)
+    for number, twin in enumerate(twins, 1):
+        save_weights(twin, folder / f"classifier{numbered(number)}.weights.h5")
+    classifier = answering[0].network
+    if several:
+        together = {"parameters": classifier.parameters * len(answering), "members": len(answering)}
+        classifier = classifier.model_copy(update=together)
+    if shared:  # its weights are in classifier.weights.h5
+        export_segmenter(first, folder / SEGMENTER, mirrored=True, partners=partners)
+        return Exported(classifier, segmenter_of(classifier, networks.taught_by, shared=True))
+    if networks.segmenter is not None:
+        outliner = twin_of(networks.segmenter)
+        export_segmenter(outliner, folder / SEGMENTER, mirrored=True)
+        save_weights(outliner, folder / "segmenter.weights.h5")
+        return Exported(classifier, segmenter_of(networks.segmenter.network, networks.taught_by))
+    if networks.outlining == "bundled":
+        bundled = load_artifact(BUNDLED)
+        shutil.copy2(bundled.folder / SEGMENTER, folder / SEGMENTER)
+        return Exported(classifier, bundled.config.segmenter.model_copy(update={"trained_on": networks.taught_by}))
+    kmeans = Network(architecture="kmeans", arguments={}, parameters=0)
+    return Exported(classifier, segmenter_of(kmeans, networks.taught_by))
+
+
+def segmenter_of(network: Network, taught_by: str, **more: Any) -> Segmenter:
+    return Segmenter(**network.to_json(), **more, trained_on=taught_by)
+
+
+def validation_answers(config: TrainConfig, networks: Networks, folder: Path, dataset: Dataset) -> list[Part]:
+    """What each calibrating network says by itself about its own validation rows.
+
+    folder: of the exported networks; one network alone is asked there, several are exported one by one.
+    """
+    seed = config.seed if config.fit_options().erased else None
+    if len(networks.classifiers) == 1:
+        return [ask(folder, dataset, dataset.rows("validation"), seed)]
+    parts = []
+    own = rotated(dataset.table, len(networks.calibrating), config.seed)
+    for network, split in zip(networks.calibrating, own, strict=True):
+        with tempfile.TemporaryDirectory(prefix="brain-mri-member-") as alone:
+            twin = twin_of(network, half=len(networks.answering) > 1)
+            export_classifier(twin, Path(alone, CLASSIFIER), mirrored=True, outlines=True)
+            parts.append(ask(Path(alone), dataset, np.flatnonzero(split == "validation"), seed))
+    return parts
+
+
+def twin_of(trained: Trained, half: bool = False) -> keras.Model:
+    """As it is served; backbones are not fetched again. half: with weights that float16 can hold."""
+    offline = {"weights": None} if trained.name in ("vgg16", "efficientnet") else {}
+    size = trained.model.input.shape[1]
+    twin = in_float32(lambda: model_def.build(trained.name, size, **trained.arguments, **offline), trained.model)
+    return rounded(twin) if half else twin
+
+
+def in_float32(build: Callable[[], keras.Model], model: keras.Model) -> keras.Model:
     """The same network under the float32 policy: what was trained in mixed precision is served in full precision."""
     policy = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("float32")
@@ -81,9 +163,8 @@ def export_classifier(
             found = keras.Model(network.input, {**found.output, "mask": mask})
         return found
 
-    names = ("logits", "heatmaps", "features", *(["mask"] if outlines else []))
     together = _together([answers(network) for network in (model, *partners)], mirrored, own="features")
-    return _export(together, names, path, half=bool(partners))
+    return _export(together, path, half=bool(partners))
 
 
 def export_segmenter(
@@ -96,7 +177,7 @@ def export_segmenter(
         return keras.Model(image, {"mask": keras.ops.sigmoid(network(image)["mask"])})
 
     together = _together([outliner(network) for network in (model, *partners)], mirrored)
-    return _export(together, ("mask",), path, half=bool(partners))
+    return _export(together, path, half=bool(partners))
 
 
 def _together(models: Sequence[keras.Model], mirrored: bool, own: str = "") -> keras.Model:
@@ -126,40 +207,20 @@ def _mirrored(model: keras.Model) -> keras.Model:
     return keras.Model(image, means)
 
 
-def _export(model: keras.Model, names: tuple[str, ...], path: Path, *, half: bool = False) -> float:
-    import onnx
-    import tensorflow as tf
-    import tf2onnx
-
-    shape = (None, *model.input.shape[1:])
-
-    def forward(image):
-        outputs = model(image, training=False)
-        return [tf.identity(outputs[name], name=name) for name in names]
-
-    signature = [tf.TensorSpec(shape, tf.float32, name="image")]
-    function = tf.function(forward, input_signature=signature)
-    graph, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    for old, new in zip([output.name for output in graph.graph.output], names, strict=True):
-        _rename(graph.graph, old, new)
-    # tf2onnx leaves constants that a layer keeps as eager tensors (EfficientNet's normalisation) as inputs
-    captured = [value for value, _ in function.get_concrete_function().graph.captures if value.dtype != tf.resource]
-    image, *loose = list(graph.graph.input)
-    for value, constant in zip(loose, captured, strict=True):
-        graph.graph.initializer.append(onnx.numpy_helper.from_array(constant.numpy(), value.name))
-        graph.graph.input.remove(value)
-    _rename(graph.graph, image.name, "image")
+def _export(model: keras.Model, path: Path, *, half: bool = False) -> float:
+    """Outputs are named as the model's."""
+    image = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name="image")
+    model.export(path, format="onnx", verbose=False, opset_version=OPSET, input_signature=[image])
     if half:
+        graph = onnx.load(path)
         _store_half(graph.graph)
-    onnx.checker.check_model(graph)
-    onnx.save(graph, str(path))
-    return _check(model, names, path)
+        onnx.save(graph, path)
+    onnx.checker.check_model(path)
+    return _check(model, path)
 
 
-def _store_half(graph) -> None:
+def _store_half(graph: onnx.GraphProto) -> None:
     """Kernels become float16 where that loses nothing, with a cast to float32 that ONNX Runtime does when it loads."""
-    import onnx
-
     casts = []
     for weight in graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
@@ -174,27 +235,13 @@ def _store_half(graph) -> None:
         graph.node.insert(0, cast)
 
 
-def _rename(graph, old: str, new: str) -> None:
-    for value in (*graph.input, *graph.output):
-        if value.name == old:
-            value.name = new
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
-
-
-def _check(model: keras.Model, names: tuple[str, ...], path: Path) -> float:
-    from brain_mri.inference.onnx_model import ort
-
+def _check(model: keras.Model, path: Path) -> float:
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).integers(0, 256, (2, *model.input.shape[1:])).astype(np.float32)
     images[1, :, : images.shape[2] // 2] = 0
-    wanted = model(images, training=False)
-    worst = 0.0
-    for name, value in zip(names, session.run(list(names), {"image": images}), strict=True):
-        reference = np.asarray(wanted[name])
+    wanted, worst = model(images, training=False), 0.0
+    for reference, value in zip(wanted.values(), session.run(list(wanted), {"image": images}), strict=True):
+        reference = np.asarray(reference)
         scale = max(1e-2, float(np.abs(reference).max()))
         worst = max(worst, float(np.abs(value - reference).max()) / scale)
     if not worst <= TOLERANCE:

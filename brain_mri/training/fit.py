@@ -7,9 +7,7 @@ mounted Drive, resumes from a whole epoch.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import math
 import os
 import shutil
@@ -20,35 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
+from keras import ops
 
-from brain_mri.files import write_json
-from brain_mri.training.losses import MASK_LOSSES, cross_entropy
-from brain_mri.training.moving_average import MovingAverage
+from brain_mri.files import FileError, atomic_write, read_json, write_json
+from brain_mri.training.config import FitOptions
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux; elsewhere there is none, and no AMX known
+SILENCE = 0.3  # weight of the region term on images without a tumor
 
-
-@dataclass
-class FitOptions:
-    """How to fit. The bundled weights were trained with the defaults, but for what README's command states."""
-
-    epochs: int = 10
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.1
-    label_smoothing: float = 0.05
-    mask_loss: str = "bce_dice"
-    mask_weight: float = 1.0
-    patience: int = 10
-    average: float = 0.98  # decay of the moving average of the weights that is judged and kept; 0: none
-    strength: float = 0.8  # of the augmentation
-    transplants: float = 0.3  # share of slices that get another slice's lesion, where masks are known
-    erased: float = 0.0  # share of tumor slices whose lesion is covered with another slice's tissue
-    folded: float = 0.0  # share of nearly symmetrical heads that are folded at the midline
-    seed: int = 0
-    verbose: int | str = "auto"
+Tensor = Any
 
 
 @dataclass
@@ -80,6 +59,27 @@ def choose_precision(name: str = "auto", depthwise: bool = False) -> str:
     return name
 
 
+def bce_dice(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Binary cross-entropy plus soft Dice (Milletari et al. 2016), one value per image so that sample weights work.
+
+    An image without tumor is left to the cross-entropy, with a weak region term: a full Dice term there says that one
+    false pixel is as bad as a missed lesion, and the net learned to keep silent on a fifth of the lesions.
+    y_true (N, S, S, 1) in 0..1, y_pred logits of the same shape.
+    """
+    everywhere = (1, 2, 3)
+    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    probability = ops.sigmoid(y_pred)
+    overlap = ops.sum(y_true * probability, axis=everywhere)
+    total = ops.sum(y_true, axis=everywhere) + ops.sum(probability, axis=everywhere)
+    false_area = ops.mean(probability, axis=everywhere)
+    region = ops.where(
+        ops.max(y_true, axis=everywhere) > 0.5,
+        1 - (2 * overlap + 1) / (total + 1),
+        SILENCE * false_area / (false_area + 0.01),
+    )
+    return ops.mean(ops.binary_crossentropy(y_true, y_pred, from_logits=True), axis=everywhere) + region
+
+
 class TumorDice(keras.metrics.Mean):
     """Mean Dice of the mask cut at probability 0.5, over the slices that show a tumor."""
 
@@ -108,7 +108,8 @@ def compile_model(model: keras.Model, steps_per_epoch: int, options: FitOptions)
         clipnorm=1.0,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    losses = {"logits": cross_entropy(options.label_smoothing), "mask": MASK_LOSSES[options.mask_loss]()}
+    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=options.label_smoothing)
+    losses = {"logits": cross_entropy, "mask": bce_dice}
     metrics = {
         "logits": keras.metrics.CategoricalAccuracy(name="accuracy"),
         "mask": TumorDice(name="dice"),
@@ -121,6 +122,42 @@ def compile_model(model: keras.Model, steps_per_epoch: int, options: FitOptions)
         weighted_metrics={name: [metrics[name]] for name in names},
         jit_compile=False,
     )
+
+
+class MovingAverage:
+    """Exponential average of model.weights over about 1 / (1 - decay) steps, fewer at the start.
+
+    It is what validation judges and what is kept: steps at a high learning rate overshoot to all sides; their mean does
+    not (Polyak & Juditsky 1992), and networks that are averaged alike end alike, whichever epoch is kept. The
+    statistics of batch normalisation are averaged with the weights that they belong to, which the averages of a Keras
+    optimiser leave out.
+    """
+
+    def __init__(self, model: keras.Model, decay: float):
+        self.decay = decay
+        self.weights = [weight.value for weight in model.weights]
+        self.averages = [tf.Variable(weight, trainable=False) for weight in self.weights]
+
+    @tf.function
+    def update(self, step: tf.Tensor) -> None:
+        """After a step; step: how many there were, this one included."""
+        step = tf.cast(step, tf.float32)
+        change = 1 - tf.minimum(self.decay, (1 + step) / (10 + step))
+        for average, weight in zip(self.averages, self.weights, strict=True):
+            average.assign_add(tf.cast(change, average.dtype) * (weight - average))
+
+    @tf.function
+    def swap(self) -> None:
+        """Exchange the weights of the model and their averages."""
+        for average, weight in zip(self.averages, self.weights, strict=True):
+            kept = tf.identity(average)
+            average.assign(weight)
+            weight.assign(kept)
+
+    def start_from_model(self) -> None:
+        """The weights that the model has now are the averages."""
+        for average, weight in zip(self.averages, self.weights, strict=True):
+            average.assign(weight)
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -156,24 +193,19 @@ class Checkpoint(keras.callbacks.Callback):
         score = float(logs.get("val_loss", logs.get("loss", math.nan)))
         if score < state.best or not validated:
             state.best, state.best_epoch, state.waited = score, epoch, 0
-            self.save(self.folder / "best.weights.h5")
+            save_weights(self.model, self.folder / "best.weights.h5")
         else:
             state.waited += 1
             self.model.stop_training = self.patience > 0 and state.waited >= self.patience
         if self.average:
-            self.save(averaged_weights(self.folder, state.epoch))
+            save_weights(self.model, averaged_weights(self.folder, state.epoch))
             self.average.swap()
-        self.save(last_weights(self.folder, state.epoch))
+        save_weights(self.model, last_weights(self.folder, state.epoch))
         write_state(self.folder, state)
         current = averaged_weights(self.folder, state.epoch), last_weights(self.folder, state.epoch)
         for old in self.folder.glob("epoch-*.weights.h5"):
             if old not in current:
                 old.unlink(missing_ok=True)
-
-    def save(self, path: Path) -> None:
-        temporary = path.with_name(f"tmp-{path.name}")
-        save_weights(self.model, temporary)
-        os.replace(temporary, path)
 
 
 def last_weights(folder: Path, epoch: int) -> Path:
@@ -194,14 +226,10 @@ def save_weights(model: keras.Model, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="brain-mri-weights-") as folder:
         if shutil.disk_usage(folder).free < need:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
-        local = Path(folder, path.name)
+        local = Path(folder, "local.weights.h5")
         model.save_weights(local)
-        try:
-            shutil.copyfile(local, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-            raise
+        with atomic_write(path) as temporary:
+            shutil.copyfile(local, temporary)
 
 
 def write_state(folder: Path, state: FitState) -> None:
@@ -211,8 +239,8 @@ def write_state(folder: Path, state: FitState) -> None:
 def read_state(folder: Path) -> FitState | None:
     """The state of an earlier run in `folder`, None when there is none."""
     try:
-        stored = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stored = read_json(folder / "state.json")
+    except FileError:
         return None
     if stored.get("best") is None:
         stored["best"] = math.inf
@@ -261,13 +289,3 @@ def fit(
     if state.best_epoch >= 0:
         model.load_weights(folder / "best.weights.h5")
     return state
-
-
-def run_in_batches(model: keras.Model, images: np.ndarray, batch_size: int = 64) -> dict[str, np.ndarray]:
-    """Outputs of the model for uint8 (N, S, S), as float32 arrays."""
-    function = tf.function(lambda x: model(x, training=False))
-    parts = [
-        function(tf.cast(images[first : first + batch_size, ..., None], tf.float32))
-        for first in range(0, len(images), batch_size)
-    ]
-    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}

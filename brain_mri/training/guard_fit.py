@@ -1,26 +1,55 @@
 """Fitting the not-a-brain-MRI guard (guard.py) on real slices and on drawn pictures of other things.
 
-Each threshold is set on validation slices so that both judges together flag at most `rate` of them. Needs NumPy only.
+Each threshold is set on validation slices so that both judges together flag at most `rate` of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.covariance import ledoit_wolf
+from sklearn.linear_model import LogisticRegression
 
+from brain_mri.data.dataset import Dataset
 from brain_mri.data.negatives import synthetic_negatives, vary
-from brain_mri.imaging.scan import Scan
+from brain_mri.imaging.read import read_scan
+from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.imaging.skull_strip import strip_skull
 from brain_mri.inference.guard import SURE, describe, flagged, judge, odds, quadratic, standard
 from brain_mri.inference.guard_descriptors import NAMES
+from brain_mri.inference.runner import run_model
 
 Described = tuple[np.ndarray, np.ndarray | None]  # descriptors (N, D) and classifier features (N, F) of N pictures
 Features = Callable[[np.ndarray], np.ndarray]  # uint8 (N, S, S) -> float32 (N, F)
 DIRECTIONS = 16  # principal directions of the classifier's features that are kept
 FEWEST = 10  # stripped brains; fewer teach nothing
 NEGATIVES = 1120  # 70 of each kind
+SLICES = 1500  # of each part of a data set, read again in full
+RIDGE = 0.002  # penalty on the weights of the regressions
+
+
+def fit_on_dataset(folder: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
+    """config["guard"] of the exported networks in folder: fitted on training slices, its cuts on validation slices."""
+    rng = np.random.default_rng(seed)
+    chosen = {split: rng.permutation(dataset.rows(split))[:SLICES] for split in ("train", "validation")}
+
+    def scans(split: str) -> Iterator[Scan]:
+        for row in chosen[split]:
+            with contextlib.suppress(ScanError):  # gone since the data was read; the other slices do
+                yield read_scan(dataset.table["path"].iloc[row])
+
+    return fit_on_scans(
+        scans("train"),
+        scans("validation"),
+        dataset.size,
+        features=lambda squares: run_model(folder, squares).features,
+        groups=dataset.table["group"].iloc[chosen["validation"]].nunique(),
+        seed=seed,
+    )
 
 
 def fit_on_scans(
@@ -111,7 +140,8 @@ def fit_guard(
         model["direction_scale"] = projected.std(axis=0) + 1e-9
     x = standard(model, *train)
     model["centre"] = x.mean(axis=0)
-    model["precision"] = np.linalg.inv(shrunk_covariance(x - model["centre"]))
+    shrunk = ledoit_wolf(x - model["centre"], assume_centered=True)[0]
+    model["precision"] = np.linalg.inv(shrunk + 1e-6 * np.eye(len(shrunk)))
     both = negatives[1] is not None and train[1] is not None
     model["judged"] = x.shape[1] if both else described.shape[1]
     foreign = standard(model, negatives[0], negatives[1] if both else None)
@@ -160,40 +190,19 @@ def synthetic(n: int, seed: int) -> np.ndarray:
     return np.stack([describe(item.image, item.color)[0] for item in synthetic_negatives(n, seed)])
 
 
-def shrunk_covariance(centred: np.ndarray) -> np.ndarray:
-    """Covariance of centred rows (N, D), shrunk towards a multiple of the identity (Ledoit & Wolf 2004)."""
-    n, d = centred.shape
-    sample = centred.T @ centred / n
-    mean = float(np.trace(sample)) / d
-    distance = float(np.square(sample).sum()) - d * mean**2
-    error = float(np.square(np.square(centred).sum(axis=1)).sum()) / n**2 - float(np.square(sample).sum()) / n
-    share = min(max(error / distance, 0.0), 1.0) if distance > 0 else 1.0
-    return (1 - share) * sample + (share * mean + 1e-6) * np.eye(d)
-
-
 def _joined(first: Described, second: Described) -> Described:
     if first[1] is None or second[1] is None:
         return np.concatenate([first[0], second[0]]), None
     return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
 
 
-def _logistic(real: np.ndarray, foreign: np.ndarray, penalty: float = 0.02, steps: int = 25) -> np.ndarray:
-    """Weights (D,) of a ridge logistic regression, foreign = 1, both classes weighing the same; Newton's method."""
-    x = np.concatenate([real, foreign])
-    y = np.repeat([0.0, 1.0], [len(real), len(foreign)])
+def _logistic(real: np.ndarray, foreign: np.ndarray) -> np.ndarray:
+    """Weights (D,) of a ridge logistic regression, foreign = 1, both weighing the same; the last column is constant."""
+    x, y = np.concatenate([real, foreign]), np.repeat([0, 1], [len(real), len(foreign)])
     weight = np.repeat([0.5 / len(real), 0.5 / len(foreign)], [len(real), len(foreign)])
-    ridge = penalty * np.eye(x.shape[1]) / 10
-    ridge[-1, -1] = 1e-9
-    w = np.zeros(x.shape[1])
-    for _ in range(steps):
-        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
-        gradient = x.T @ (weight * (p - y)) + ridge @ w
-        hessian = (x * (weight * np.maximum(p * (1 - p), 1e-6))[:, None]).T @ x + ridge
-        step = np.linalg.solve(hessian, gradient)
-        w -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return w
+    model = LogisticRegression(C=1 / RIDGE, solver="newton-cholesky", tol=1e-10)
+    model.fit(x[:, :-1], y, sample_weight=weight)
+    return np.append(model.coef_[0], model.intercept_)
 
 
 def _upper(values: np.ndarray, rate: float) -> float:

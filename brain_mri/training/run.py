@@ -1,9 +1,10 @@
-"""The networks of one run: build, fit, and where masks are known, teach the outline, then the class on top of it."""
+"""The steps of a run up to its fitted networks: read the data, decide what there is to learn, build, fit."""
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import replace
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,135 +12,252 @@ import keras
 import numpy as np
 
 import model_def
-from brain_mri.artifact.config import ArtifactError
-from brain_mri.artifact.folder import load_artifact
-from brain_mri.data import dataset as data
-from brain_mri.data.splits import rotated
-from brain_mri.files import sha256
-from brain_mri.training import finish
-from brain_mri.training.fit import FitOptions, FitState, fit
-from brain_mri.training.imagenet_weights import load_imagenet
+from brain_mri.artifact.config import ArtifactError, Network, Stage, Stages
+from brain_mri.artifact.folder import BUNDLED, load_artifact
+from brain_mri.classes import NO_TUMOR
+from brain_mri.data import splits
+from brain_mri.data.dataset import Dataset, load_dataset
+from brain_mri.evaluation.held_out import held_out
+from brain_mri.files import read_json, sha256, write_json
+from brain_mri.imaging.preprocessing import PREPROCESSING
+from brain_mri.training.config import FitOptions, TrainConfig
+from brain_mri.training.fit import FitState, fit
+from brain_mri.training.imagenet_weights import find_imagenet, load_imagenet
+from brain_mri.training.pseudo_masks import with_pseudo_masks
 from brain_mri.training.training_set import TrainingSet
 
-
-def chosen_encoder(args: argparse.Namespace) -> str:
-    """The encoder of guided; with --init the artifact says which. Raises ArtifactError."""
-    return encoder_of(args.init) if args.init else args.encoder
+FOLDS = 5
+WEAK = "weak masks"  # what artifacts call pseudo masks
 
 
-def has_lite_encoder(args: argparse.Namespace) -> bool:
-    return args.classifier == "guided" and chosen_encoder(args) == "efficientnet_lite0"
+@dataclass(frozen=True)
+class Trained:
+    """A fitted network and how it came about."""
+
+    name: str
+    arguments: dict[str, Any]
+    model: keras.Model
+    state: FitState
+    outlined: FitState | None = None  # the stage that taught it masks alone, before the classes
+
+    @property
+    def network(self) -> Network:
+        return Network(architecture=self.name, arguments=self.arguments, parameters=int(self.model.count_params()))
+
+    @property
+    def stages(self) -> Stages:
+        return Stages(classifier=stage(self.state), **({"segmenter": stage(self.outlined)} if self.outlined else {}))
 
 
-def starts_from_imagenet(args: argparse.Namespace) -> bool:
-    return not args.init and has_lite_encoder(args)
+@dataclass(frozen=True)
+class Networks:
+    """All networks of a run."""
+
+    classifiers: Sequence[Trained]
+    answering: Sequence[Trained]  # those of them that are served together
+    calibrating: Sequence[Trained]  # those of them that have validation patients of their own
+    segmenter: Trained | None  # a network of its own
+    outlining: str  # the segmenter's name, or "shared", "bundled", "kmeans"
+    taught_by: str  # where the masks that it learned from are from: "masks", "weak masks", "bundled" or "nothing"
 
 
-def uses_depthwise(args: argparse.Namespace) -> bool:
-    """Has the classifier depthwise convolutions? See fit.choose_precision."""
-    return has_lite_encoder(args) or args.classifier == "efficientnet"
+def stage(state: FitState) -> Stage:
+    return Stage(**asdict(state) | {"best": state.best if math.isfinite(state.best) else None})
 
 
-def options_of(args: argparse.Namespace, kind: str = "classifier") -> FitOptions:
-    """How to fit a classifier, a segmenter, or the "class layers" on top of a U-Net, which are always new."""
-    pretrained = kind == "classifier" and starts_from_imagenet(args)
-    own = FitOptions.learning_rate / 2 if pretrained else FitOptions.learning_rate
-    return FitOptions(
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        learning_rate=own if args.learning_rate is None else args.learning_rate,
-        label_smoothing=args.label_smoothing,
-        mask_loss=args.mask_loss,
-        patience=args.patience,
-        average=FitOptions.average if args.classifier == "guided" else 0.0,  # the students' nets stay as they are known
-        strength=args.augment,
-        transplants=args.transplants,
-        erased=args.erased,
-        folded=args.folded,
-        seed=args.seed,
-        verbose="auto" if args.verbose is None else args.verbose,
-    )
+def numbered(number: int) -> str:
+    """What tells the files of the second, third, ... network from those of the first: "", "-2", "-3", ..."""
+    return "" if number == 1 else f"-{number}"
 
 
-def train_and_validation(dataset: data.Dataset) -> tuple[TrainingSet, TrainingSet | None]:
+# -- before anything is fitted --------------------------------------------------------------------------------------
+def checked(config: TrainConfig) -> TrainConfig:
+    """config, its encoder that of the artifact which it starts from. Raises ValueError, ArtifactError, PretrainedError.
+
+    All that can be said before minutes go into reading the data.
+    """
+    model_def.check_size(config.size)
+    for option in ("members", "cross_validate"):
+        if (count := getattr(config, option)) < 1:
+            raise ValueError(f"--{option.replace('_', '-')} is a number from 1 up, not {count}.")
+    if config.init:
+        config = replace(config, encoder=encoder_of(config.init))
+    if config.starts_from_imagenet:
+        find_imagenet()
+    return config
+
+
+def encoder_of(folder: Path) -> str:
+    """The encoder of an artifact's networks; those of earlier versions do not name theirs."""
+    return load_artifact(folder).config.classifier.arguments.get("encoder", "resnet")
+
+
+def load(config: TrainConfig) -> Dataset:
+    """The data, split as config says. Raises DataError, ArtifactError, ValueError."""
+    dataset = load_dataset(
+        config.data, config.masks, groups=config.groups, size=config.size, cache=config.cache, seed=config.seed,
+        official_split=config.official_split,
+    )  # fmt: skip
+    if config.init:
+        dataset, seen = held_out(load_artifact(config.init), dataset)
+        print(seen)
+    return dataset if config.fold is None else on_fold(dataset, config.fold, config.seed)
+
+
+def on_fold(dataset: Dataset, fold: int, seed: int) -> Dataset:
+    """Tested on one of five folds that cut no patient; 15 % of the rest are for validation."""
+    if not 0 <= fold < FOLDS:
+        raise ValueError(f"--fold is a number from 0 to {FOLDS - 1}, not {fold}.")
+    rest = splits.folds(dataset.table, FOLDS, seed) != fold
+    table = dataset.table.assign(split="test")
+    table.loc[rest, "split"] = splits.split_groups(table[rest], seed, (0.85, 0.15, 0.0))
+    return replace(dataset, table=table)
+
+
+def check_split(dataset: Dataset) -> None:
+    """Raises ValueError when there is nothing to learn from or nothing to measure on."""
+    if not dataset.rows("test").size or not dataset.rows("train").size:
+        raise ValueError(
+            "No slice is left to train on, or none to test on: there are too few patients or groups, or the model "
+            "given to --init has seen them all. Nothing was trained."
+        )
+
+
+def choose_segmenter(config: TrainConfig, dataset: Dataset) -> TrainConfig:
+    """config with a segmenter that can be had: without masks one that needs none, and a line that says so.
+
+    Raises ValueError for an ensemble that cannot be had without masks.
+    """
+    name = config.segmenter
+    if name == "shared" and config.classifier != "guided":
+        name = "resunet"
+    if name not in ("kmeans", "bundled") and not has_tumor_masks(dataset):
+        if config.pseudo_masks:
+            name = "resunet" if name == "shared" else name
+        elif bundled_fits(config.size):
+            print("No masks were given: the bundled segmenter is kept. (--pseudo-masks would train one on guesses.)")
+            name = "bundled"
+        else:
+            print(f"No masks were given and no bundled segmenter has input size {config.size}: K-means outlines the "
+                  "tumor.")  # fmt: skip
+            name = "kmeans"
+    if config.networks > 1 and name != "shared":
+        raise ValueError(
+            "--members, --cross-validate and --refit need networks that classify and outline: --classifier guided, "
+            "and --masks."
+        )
+    return replace(config, segmenter=name)
+
+
+def has_tumor_masks(dataset: Dataset) -> bool:
+    return bool((dataset.table["has_mask"] & (dataset.table["class"] != NO_TUMOR)).any())
+
+
+def bundled_fits(size: int) -> bool:
+    """Is there a bundled segmenter with this input size?"""
+    try:
+        bundled = load_artifact(BUNDLED)
+    except ArtifactError:
+        return False
+    return bundled.image_size == size and bundled.config.preprocessing.name == PREPROCESSING
+
+
+def check_resume(config: TrainConfig, fingerprint: str) -> None:
+    """Write down what this run is, or compare it with the run that is to be resumed. Raises SystemExit."""
+    asked = config.settings() | {"data_fingerprint": fingerprint}
+    path = config.out / "checkpoints" / "run.json"
+    if config.resume and path.is_file():
+        stored = read_json(path)
+        changed = sorted(key for key in asked.keys() | stored.keys() if stored.get(key) != asked.get(key))
+        if changed:
+            raise SystemExit(
+                f"--resume: {config.out} holds a run with other settings ({', '.join(changed)}); "
+                "use the same ones, or another --out."
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.rglob("state.json"):  # a new run must not pick up an older run's weights
+        old.unlink()
+    write_json(path, asked)
+
+
+# -- fitting --------------------------------------------------------------------------------------------------------
+def fit_networks(config: TrainConfig, dataset: Dataset) -> Networks:
+    """The classifiers, each from a seed of its own, and the segmenter where it is a network of its own.
+
+    First those with validation patients of their own; with --refit as many more as answer follow, which learn from all
+    patients but the test ones.
+    """
+    parts = splits.rotated(dataset.table, config.judges, config.seed)
+    everything = dataset.table["split"].replace("validation", "train")
+    parts += [everything] * (config.networks - len(parts))
+    tables = [dataset.table.assign(split=split) for split in parts]
+    classifiers = [
+        fit_network(config, "classifier", *train_and_validation(replace(dataset, table=table)), number)
+        for number, table in enumerate(tables, 1)
+    ]
+    segmenter, taught_by = None, {"bundled": "bundled", "kmeans": "nothing"}.get(config.segmenter, "masks")
+    if config.segmenter in model_def.SEGMENTERS:
+        training, validation = train_and_validation(dataset)
+        if not has_tumor_masks(dataset):
+            taught_by, teacher = WEAK, classifiers[0].model
+            training = with_pseudo_masks(training, teacher)
+            validation = validation and with_pseudo_masks(validation, teacher)
+        segmenter = fit_network(config, "segmenter", training, validation)
+    members = config.members
+    answering = classifiers[-members:] if config.refit else classifiers[:members]
+    calibrating = classifiers[:-members] if config.refit else classifiers
+    return Networks(classifiers, answering, calibrating, segmenter, config.segmenter, taught_by)
+
+
+def train_and_validation(dataset: Dataset) -> tuple[TrainingSet, TrainingSet | None]:
     validates = dataset.rows("validation").size
     return TrainingSet.of(dataset, "train"), TrainingSet.of(dataset, "validation").one_of_each() if validates else None
 
 
-def network_count(args: argparse.Namespace) -> int:
-    """How many classifiers are fitted: those that answer, and those that only calibrate."""
-    return judge_count(args) + (args.members if args.refit else 0)
+def fit_network(
+    config: TrainConfig, kind: str, training: TrainingSet, validation: TrainingSet | None, number: int = 1
+) -> Trained:
+    """Build and fit the classifier or the segmenter that config names; the classifier also sees covered lesions.
 
-
-def judge_count(args: argparse.Namespace) -> int:
-    """How many of them have validation patients of their own, and so calibrate."""
-    return max(args.members, args.cross_validate)
-
-
-def train_members(args: argparse.Namespace, dataset: data.Dataset, taught_by: str) -> list[finish.Trained]:
-    """The classifiers, each from a seed of its own: first those with validation patients of their own.
-
-    With --refit as many more as answer follow, which learn from all patients but the test ones.
+    validation: to choose an epoch by; without it the last one is kept. number: which of the classifiers, from 1.
     """
-    splits = rotated(dataset.table, judge_count(args), args.seed)
-    everything = dataset.table["split"].replace("validation", "train")
-    splits += [everything] * (network_count(args) - len(splits))
-    tables = [dataset.table.assign(split=split) for split in splits]
-    return [
-        train_model(args, "classifier", *train_and_validation(replace(dataset, table=table)), taught_by, number)
-        for number, table in enumerate(tables, 1)
-    ]
-
-
-def train_model(
-    args: argparse.Namespace,
-    kind: str,
-    training: TrainingSet,
-    validation: TrainingSet | None,
-    taught_by: str,
-    number: int = 1,
-) -> finish.Trained:
-    """Build and fit the classifier or the segmenter that args name; the classifier also sees covered lesions.
-
-    validation: to choose an epoch by; without it the last one is kept.
-
-    number: which of the classifiers, from 1.
-    """
-    name = getattr(args, kind)
-    arguments: dict[str, Any] = {"width": args.width} if args.width and name in ("guided", "resunet") else {}
-    if name == "guided":
-        arguments["encoder"] = chosen_encoder(args)
-        if not training.outlines_tumors:
-            arguments["gate_gradient"] = True  # nobody else tells the mask where to look
-    options = options_of(args, kind)
+    name, options = getattr(config, kind), config.fit_options(kind)
     options = replace(options, seed=options.seed + number - 1)
     keras.utils.set_random_seed(options.seed)
-    model = model_def.build(name, args.size, **arguments)
+    arguments = architecture_arguments(config, name, training)
+    model = model_def.build(name, config.size, **arguments)
     if kind == "classifier":
-        if args.init:
-            start_from(args.init, name, model, number)
-        elif starts_from_imagenet(args):
+        if config.init:
+            start_from(config.init, name, model, number)
+        elif config.starts_from_imagenet:
             load_imagenet(model)
-    which = f" {number} of {network_count(args)}" if network_count(args) > 1 and kind == "classifier" else ""
+    which = f" {number} of {config.networks}" if config.networks > 1 and kind == "classifier" else ""
     print(f"\n{kind.capitalize()}{which}, {name}: {model.count_params():,} parameters.")
-    checkpoints, ending = args.out / "checkpoints", finish.numbered(number)
+    checkpoints, ending = config.out / "checkpoints", numbered(number)
     outlined = None
     judged = validation is None or validation.outlines_tumors
-    if name == "guided" and training.outlines_tumors and judged and not args.init:
+    if name == "guided" and training.outlines_tumors and judged and not config.init:
         outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
         folder = checkpoints / f"outliner{ending}"
-        outlined = outline_first(outliner, training, validation, options, folder, args.resume)
-        outliner.trainable = False  # the class learns to read the U-Net, which it would spoil (docs/training.md)
-        options = replace(options, learning_rate=options_of(args, "class layers").learning_rate)
-    if kind == "classifier":
-        # A transplanted lesion has lost its place, which says much about its kind, and class layers that see folded
-        # heads lose accuracy (docs/training.md): both teach outlines only
-        options = replace(options, epochs=args.joint_epochs or args.epochs, transplants=0.0, folded=0.0)
-    else:
-        options = replace(options, erased=0.0)
+        outlined = outline_first(outliner, training, validation, options.for_masks(), folder, config.resume)
+        outliner.trainable = False  # the class learns to read the U-Net, which it would spoil (docs/experiments.md)
+        options = replace(options, learning_rate=config.fit_options("class layers").learning_rate)
+    is_classifier = kind == "classifier"
+    options = options.for_classes(config.joint_epochs or config.epochs) if is_classifier else options.for_masks()
     feeds = training.feed(model, options, True), validation and validation.feed(model, options, False)
-    state = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=args.resume)
-    return finish.Trained(name, arguments, model, state, taught_by, outlined)
+    state = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=config.resume)
+    return Trained(name, arguments, model, state, outlined)
+
+
+def architecture_arguments(config: TrainConfig, name: str, training: TrainingSet) -> dict[str, Any]:
+    """What model_def.build is asked for beside name and size."""
+    arguments: dict[str, Any] = {"width": config.width} if config.width and name in ("guided", "resunet") else {}
+    if name == "guided":
+        arguments["encoder"] = config.encoder
+        if not training.outlines_tumors:
+            arguments["gate_gradient"] = True  # nobody else tells the mask where to look
+    return arguments
 
 
 def outline_first(
@@ -154,16 +272,10 @@ def outline_first(
 
     With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4).
     """
-    options = replace(options, erased=0.0)
     training, validation = training.where(training.has_mask), validation and validation.where(validation.has_mask)
     print(f"First the masks alone: {len(np.unique(training.units))} different slices an epoch.")
     feeds = training.feed(outliner, options, True), validation and validation.feed(outliner, options, False)
     return fit(outliner, *feeds, options, checkpoints, resume=resume)
-
-
-def encoder_of(folder: Path) -> str:
-    """The encoder of an artifact's networks; those of earlier versions do not name theirs."""
-    return load_artifact(folder).config.classifier.arguments.get("encoder", "resnet")
 
 
 def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> None:
@@ -171,7 +283,7 @@ def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> 
 
     Raises ArtifactError when they are of another architecture.
     """
-    config, path = load_artifact(folder).config, folder / f"classifier{finish.numbered(number)}.weights.h5"
+    config, path = load_artifact(folder).config, folder / f"classifier{numbered(number)}.weights.h5"
     path = path if path.name in config.files else folder / "classifier.weights.h5"
     stated = config.classifier.architecture
     if stated != name or not path.is_file() or sha256(path) != config.files[path.name].sha256:

@@ -9,18 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from brain_mri.classes import CLASSES
-from brain_mri.data import dataset as data
+from brain_mri.data.dataset import Dataset, labels_of
 from brain_mri.training.augment import batches
-from brain_mri.training.fit import FitOptions
+from brain_mri.training.config import FitOptions
 
 
-def labels_of(dataset: data.Dataset) -> np.ndarray:
-    """int (N,): index into CLASSES, -1 where the class is unknown."""
-    index = {name: i for i, name in enumerate(CLASSES)}
-    return dataset.table["class"].map(lambda name: index.get(name, -1)).to_numpy(int)
-
-
-@dataclass
+@dataclass(frozen=True)
 class TrainingSet:
     """What the models are fed: slices, masks, labels, whether the mask is known, and which rows are copies."""
 
@@ -31,12 +25,12 @@ class TrainingSet:
     units: np.ndarray  # int (N,), equal for copies of one slice
 
     @classmethod
-    def of(cls, dataset: data.Dataset, split: str) -> TrainingSet:
+    def of(cls, dataset: Dataset, split: str) -> TrainingSet:
         rows = dataset.rows(split)
         table = dataset.table.iloc[rows]
         units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
         masked = table["has_mask"].to_numpy(bool)
-        return cls(dataset.images[rows], dataset.masks[rows], labels_of(dataset)[rows], masked, units)
+        return cls(dataset.images[rows], dataset.masks[rows], labels_of(dataset.table)[rows], masked, units)
 
     def where(self, chosen: np.ndarray) -> TrainingSet:
         """The rows where chosen, bool (N,), is set."""
@@ -60,7 +54,7 @@ class TrainingSet:
         """Is there a slice whose tumor is outlined?"""
         return bool((self.has_mask & (self.masks.max((1, 2)) > 127)).any())
 
-    def feed(self, model: keras.Model, options: FitOptions, training: bool) -> tf.data.Dataset:
+    def feed(self, model: keras.Model, options: FitOptions, training: bool) -> tf.Dataset:
         return batches(
             self.images,
             self.masks,

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from brain_mri.cli import tune
-
 optuna = pytest.importorskip("optuna")
+from brain_mri.cli import tune  # noqa: E402
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # optuna's notes on experimental parts
 
 STUB = """

@@ -14,7 +14,7 @@ from brain_mri.classes import CLASSES
 from brain_mri.evaluation import classification
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.calibration import abstention_metrics, calibration_metrics
-from brain_mri.training import calibration
+from brain_mri.training import calibrate
 
 classification_metrics: Any = classification.classification_metrics  # None is no number, says mypy
 paired_difference: Any = classification.paired_difference
@@ -231,14 +231,14 @@ def test_temperature_undoes_overconfidence_and_lowers_ece():
     true_logits = rng.normal(size=(6000, 4)) * 2
     probabilities = calibration.probabilities_of(true_logits)
     labels = np.array([rng.choice(4, p=p) for p in probabilities])
-    temperature = calibration.fit_temperature(3 * true_logits, labels)
+    temperature = calibrate.fit_temperature(3 * true_logits, labels)
     assert temperature == pytest.approx(3, rel=0.1)
     before: Any = calibration_metrics(calibration.probabilities_of(3 * true_logits), labels)
     after: Any = calibration_metrics(calibration.probabilities_of(3 * true_logits, temperature), labels)
     assert after.ece.value < 0.02 < before.ece.value
     assert after.nll.value < before.nll.value
-    assert calibration.fit_temperature(np.zeros((0, 4)), np.zeros(0)) == 1.0
-    assert 0.05 <= calibration.fit_temperature(100 * np.eye(4), np.arange(4)) < 100
+    assert calibrate.fit_temperature(np.zeros((0, 4)), np.zeros(0)) == 1.0
+    assert 0.05 <= calibrate.fit_temperature(100 * np.eye(4), np.arange(4)) < 100
 
 
 def test_ece_brier_and_likelihood_equal_their_definitions():
@@ -261,16 +261,16 @@ def test_ece_brier_and_likelihood_equal_their_definitions():
 def test_abstention_threshold_reaches_its_target_with_the_most_answers():
     probabilities, labels, _ = random_case(400)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    threshold = calibration.choose_abstain_threshold(probabilities, labels, target=0.8, min_coverage=0.3)
+    threshold = calibrate.choose_abstain_threshold(probabilities, labels, target=0.8, min_coverage=0.3)
     kept = confidence >= threshold
     assert right[kept].mean() >= 0.8 > right.mean()
     lower = [t for t in np.unique(confidence) if t < threshold and (confidence >= t).sum() > kept.sum()]
     assert all(right[confidence >= t].mean() < 0.8 for t in lower)
-    assert calibration.choose_abstain_threshold(probabilities, labels, target=0.01) == 0.0
-    best = calibration.choose_abstain_threshold(probabilities, labels, target=1.01, min_coverage=0.7)
+    assert calibrate.choose_abstain_threshold(probabilities, labels, target=0.01) == 0.0
+    best = calibrate.choose_abstain_threshold(probabilities, labels, target=1.01, min_coverage=0.7)
     assert (confidence >= best).mean() >= 0.7
     assert right[confidence >= best].mean() > right.mean()
-    assert calibration.choose_abstain_threshold(np.zeros((0, 4)), np.zeros(0)) == 0.0
+    assert calibrate.choose_abstain_threshold(np.zeros((0, 4)), np.zeros(0)) == 0.0
 
 
 def test_abstention_metrics_equal_their_definitions():
@@ -290,8 +290,8 @@ def test_tumor_threshold_is_the_best_youden_point():
     rng = np.random.default_rng(5)
     tumor = rng.random(300) < 0.6
     score = np.round(np.clip(rng.normal(0.35 + 0.3 * tumor, 0.2), 0, 1), 2)
-    threshold = calibration.choose_tumor_threshold(score, tumor)
+    threshold = calibrate.choose_tumor_threshold(score, tumor)
     false, true, _ = sk.roc_curve(tumor, score)
     reached = (score[tumor] >= threshold).mean() - (score[~tumor] >= threshold).mean()
     assert reached == pytest.approx((true - false).max())
-    assert calibration.choose_tumor_threshold(score, np.ones(300, bool)) == 0.5
+    assert calibrate.choose_tumor_threshold(score, np.ones(300, bool)) == 0.5

@@ -224,15 +224,6 @@ def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: P
     assert guard_metrics(load_artifact(write_handmade(tmp_path / "none")), paths, np.arange(22)) is None
 
 
-def test_shrunk_covariance_is_ledoit_wolf() -> None:
-    covariance = pytest.importorskip("sklearn.covariance")
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(40, 9)) @ rng.normal(size=(9, 9))
-    x -= x.mean(axis=0)
-    expected = covariance.LedoitWolf(assume_centered=True).fit(x).covariance_
-    assert np.allclose(guard_fit.shrunk_covariance(x), expected, atol=1e-5)
-
-
 def test_real_slices(real_data: Path) -> None:
     """Fitted on descriptors of some patients: at most 3 % of other patients' slices are flagged."""
     with (real_data / "segmentation/patients.csv").open() as file:

@@ -186,7 +186,7 @@ def test_training_on_a_disk_that_fills_up_goes_on_when_there_is_room(
     """The disk is full after the first epoch, and again when the artifact is written; the data folder goes away too."""
     import train
     from brain_mri.data import phantom
-    from brain_mri.training import finish, fit
+    from brain_mri.training import fit, guard_fit
 
     data = phantom.write_dataset(tmp_path / "data", per_class=12, seed=5, size=64)
     out = tmp_path / "run"
@@ -212,20 +212,20 @@ def test_training_on_a_disk_that_fills_up_goes_on_when_there_is_room(
         raise FULL
 
     with monkeypatch.context() as patch:
-        patch.setattr(finish, "fit_guard", no_room)
+        patch.setattr(guard_fit, "fit_on_dataset", no_room)
         assert train.main([*words, "--resume"]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("train.py: No space left on device") and "--resume" in said
     assert [path.name for path in out.iterdir()] == ["checkpoints"]
 
-    guarded = finish.fit_guard
+    guarded = guard_fit.fit_on_dataset
 
     def fit_guard(*args: Any) -> Any:
         shutil.rmtree(data)  # Drive is unmounted between training and the end
         return guarded(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(finish, "fit_guard", fit_guard)
+        patch.setattr(guard_fit, "fit_on_dataset", fit_guard)
         assert train.main([*words, "--resume"]) in (0, 1)
     said = capsys.readouterr()
     assert "Traceback" not in said.err

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import model_def
-from brain_mri.training.fit import FitOptions, averaged_weights, choose_precision, fit, last_weights
-from brain_mri.training.moving_average import MovingAverage
+from brain_mri.training.config import FitOptions
+from brain_mri.training.fit import MovingAverage, averaged_weights, choose_precision, fit, last_weights
 
 IMAGES = np.random.default_rng(0).normal(3, 2, (6, 5, 4, 7)).astype(np.float32)
 

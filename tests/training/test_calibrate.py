@@ -15,8 +15,7 @@ from brain_mri.data.selection import CLASS_FOLDER
 from brain_mri.evaluation.records import Metrics
 from brain_mri.inference.runner import Outputs
 from brain_mri.reporting import tables
-from brain_mri.training.calibrate import Part
-from brain_mri.training.cross_validation import cross_validation
+from brain_mri.training.calibrate import Part, cross_validation
 
 SIDE, EACH = 32, 40
 CONFIG = Segmenter(architecture="guided")
