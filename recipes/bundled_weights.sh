@@ -11,5 +11,5 @@ out=${3:-runs/best}
 # Three networks that answer together, each validated on patients of its own; that calibrates; then three more that
 # learn from those patients, too (--refit).
 python train.py --data "$data" --masks "$masks" --epochs 12 --joint-epochs 8 --label-smoothing 0.02 --patience 0 \
-  --members 3 --refit --folded 0.3 --out "$out"
+  --members 3 --refit --out "$out"
 python -m brain_mri bundle "$out"  # without the files that show patients
