@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import optuna
 from optuna.trial import TrialState
 from optuna.visualization.matplotlib import plot_optimization_history
@@ -165,7 +166,9 @@ def write(study: optuna.Study, out: Path) -> None:
     if finished := study.get_trials(states=(TrialState.COMPLETE,)):
         words = " ".join(f"--{name} {value:.4g}" for name, value in study.best_params.items())
         lines.append(f"Best: trial {study.best_trial.number}, `python train.py --data DIR {words}`")
-        plot_optimization_history(study).figure.savefig(out / "search.png")
+        plot_optimization_history(study)
+        plt.savefig(out / "search.png")
+        plt.close("all")
     if len(finished) > 5 and len({trial.value for trial in finished}) > 1:
         shares = optuna.importance.get_param_importances(study)
         lines.append("Importance: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()) + ".")

@@ -14,6 +14,7 @@ from brain_mri.classes import CLASSES
 from brain_mri.evaluation import classification
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.calibration import abstention_metrics, calibration_metrics
+from brain_mri.inference.decision import softmax
 from brain_mri.training import calibrate
 
 classification_metrics: Any = classification.classification_metrics  # None is no number, says mypy
@@ -28,7 +29,7 @@ def random_case(count: int = 300, classes: int = 4, seed: int = 0) -> tuple[np.n
     labels = rng.integers(0, classes, count)
     logits = rng.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
     logits = np.round(logits, 1)
-    return calibration.probabilities_of(logits), labels, rng.integers(0, count // 3, count)
+    return softmax(logits), labels, rng.integers(0, count // 3, count)
 
 
 def full(**changes) -> Any:
@@ -229,12 +230,12 @@ def test_weighted_median_equals_a_loop():
 def test_temperature_undoes_overconfidence_and_lowers_ece():
     rng = np.random.default_rng(0)
     true_logits = rng.normal(size=(6000, 4)) * 2
-    probabilities = calibration.probabilities_of(true_logits)
+    probabilities = softmax(true_logits)
     labels = np.array([rng.choice(4, p=p) for p in probabilities])
     temperature = calibrate.fit_temperature(3 * true_logits, labels)
     assert temperature == pytest.approx(3, rel=0.1)
-    before: Any = calibration_metrics(calibration.probabilities_of(3 * true_logits), labels)
-    after: Any = calibration_metrics(calibration.probabilities_of(3 * true_logits, temperature), labels)
+    before: Any = calibration_metrics(softmax(3 * true_logits), labels)
+    after: Any = calibration_metrics(softmax(3 * true_logits / temperature), labels)
     assert after.ece.value < 0.02 < before.ece.value
     assert after.nll.value < before.nll.value
     assert calibrate.fit_temperature(np.zeros((0, 4)), np.zeros(0)) == 1.0

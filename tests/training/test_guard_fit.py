@@ -45,7 +45,7 @@ def test_its_decisions_are_the_former_ones(phantom_image: Any, monkeypatch: pyte
     monkeypatch.setattr(guard_fit, "_logistic", newton)
     former = guard_fit.fit_guard(*parts, negatives=negatives)
     scores = [[guard.guard_score(fitted, one) for one in (*slices, *drawn)] for fitted in (found, former)]
-    np.testing.assert_allclose(*scores, rtol=1e-4)
-    decided = np.array(scores) > 1
-    np.testing.assert_array_equal(*decided)
-    assert 40 < decided[0].sum() < len(decided[0])
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4)
+    decided, before = (np.array(those) > 1 for those in scores)
+    np.testing.assert_array_equal(decided, before)
+    assert 40 < decided.sum() < len(decided)
