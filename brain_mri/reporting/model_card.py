@@ -89,7 +89,7 @@ def _topic(topic: Topic) -> list[str]:
     return [
         *([_bullets(topic.text)] if topic.text else []),
         *(f"### {table.title}\n\n{tables.as_markdown(table)}" for table in topic.tables),
-        *(f"![{one.title}](figures/{one.path.name})\n\n*{one.caption}*" for one in topic.figures),
+        *(f"![{one.caption}](figures/{one.path.name})\n\n*{one.caption}*" for one in topic.figures),
         *([_bullets(topic.items)] if topic.items else []),
     ]
 

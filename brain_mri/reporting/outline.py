@@ -24,10 +24,9 @@ EVERYONE = (REPORT, SLIDES, CARD)
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that was drawn. title: short, as a screen reader says it; caption: in full."""
+    """A picture that was drawn; the caption is also what a screen reader says."""
 
     path: Path
-    title: str
     caption: str
 
 
@@ -82,71 +81,31 @@ class Outline:
         return found
 
 
-FIGURES = {
-    "pipeline": ("The way of a scan through the program", "The way of one scan through the program."),
-    "training": (
-        "Loss, accuracy and Dice per epoch",
-        "Training and validation per epoch. The epoch with the best validation loss is kept, not the last one.",
-    ),
-    "counts": (
-        "Images and groups per class and split",
-        "Images and independent groups per class. Many slices come from few patients: the groups decide how sure the "
-        "scores are.",
-    ),
-    "preprocessing": (
-        "Slices as stored and as the network sees them",
-        "Above: slices as stored with the square around the head. Below: what the network sees; in blue the outlined "
-        "tumor.",
-    ),
-    "compared": (
-        "The model beside its baselines",
-        "Accuracy on unseen patients and clusters; whiskers: 95 % interval over groups. Diamonds: the same method on "
-        "the folders' own Training/Testing split.",
-    ),
-    "confusion": (
-        "Confusion matrix",
-        "Confusion matrix. Rows: truth, columns: answer; percentages are of the row.",
-    ),
-    "roc": (
-        "ROC curves",
-        "ROC curves of each class against the rest, with their areas; dashed: any tumor against none.",
-    ),
-    "reliability": (
-        "Reliability before and after calibration",
-        "Confidence against accuracy. On the dotted line a confidence of 80 % is right in 80 % of the cases; above it "
-        "the model is too modest, below it too sure.",
-    ),
-    "abstention": (
-        "Accuracy against coverage",
-        "Accuracy when only the most confident answers are given.",
-    ),
-    "dice": (
-        "Distribution of Dice",
-        "Left: Dice of every outlined test slice. Right: against the size of the lesion.",
-    ),
-    "cases": (
-        "Best, median and worst test slices; blue: truth, orange: model",
-        "Best, median and worst test slices by Dice, one per patient. Left: outlines; right: Grad-CAM with the answer "
-        "of the model.",
-    ),
-    "explanation": (
-        "Heatmaps against the outlined lesions",
-        "How much of the Grad-CAM heatmap of the predicted class lies on the outlined lesion.",
-    ),
-    "counterfactual": (
-        "Answers with the lesion taken out or put in",
-        "Test slices as they are (gray), and changed (blue): folded at the midline to the half without the tumor, the "
-        "lesion covered with tissue of the same slice, or the lesion of another patient put into a picture of the "
-        "tumor-free sources.",
-    ),
-    "folded": (
-        "Test slices folded at the midline to the half without the tumor, and to the half with it",
-        "Test slices of different patients, and what the model says when they are folded at the midline, to the half "
-        "without the tumor and to the half with it. Orange headings: not what the lesion says.",
-    ),
+CAPTIONS = {
+    "pipeline": "The way of one scan through the program.",
+    "training": "Training and validation per epoch. The epoch with the best validation loss is kept, not the last one.",
+    "counts": "Images and independent groups per class. Many slices come from few patients: the groups decide how sure "
+    "the scores are.",
+    "preprocessing": "Above: slices as stored with the square around the head. Below: what the network sees; in blue "
+    "the outlined tumor.",
+    "compared": "Accuracy on unseen patients and clusters; whiskers: 95 % interval over groups. Diamonds: the same "
+    "method on the folders' own Training/Testing split.",
+    "confusion": "Confusion matrix. Rows: truth, columns: answer; percentages are of the row.",
+    "roc": "ROC curves of each class against the rest, with their areas; dashed: any tumor against none.",
+    "reliability": "Confidence against accuracy. On the dotted line a confidence of 80 % is right in 80 % of the "
+    "cases; above it the model is too modest, below it too sure.",
+    "abstention": "Accuracy when only the most confident answers are given.",
+    "dice": "Left: Dice of every outlined test slice. Right: against the size of the lesion.",
+    "cases": "Best, median and worst test slices by Dice, one per patient. Left: outlines, blue the truth, orange the "
+    "model; right: Grad-CAM with the answer of the model.",
+    "explanation": "How much of the Grad-CAM heatmap of the predicted class lies on the outlined lesion.",
+    "counterfactual": "Test slices as they are (gray), and changed (blue): folded at the midline to the half without "
+    "the tumor, the lesion covered with tissue of the same slice, or the lesion of another patient put into a picture "
+    "of the tumor-free sources.",
+    "folded": "Test slices of different patients, and what the model says when they are folded at the midline, to the "
+    "half without the tumor and to the half with it. Orange headings: not what the lesion says.",
 }
 OF_MASKS_ON_SLIDE = ("Dice", "HD95, ", "Lesions missed", "Tumor drawn")
-ON_CARD = ("compared", "confusion", "cases", "reliability")
 
 
 def outline(config: ArtifactConfig, metrics: Metrics, figures: Sequence[Path] = ()) -> Outline:
@@ -154,7 +113,7 @@ def outline(config: ArtifactConfig, metrics: Metrics, figures: Sequence[Path] = 
     drawn = {path.stem: path for path in figures}
 
     def shown(*names: str) -> list[Figure]:
-        return [Figure(drawn[name], *FIGURES[name]) for name in names if name in drawn]
+        return [Figure(drawn[name], CAPTIONS[name]) for name in names if name in drawn]
 
     topics = [
         *_background(config, metrics, shown),

@@ -28,34 +28,8 @@ from brain_mri.files import atomic_write
 from brain_mri.reporting import figures, figures_data, figures_masks, model_card, tables, texts
 from brain_mri.reporting.outline import REPORT, Figure, Outline, Topic, outline
 
-PIPELINE = Path(__file__).resolve().parent / "assets" / "pipeline.png"
+ASSETS = Path(__file__).resolve().parent / "assets"
 OF_SCANS = ("cases", "folded", "preprocessing")  # figures that are a fifth of the size as JPEG
-
-STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; color: #222; background: #fff;
-       max-width: 60rem; margin: 2rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin-bottom: .3rem; }
-h2 { margin-top: 2.4rem; border-bottom: 2px solid #0072B2; }
-h3 { margin: 1.6rem 0 .4rem; } .lead { font-size: 1.08rem; } .meta { color: #555; }
-.warning { background: #FFF4D6; border-left: 4px solid #E69F00; padding: .5rem .9rem; }
-figure { margin: 1.2rem 0; } figure img { max-width: 100%; height: auto; display: block; margin: 0 auto; }
-figcaption { color: #444; font-size: .92rem; margin-top: .3rem; }
-.table figcaption { font-weight: 600; margin-bottom: .3rem; }
-.table { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .28rem .7rem; text-align: left; border-bottom: 1px solid #D9DCE0; white-space: nowrap; }
-th { border-bottom: 2px solid #888; } td:not(:first-child), th:not(:first-child) { font-variant-numeric: tabular-nums; }
-td.sub { padding-left: 1.8rem; } .note { color: #555; font-size: .88rem; margin: .3rem 0; }
-td:nth-child(2):last-child { white-space: normal; overflow-wrap: anywhere; } /* tables of two columns hold sentences */
-nav ul { columns: 2; } a { color: #005A8F; }
-.summary li { margin-bottom: .35rem; }
-@page { size: A4; margin: 17mm 16mm; }
-@media print {
-  body { max-width: none; margin: 0; padding: 0; font-size: 10.5pt; line-height: 1.4; } nav { display: none; }
-  h2, h3 { break-after: avoid; } figure, tr, li { break-inside: avoid; } figure { margin: .7rem 0; }
-  figure img { max-height: 92mm; width: auto; } .table { overflow: visible; } table { font-size: 8.6pt; }
-  th, td { padding: .18rem .45rem; } th { white-space: normal; } a { color: inherit; text-decoration: none; } }
-"""
 
 
 def write_all(
@@ -84,7 +58,7 @@ def write_figures(
     metrics = evaluation.metrics
     folder.mkdir(parents=True, exist_ok=True)
     steps: dict[str, Callable[[Path], Path | None]] = {
-        "pipeline": lambda path: Path(shutil.copyfile(PIPELINE, path)),
+        "pipeline": lambda path: _copied(ASSETS / path.name, path),
         "training": lambda path: figures.training_curves(config, path),
         "compared": lambda path: figures.compared(metrics, path),
         "confusion": lambda path: figures.confusion(metrics, path),
@@ -106,6 +80,12 @@ def write_figures(
         if (found := _attempt(f"figure {name}", functools.partial(draw, path))) is not None:
             drawn.append(found)
     return drawn
+
+
+def _copied(drawing: Path, path: Path) -> Path:
+    with atomic_write(path) as temporary:
+        shutil.copyfile(drawing, temporary)
+    return path
 
 
 def _attempt(name: str, step: Callable[[], Path | None]) -> Path | None:
@@ -141,10 +121,10 @@ def _page(found: Outline) -> str:
         parts = [_topic(topic, tables_, figures_, head=topic.title if heads else "") for topic in topics]
         links += f'<li><a href="#s{i}">{html.escape(section)}</a></li>'
         body += f'<section id="s{i}"><h2>{i + 1}. {html.escape(section)}</h2>{"".join(parts)}</section>'
-    title = html.escape(found.title)
+    title, style = html.escape(found.title), (ASSETS / "report.css").read_text(encoding="utf-8")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head><body>'
         f'<h1>{title}</h1><p class="meta">{html.escape(found.created)}</p>'
         f'<p class="warning">{html.escape(texts.NOT_A_DEVICE)}</p>'
         f'<div class="summary">{_list(found.summary)}</div>'

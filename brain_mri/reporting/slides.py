@@ -147,7 +147,7 @@ def _pictures(slide: Any, figures: Sequence[Figure], area: Box) -> None:
     for figure, shape in zip(figures, shapes, strict=True):
         box = Box(left, area.top + (area.height - height) / 2, height * shape, height)
         picture = slide.shapes.add_picture(str(figure.path), *map(Inches, box))
-        picture._element.nvPicPr.cNvPr.set("descr", figure.title)  # what a screen reader says
+        picture._element.nvPicPr.cNvPr.set("descr", figure.caption)  # what a screen reader says
         left += box.width + 0.1
 
 
