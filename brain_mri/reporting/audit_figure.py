@@ -14,7 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from brain_mri.classes import CLASSES, title
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.audit import AuditResult
-from brain_mri.reporting.plot_style import BASELINE, INK, WARN, class_color, save, styled
+from brain_mri.reporting.plot_style import BASELINE, INK, WARN, bars, class_color, save, styled
 
 EXACT, NEAR, RELATED, NEW = "#A63A1E", "#E58A4E", "#F5CFA0", "#8DBFDC"
 LEAK_COLORS = {"exact copy": EXACT, "near copy": NEAR, "same patient or cluster": RELATED, "clean": NEW}
@@ -45,10 +45,6 @@ def draw(result: AuditResult, path: Path) -> Path:
     return save(figure, path)
 
 
-def _titles(labels: list[str]) -> list[str]:
-    return [title(label) for label in labels]
-
-
 def _nothing(ax: Any, text: str) -> None:
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#777777")
@@ -58,25 +54,15 @@ def _copies(ax: Any, result: AuditResult) -> None:
     table = result.dataset.table
     table = table[table["source"] == CLASS_FOLDER]
     labels = [label for label in CLASSES if (table["class"] == label).any()]
-    y = np.arange(len(labels))[::-1]
     exact_rows, slice_rows = table.duplicated(["class", "digest"]), table.duplicated(["class", "cluster"])
     total = np.array([(table["class"] == label).sum() for label in labels])
     copies = np.array([(slice_rows & (table["class"] == label)).sum() for label in labels])
     exact = np.array([(exact_rows & (table["class"] == label)).sum() for label in labels])
-    parts = (
-        ("first of its slice", total - copies, NEW),
-        ("near copy", copies - exact, NEAR),
-        ("exact copy", exact, EXACT),
-    )
-    start = np.zeros(len(labels))
-    for name, values, color in parts:
-        ax.barh(y, values, 0.62, left=start, color=color, label=name)
-        start += values
-    for place, number in zip(y, total, strict=True):
+    parts = [("first of its slice", total - copies, NEW), ("near copy", copies - exact, NEAR)]
+    heights = bars(ax, [title(label) for label in labels], [*parts, ("exact copy", exact, EXACT)])
+    for place, number in zip(heights, total, strict=True):
         ax.text(number, place, f" {number:,}", va="center", fontsize=9)
-    ax.set_yticks(y, _titles(labels))
     ax.set_xlim(0, 1.15 * total.max() if len(total) else 1)
-    ax.grid(axis="y", visible=False)
     ax.set_title("Class folders: how much is new")
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.1), ncols=3, columnspacing=1, handlelength=1.1)
 
@@ -117,19 +103,13 @@ def _leaks(ax: Any, result: AuditResult) -> None:
         _nothing(ax, "No Training and Testing folders to compare")
         return
     ax.set_title("Testing pictures: what Training holds of them")
-    y = np.arange(len(leaks))[::-1]
-    start = np.zeros(len(leaks))
-    for name, color in LEAK_COLORS.items():
-        shares = (leaks[name] / leaks["testing"]).to_numpy(float)
-        ax.barh(y, shares, 0.62, left=start, color=color, label=name)
-        for place, left, share in zip(y, start, shares, strict=True):
-            if share >= 0.07:
-                ax.text(left + share / 2, place, f"{share:.0%}", ha="center", va="center", fontsize=8.5)
-        start += shares
-    ax.set_yticks(y, ["All" if label == "all" else title(label) for label in leaks["class"]])
+    names = ["All" if label == "all" else title(label) for label in leaks["class"]]
+    shares = [(name, (leaks[name] / leaks["testing"]).to_numpy(float), color) for name, color in LEAK_COLORS.items()]
+    bars(ax, names, shares)
+    for container, (_, values, _) in zip(ax.containers, shares, strict=True):
+        ax.bar_label(container, [f"{v:.0%}" if v >= 0.07 else "" for v in values], label_type="center", fontsize=8.5)
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_xlim(0, 1)
-    ax.grid(axis="y", visible=False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.42, -0.1), ncols=4, columnspacing=0.9, handlelength=1)
 
 
@@ -155,22 +135,17 @@ def _shortcuts(ax: Any, result: AuditResult) -> None:
     if table.empty:
         _nothing(ax, "Too few groups or classes to look for shortcuts")
         return
-    y = np.arange(len(table))[::-1]
-    ax.barh(y, table["accuracy"], 0.62, color=[WARN if alarm else BASELINE for alarm in table["alarm"]])
+    names = [name.replace(" (", "\n(") for name in table["title"]]
+    y = bars(ax, names, [("", table["accuracy"], [WARN if alarm else BASELINE for alarm in table["alarm"]])])
     base = float(table["majority"].max())
     ax.axvline(base, color=INK, linewidth=1.2, linestyle="--")
     ax.text(base, len(table) - 0.42, " most frequent class", fontsize=8.5, va="center")
     for place, value in zip(y, table["accuracy"], strict=True):
         ax.text(value, place, f" {value:.0%}", va="center", fontsize=9)
-    ax.set_yticks(
-        y,
-        [title.replace(" (", "\n(") for title in table["title"]],
-        fontsize=9,
-    )
+    ax.tick_params("y", labelsize=9)
     ax.set_xlim(0, 1)
     ax.set_ylim(-0.5, len(table) - 0.2)
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.grid(axis="y", visible=False)
     ax.set_title("Accuracy without seeing the brain")
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from brain_mri.artifact.config import ArtifactConfig
@@ -18,7 +17,7 @@ from brain_mri.evaluation.held_out import test_pictures
 from brain_mri.evaluation.records import Metrics, Summary, read_metrics
 from brain_mri.evaluation.scores import Estimate
 from brain_mri.files import atomic_write
-from brain_mri.reporting.plot_style import BASELINE, INK, MODEL, WARN, error_limits, new_figure, save, styled
+from brain_mri.reporting.plot_style import BASELINE, MODEL, WARN, new_figure, save, scored_bars, styled
 from brain_mri.reporting.tables import BASELINE_TITLES, Table, as_markdown, number, score
 
 ABOUT_CLASSES = ("accuracy", "macro_f1", "tumor_roc_auc", "pointing_game", "energy_inside")
@@ -204,14 +203,10 @@ def draw(lines: Sequence[Line], path: Path) -> Path | None:
     figure, axes = new_figure(5.6 * len(panels), 1.0 + 0.42 * longest, 1, len(panels), squeeze=False)
     for ax, (kind, key, part) in zip(axes.flat, panels, strict=True):
         found = [line.scores[key] or Estimate() for line in part]
-        values, heights = [one.value for one in found], np.arange(len(part))[::-1]
-        ax.barh(heights, values, 0.62, color=[BASELINE if line.baseline else MODEL for line in part])
-        ax.errorbar(values, heights, xerr=error_limits(found), fmt="none", ecolor=INK, capsize=3, linewidth=1.2)
-        for y, value in zip(heights, values, strict=True):
-            ax.text(1.015, y, number(value), va="center", fontweight="bold")
-        ax.set_yticks(heights, [line.name for line in part])
-        ax.grid(axis="y", visible=False)
-        ax.set_xlim(0, 1)
+        colors = [BASELINE if line.baseline else MODEL for line in part]
+        heights = scored_bars(ax, [line.name for line in part], found, colors)
+        for y, one in zip(heights, found, strict=True):
+            ax.text(1.025, y, number(one.value), va="center", fontweight="bold")
         ax.set_xlabel(f"{'mean Dice' if key == 'dice' else key} (95 % interval over groups)")
         ax.set_title(KINDS[kind])
     return save(figure, path)

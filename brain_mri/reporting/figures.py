@@ -21,9 +21,9 @@ from brain_mri.reporting.plot_style import (
     MODEL,
     WARN,
     class_color,
-    error_limits,
     new_figure,
     save,
+    scored_bars,
     styled,
 )
 from brain_mri.reporting.tables import BASELINE_TITLES, network, number
@@ -192,30 +192,25 @@ def abstention(metrics: Metrics, path: Path) -> Path | None:
 @styled
 def compared(metrics: Metrics, path: Path) -> Path | None:
     """Accuracy of the model and of what knows nothing about tumors, with intervals; the official split beside it."""
-    found, bars, official = metrics.classification, metrics.baselines, metrics.official_split
-    if not found or not bars:
+    model, simple, official = metrics.classification, metrics.baselines, metrics.official_split
+    if not model or not simple:
         return None
     scores = official.baselines.scores if official else {}
     trained = official.model.accuracy if official and official.model else None
-    lines = [(f"This model ({network(metrics.model.classifier)})", found.accuracy, trained, MODEL)]
+    lines = [(f"This model ({network(metrics.model.classifier)})", model.accuracy, trained, MODEL)]
     lines += [
         (BASELINE_TITLES.get(name, name), row.accuracy, scores[name].accuracy if name in scores else None, BASELINE)
-        for name, row in sorted(bars.scores.items(), key=lambda pair: -(pair[1].accuracy.value or 0))
+        for name, row in sorted(simple.scores.items(), key=lambda pair: -(pair[1].accuracy.value or 0))
     ]
     figure, ax = new_figure(8.6, 1.2 + 0.5 * len(lines))
-    heights = np.arange(len(lines))[::-1]
-    for y, (_, own, other, color) in zip(heights, lines, strict=True):
-        ax.barh(y, own.value, 0.62, color=color)
-        ax.errorbar(own.value, y, xerr=error_limits([own]), color=INK, capsize=3, linewidth=1.2)
-        ax.text(1.015, y, number(own.value), va="center", fontweight="bold")
+    names, found, others, colors = zip(*lines, strict=True)
+    for y, own, other in zip(scored_bars(ax, names, found, colors), found, others, strict=True):
+        ax.text(1.025, y, number(own.value), va="center", fontweight="bold")
         if other and other.value is not None:
             ax.plot(other.value, y, "D", color=WARN, markersize=7, zorder=5)
     if scores:
         ax.plot([], [], "D", color=WARN, label="on the official Training/Testing split")
         figure.legend(loc="outside lower right")
-    ax.set_yticks(heights, [line[0] for line in lines])
-    ax.grid(axis="y", visible=False)
-    ax.set_xlim(0, 1)
     ax.set_xlabel("accuracy on unseen patients and clusters, with 95 % interval")
     figure.suptitle("The model beside baselines that know nothing about tumors", fontweight="bold", fontsize=11)
     return save(figure, path)

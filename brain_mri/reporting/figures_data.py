@@ -13,7 +13,7 @@ from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import MASK_PAIRS
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
-from brain_mri.reporting.plot_style import BASELINE, MODEL, PREDICTION, TRUTH, WARN, new_figure, save, styled
+from brain_mri.reporting.plot_style import BASELINE, MODEL, PREDICTION, TRUTH, WARN, bars, new_figure, save, styled
 
 SPLIT_COLORS = {"train": BASELINE, "validation": PREDICTION, "test": MODEL}
 
@@ -24,21 +24,17 @@ def counts(dataset: Dataset, path: Path) -> Path:
     table = dataset.table
     names = [name for name in CLASSES if (table["class"] == name).any()]
     figure, axes = new_figure(8.6, 2.9, 1, 2, sharey=True)
-    heights = np.arange(len(names))[::-1]
     panels = (("Images", "size"), ("Independent groups (patients, clusters)", "nunique"))
     for ax, (described, how) in zip(axes, panels, strict=True):
-        start = np.zeros(len(names))
+        parts = []
         for split, color in SPLIT_COLORS.items():
             part = table[table["split"] == split].groupby("class")["group"]
             found = part.size() if how == "size" else part.nunique()
-            widths = np.array([int(found.get(name, 0)) for name in names])
-            ax.barh(heights, widths, 0.62, left=start, color=color, label=split)
-            start += widths
-        for y, total in zip(heights, start, strict=True):
-            ax.text(total, y, f" {int(total):,}", va="center", fontsize=9)
-        ax.set_xlim(0, 1.16 * start.max())
-        ax.set_yticks(heights, [title(name) for name in names])
-        ax.grid(axis="y", visible=False)
+            parts.append((split, found.reindex(names, fill_value=0).to_numpy(), color))
+        total = np.sum([widths for _, widths, _ in parts], axis=0)
+        for y, width in zip(bars(ax, [title(name) for name in names], parts), total, strict=True):
+            ax.text(width, y, f" {width:,}", va="center", fontsize=9)
+        ax.set_xlim(0, 1.16 * total.max())
         ax.set_title(described)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return save(figure, path)

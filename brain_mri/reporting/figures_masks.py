@@ -22,6 +22,7 @@ from brain_mri.reporting.plot_style import (
     error_limits,
     new_figure,
     save,
+    scored_bars,
     styled,
 )
 from brain_mri.reporting.tables import number
@@ -107,30 +108,22 @@ def explanation(metrics: Metrics, path: Path) -> Path | None:
 def counterfactual(metrics: Metrics, path: Path) -> Path | None:
     """How often slices are called a tumor as they are, and with their lesion gone or another one put in."""
     found = metrics.counterfactual
-    bars: list[
-        tuple[str, Estimate, str, float]
-    ] = []  # label, interval, colour, what a model of lesions alone would say
-    for kind, before, after, wanted in (
+    lines: list[tuple[str, Estimate, str, float]] = []  # the last: what a model of lesions alone would say
+    for kind, before, after, right in (
         ("folded", "heads with a tumor in one half", "the other half twice", 0.0),
         ("erased", "slices with a tumor", "their lesion covered", 0.0),
         ("given", 'slices of the "no tumor" sources', "a lesion put in", 1.0),
     ):
         if part := getattr(found, kind, None):
-            bars += [(f"{before} (n = {part.count})", part.before, BASELINE, 1 - wanted)]
-            bars += [(after, part.called_tumor, MODEL, wanted)]
-    if not bars:
+            lines += [(f"{before} (n = {part.count})", part.before, BASELINE, 1 - right)]
+            lines += [(after, part.called_tumor, MODEL, right)]
+    if not lines:
         return None
-    figure, ax = new_figure(7.6, 0.8 + 0.48 * len(bars))
-    y = np.arange(len(bars))[::-1]
-    rows = [row for _, row, _, _ in bars]
-    values = [row.value for row in rows]
-    ax.barh(y, values, 0.62, color=[color for _, _, color, _ in bars])
-    ax.errorbar(values, y, xerr=error_limits(rows), fmt="none", ecolor="#555555", capsize=3)
-    ax.plot([wanted for *_, wanted in bars], y, "D", color=INK, markersize=5, clip_on=False,
+    figure, ax = new_figure(7.6, 0.8 + 0.48 * len(lines))
+    names, shares, colors, wanted = zip(*lines, strict=True)
+    y = scored_bars(ax, names, shares, colors)
+    ax.plot(wanted, y, "D", color=INK, markersize=5, clip_on=False,
             label="an answer that follows the lesion alone")  # fmt: skip
-    ax.set_yticks(y, [label for label, *_ in bars])
-    ax.grid(axis="y", visible=False)
-    ax.set_xlim(-0.01, 1.01)
     ax.set_xlabel("share called a tumor")
     ax.set_title("Does the answer follow the lesion?")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center")

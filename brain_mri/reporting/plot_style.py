@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -81,6 +82,26 @@ def save(figure: Figure, path: Path) -> Path:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": ""})
     return path
+
+
+def bars(ax: Any, names: Sequence[str], parts: Sequence[tuple[str, Any, Any]]) -> np.ndarray:
+    """Horizontal bars from the top down, and their heights. parts: (label or "", values, color or colors), stacked."""
+    heights, start = np.arange(len(names))[::-1], np.zeros(len(names))
+    for label, values, color in parts:
+        ax.barh(heights, values, 0.62, left=start, color=color, label=label or None)
+        start = start + np.asarray(values, float)
+    ax.set_yticks(heights, names)
+    ax.grid(axis="y", visible=False)
+    return heights
+
+
+def scored_bars(ax: Any, names: Sequence[str], found: Sequence[Estimate], colors: Sequence[str]) -> np.ndarray:
+    """Bars from 0 to 1 with their 95 % intervals; returns their heights."""
+    values = [one.value for one in found]
+    heights = bars(ax, names, [("", np.array(values, float), colors)])
+    ax.errorbar(values, heights, xerr=error_limits(found), fmt="none", ecolor=INK, capsize=3, linewidth=1.2)
+    ax.set_xlim(-0.01, 1.01)
+    return heights
 
 
 def error_limits(rows: Sequence[Estimate]) -> list[list[float]]:
