@@ -117,8 +117,8 @@ def _page(found: Outline) -> str:
     tables_, figures_ = itertools.count(1), itertools.count(1)  # their numbers run through the whole report
     links, body = "", ""
     for i, (section, topics) in enumerate(found.sections_for(REPORT).items()):
-        heads = len(topics) > 1
-        parts = [_topic(topic, tables_, figures_, head=topic.title if heads else "") for topic in topics]
+        heads = ["", *(topic.title for topic in topics[1:])]  # the first one stands under the section's own
+        parts = [_topic(topic, tables_, figures_, head) for topic, head in zip(topics, heads, strict=True)]
         links += f'<li><a href="#s{i}">{html.escape(section)}</a></li>'
         body += f'<section id="s{i}"><h2>{i + 1}. {html.escape(section)}</h2>{"".join(parts)}</section>'
     title, style = html.escape(found.title), (ASSETS / "report.css").read_text(encoding="utf-8")
@@ -132,7 +132,7 @@ def _page(found: Outline) -> str:
     )
 
 
-def _topic(topic: Topic, tables_: itertools.count[int], figures_: itertools.count[int], *, head: str) -> str:
+def _topic(topic: Topic, tables_: itertools.count[int], figures_: itertools.count[int], head: str) -> str:
     parts = [f"<h3>{html.escape(head)}</h3>"] if head else []
     parts += [f"<p>{html.escape(' '.join(topic.text))}</p>"] if topic.text else []
     parts += [_figure(one, f"Figure {next(figures_)}. {one.caption}") for one in topic.figures]

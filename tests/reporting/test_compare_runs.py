@@ -15,7 +15,6 @@ import pytest
 import model_def
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.cli import compare
-from brain_mri.evaluation.records import Metrics
 from brain_mri.files import write_json
 from brain_mri.reporting import compare_runs
 
@@ -58,7 +57,7 @@ def recipe(tmp_path: Path, handmade_artifact: Path, evaluation: Any) -> Recipe:
     template.mkdir()
     for path in handmade_artifact.iterdir():
         (template / path.name).write_bytes(path.read_bytes())
-    write_json(template / "metrics.json", Metrics.model_validate(evaluation.metrics).to_json())
+    write_json(template / "metrics.json", evaluation.metrics.to_json())
 
     def run(*words: str, name: str = "leaderboard", out: Path = tmp_path / "board", **settings: str) -> Any:
         environment = os.environ | {"TRAIN": f"{sys.executable} {script}", "OUT": str(out)} | settings
@@ -82,7 +81,7 @@ def test_leaderboard_gathers_resumes_and_survives_a_failure(recipe, tmp_path, ev
     for name in ("gap_cnn", "guided", "Majority class", "1-nearest", "kmeans", "unet"):
         assert name in text
     assert "broken" not in text
-    measured = Metrics.model_validate(evaluation.metrics).classification
+    measured = evaluation.metrics.classification
     assert measured and f"{measured.accuracy.value:.3f}" in text
     found = pd.read_csv(out / "leaderboard.csv")
     assert set(found["kind"]) == {"classifier", "segmenter"}
@@ -156,7 +155,7 @@ def test_wrong_calls_end_with_one_sentence(tmp_path, capsys):
 
 
 def test_board_is_drawn_from_gathered_runs(tmp_path, handmade_artifact, evaluation):
-    config, metrics = load_artifact(handmade_artifact).config, Metrics.model_validate(evaluation.metrics)
+    config, metrics = load_artifact(handmade_artifact).config, evaluation.metrics
     run = compare_runs.Run(tmp_path, config, metrics)
     found = compare_runs.board([run])
     assert sum(line.baseline for line in found) >= 4

@@ -1,0 +1,57 @@
+"""The card: valid metadata that equals the metrics, and what is said."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+
+from brain_mri.artifact.config import ArtifactConfig
+from brain_mri.evaluation.records import Metrics
+from brain_mri.reporting import findings, model_card, texts
+
+typed, metrics_of = ArtifactConfig.model_validate, Metrics.model_validate
+
+
+def test_card_metadata_is_valid_and_equals_the_metrics(written, made):
+    card = ModelCard.load(written / "README.md")
+    assert card.data.model_name == "somebody/brain-mri"
+    assert card.data.license == "mit"
+    found = {(row.task_type, row.metric_type): row.metric_value for row in card.data.eval_results}
+    metrics = made["evaluation"].metrics
+    assert found["image-classification", "accuracy"] == pytest.approx(metrics.classification.accuracy.value, abs=1e-4)
+    assert found["image-segmentation", "dice"] == pytest.approx(metrics.segmentation.dice.mean.value, abs=1e-4)
+    text = card.text
+    for phrase in (
+        "Intended use",
+        "Limits",
+        "Drawn phantoms",
+        "1-nearest neighbour",
+        "Thresholds",
+        "figures/compared.png",
+    ):
+        assert phrase in text
+    for name in re.findall(r"\]\((figures/[^)]+)\)", text):
+        assert (written / name).is_file()
+
+
+def test_card_without_any_score_has_no_index(made, tmp_path):
+    gone = dict.fromkeys(("segmentation", "kmeans", "explanation", "sanity", "classification"))
+    metrics = made["evaluation"].metrics.model_copy(update=gone)
+    path = model_card.write_card(tmp_path, made["config"], metrics)
+    assert "model-index" not in path.read_text(encoding="utf-8").split("---")[1]
+
+
+@pytest.mark.parametrize("encoder", ["efficientnet_lite0", "resnet"])
+def test_imagenet_is_named_only_where_the_encoder_started_from_it(made, encoder):
+    config, metrics = made["config"].to_json(), made["evaluation"].metrics.to_json()
+    for part in (config, metrics["model"]):
+        part["classifier"] |= {"architecture": "guided", "arguments": {"encoder": encoder}}
+    card = model_card.body(typed(config), metrics_of(metrics))
+    for said in ("EfficientNet-Lite0 (Google, Apache 2.0", "Tan M., Le Q. V."):
+        assert (said in card) == (encoder == "efficientnet_lite0"), said
+    told = " ".join(texts.method(metrics_of(metrics), typed(config)))
+    assert ("ImageNet" in told) == (encoder == "efficientnet_lite0")
+    config["training"]["command"] = "train.py --init runs/a"
+    assert findings.training_settings(typed(config))["Started from"].startswith("the weights of an earlier run")
