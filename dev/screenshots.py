@@ -61,7 +61,7 @@ def analyze(page: Page, scan: Path | None) -> None:
     if scan:
         page.set_input_files("#scan-file input[type=file]", scan)
     else:
-        examples = page.locator("#examples .example")
+        examples = page.locator("#scan-examples .example")
         dicom = examples.filter(has_text="DICOM")  # states its pixel size, so that the facts are in millimetres
         (dicom if dicom.count() else examples).first.click()
     page.wait_for_selector("#panel-heat img.zoom", timeout=WAIT)

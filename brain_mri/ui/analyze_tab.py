@@ -28,11 +28,7 @@ JSON; the mask as PNG."""
 def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a View
-    with gr.Row(equal_height=True):
-        with gr.Column(scale=2, min_width=280):
-            file = gr.File(label="Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", elem_id="scan-file", height=170)
-        with gr.Column(scale=3, min_width=300):
-            chooser = common.example_chooser(examples, "examples")
+    file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
     finding = gr.HTML(WELCOME, elem_id="finding", apply_default_css=False)
     slice_number = gr.Slider(
         1, 2, 1, step=1, label="Slice of this file", visible=False, elem_id="slice-number", buttons=[]
@@ -53,9 +49,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         with gr.Tab("Report", id="report"):
             gr.Markdown(REPORT)
             make = gr.Button("Make the report", variant="primary", elem_id="make-report")
-            report = gr.File(
-                label="Download", file_count="multiple", interactive=False, visible=False, elem_id="report-files"
-            )
+            report = common.download_box("report-files")
 
     bars, *drawn = *panels, facts
     later = [methods, picture, report]  # made when a visitor asks for them

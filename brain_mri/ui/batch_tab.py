@@ -15,7 +15,7 @@ from brain_mri.inference.batch import Row, named, to_zip
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import views
-from brain_mri.ui.common import HEAVY, Example, Update, output_folder, sentence_of
+from brain_mri.ui.common import HEAVY, Example, Update, download_box, output_folder, sentence_of
 from brain_mri.ui.html import banner, error_banner, image, safe, table
 
 MAX_FILES = 500
@@ -28,10 +28,7 @@ def batch_tab(models: Models, examples: Sequence[Example]) -> None:
     with gr.Row(elem_id="batch-row"):
         summary = gr.HTML(HINT, elem_id="batch-summary", apply_default_css=False, min_width=300)
         try_it = gr.Button("Try it with the examples", elem_id="batch-examples", scale=0, min_width=220)
-    downloads = gr.File(
-        label="Download: CSV, and a ZIP with overlays, masks, JSON", file_count="multiple", interactive=False,
-        visible=False, elem_id="batch-downloads",
-    )  # fmt: skip
+    downloads = download_box("batch-downloads", "Download: CSV, and a ZIP with overlays, masks, JSON")
     results = gr.HTML(elem_id="batch-table", apply_default_css=False)
     shown = [summary, results, downloads]
 

@@ -79,6 +79,11 @@ def output_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="out-", dir=get_upload_folder()))
 
 
+def download_box(elem_id: str, label: str = "Download") -> gr.File:
+    """Hidden until there is something to download."""
+    return gr.File(label=label, file_count="multiple", interactive=False, visible=False, elem_id=elem_id)
+
+
 # --- examples --------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +137,19 @@ def example_chooser(examples: Sequence[Example], elem_id: str) -> gr.HTML:
         f'<div class="examples">{buttons}</div></section>'
     )
     return gr.HTML(block, elem_id=elem_id, apply_default_css=False, js_on_load=PICK)
+
+
+def scan_inputs(
+    name: str, label: str, examples: Sequence[Example], *, several: bool = False, scales: tuple[int, int] = (2, 3)
+) -> tuple[gr.File, gr.HTML]:
+    """Side by side: a box for own files and the examples. name: the beginning of the elements' ids."""
+    with gr.Row(equal_height=True):
+        with gr.Column(scale=scales[0], min_width=280):
+            file = gr.File(
+                label=label, file_count="multiple" if several else "single", elem_id=f"{name}-file", height=170
+            )
+        with gr.Column(scale=scales[1], min_width=300):
+            return file, example_chooser(examples, f"{name}-examples")
 
 
 def chosen(examples: Sequence[Example], event: gr.EventData) -> Example:

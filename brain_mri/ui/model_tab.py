@@ -16,7 +16,7 @@ from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import tables
 from brain_mri.ui import views
-from brain_mri.ui.common import MODEL, Example, chosen, example_chooser, sentence_of
+from brain_mri.ui.common import MODEL, Example, chosen, scan_inputs, sentence_of
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
 
 INTENDED = """<div class="prose-small"><h3>What it is for</h3>
@@ -64,11 +64,7 @@ def compare(models: Models, examples: Sequence[Example]) -> None:
     with gr.Row():
         first = gr.Dropdown(names, value=names[0], label="Left")
         second = gr.Dropdown(names, value=names[1], label="Right")
-    with gr.Row(equal_height=True):
-        with gr.Column(scale=2, min_width=280):
-            file = gr.File(label="Your scan", elem_id="compare-file", height=170)
-        with gr.Column(scale=3, min_width=300):
-            chooser = example_chooser(examples, "compare-examples")
+    file, chooser = scan_inputs("compare", "Your scan", examples)
     result = gr.HTML(elem_id="compare-result", apply_default_css=False)
 
     def run(left: str, right: str, path: str | None) -> str:

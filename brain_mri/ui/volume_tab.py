@@ -52,11 +52,7 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a VolumeAnalysis
     volumes = [example for example in examples if example.volume]
-    with gr.Row(equal_height=True):
-        with gr.Column(scale=3, min_width=280):
-            file = gr.File(label="Your volume", file_count="multiple", elem_id="volume-file", height=170)
-        with gr.Column(scale=2, min_width=280):
-            chooser = common.example_chooser(volumes, "volume-examples")
+    file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
     gr.HTML(HINT, apply_default_css=False)
     finding = gr.HTML(elem_id="volume-finding", apply_default_css=False)
     with gr.Column(visible=False, elem_id="volume-result") as result:
@@ -71,9 +67,7 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
         facts = gr.HTML(elem_id="volume-facts", apply_default_css=False)
         with gr.Row():
             make = gr.Button("Make the download: NIfTI mask, CSV, JSON", variant="primary", elem_id="volume-make")
-        downloads = gr.File(
-            label="Download", file_count="multiple", interactive=False, visible=False, elem_id="volume-downloads"
-        )
+        downloads = common.download_box("volume-downloads")
 
     drawn = [views, chart]
     shown = [kept, finding, result, *sliders, *drawn, facts, downloads]

@@ -162,7 +162,7 @@ def test_upload_fills_three_panels(page: Page, samples: dict[str, Path], predict
 
 
 def test_example_by_keyboard(page: Page) -> None:
-    button = page.locator("#examples .example").nth(2)
+    button = page.locator("#scan-examples .example").nth(2)
     button.focus()
     page.keyboard.press("Enter")
     wait_for_result(page, "synthetic")
