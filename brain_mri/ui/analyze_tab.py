@@ -145,7 +145,7 @@ def report_files(view: View | None, *values: Any) -> gr.File:
 
 def slice_slider(view: View) -> gr.Slider:
     """Shown only for files of several slices."""
-    count, index = (int(str(view.scan.info.get(key, default))) for key, default in (("slices", 1), ("index", 0)))
+    index, count = views.slice_of(view)
     return gr.Slider(maximum=max(2, count), value=index + 1, visible=count > 1)
 
 

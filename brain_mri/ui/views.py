@@ -106,23 +106,25 @@ def sentence(a: Analysis) -> tuple[str, str, str]:
         return "unsure", "Not sure", a.reason
     sure = f"the model is {percent(a.confidence)} confident."
     if a.label == NO_TUMOR:
-        # The public sets show tumors on contrast-enhanced T1 only: metrics_counterfactual.py says what comes of it
+        # The public sets show tumors on contrast-enhanced T1 only: evaluation/counterfactual.py says what comes of it
         missed = "On T2, FLAIR or T1 without contrast medium tumors are easily missed."
         return "clear", "No tumor", f"No tumor seen on this slice; {sure} {missed}"
     return "tumor", "Tumor", f"Most likely {ARTICLES.get(a.label, title(a.label))}; {sure}"
 
 
-def who_answered(a: Analysis) -> str:
-    return f"{a.model_id}, revision {a.revision[:12]}"
-
-
 def finding(view: View) -> str:
     a = view.analysis
     height, width = a.image.shape
-    slices = view.scan.info.get("slices", 1)
-    which = f" · slice {int(str(view.scan.info.get('index', 0))) + 1} of {slices}" if slices not in (1, None) else ""
-    detail = f"{a.name}{which} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {who_answered(a)}"
-    return banner(*sentence(a), detail) + notes(a.warnings)
+    index, count = slice_of(view)
+    which = f" · slice {index + 1} of {count}" if count > 1 else ""
+    detail = f"{a.name}{which} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
+    return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(a.warnings)
+
+
+def slice_of(view: View) -> tuple[int, int]:
+    """(index from 0, number of slices) of the file."""
+    index, count = (int(str(view.scan.info.get(key) or 0)) for key in ("index", "slices"))
+    return index, max(1, count)
 
 
 # --- panels ----------------------------------------------------------------------------------------------------
@@ -266,10 +268,9 @@ def picture_facts(view: View | None) -> str:
     if view is None:
         return NOTHING
     a = view.analysis
-    chart = card(
-        "Brightness inside the head", "How many pixels are how bright (square-root scale).", histogram(a.image, a.head)
-    )
-    return details(view) + '<div style="height:10px"></div>' + chart
+    scale = "How many pixels are how bright (square-root scale)."
+    chart = card("Brightness inside the head", scale, histogram(a.image, a.head))
+    return f'<div class="stack">{details(view)}{chart}</div>'
 
 
 def details(view: View) -> str:
