@@ -1,0 +1,31 @@
+"""Who may enter, and what hosts ask for."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from brain_mri.ui import hosting
+
+
+def test_credentials() -> None:
+    assert hosting.credentials("ada:secret,bob:two:parts") == [("ada", "secret"), ("bob", "two:parts")]
+    assert hosting.credentials("") is None and hosting.credentials(None) is None
+
+
+@pytest.mark.parametrize("text", ["ada", "ada:", ":x", "ada:x,,"])
+def test_bad_credentials_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="user:password"):
+        hosting.credentials(text)
+
+
+def test_a_function_is_marked_on_zero_gpu_hardware_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: list[Any] = []
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=marked.append))
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+    assert not hosting.register_zero_gpu() and not marked
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    assert hosting.register_zero_gpu() and len(marked) == 1
