@@ -6,7 +6,6 @@ Each verb is a file of brain_mri/cli/, imported only when it is asked for; `VERB
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ VERBS = {
     "audit": "what is wrong with a data set, before anything is trained on it",
     "evaluate": "measure a model on labelled folders, beside baselines and with intervals",
     "volumes": "measure a model slice by slice on NIfTI volumes with masks",
-    "compare": "one table of finished runs",
+    "compare": "put finished runs into one table",
     "predict": "analyse many files: a table, overlays and masks",
     "tune": "search hyper-parameters of train.py",
     "hub": "push, pull, deploy: the Hugging Face Hub and a Space",
@@ -34,12 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"brain-mri: there is no verb {verb!r}; there are {', '.join(VERBS)}.", file=sys.stderr)
         return 2
     sys.argv[:] = [f"brain-mri {verb}", *rest]  # how argparse names the program in its help
-    # until their command lines stand in cli/
-    early = {"audit": "evaluation"}
-    there = importlib.util.find_spec(f"brain_mri.cli.{verb}")
-    room = "cli" if there else early[verb]
     try:
-        program = importlib.import_module(f"brain_mri.{room}.{verb}")
+        program = importlib.import_module(f"brain_mri.cli.{verb}")
     except ModuleNotFoundError as error:  # a plain `pip install .` brings what serving needs
         if (error.name or "brain_mri").split(".")[0] in ("brain_mri", "model_def", "segmentation", "train"):
             raise
