@@ -29,7 +29,7 @@ _ARRAYS = ("images", "whole", "head", "masks", "mask_rows")
 _TABLES = ("rows", "links", "twins")
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Row:
     """What was read of one picture: facts for the table, its square, its thumbnails, its mask's square."""
 
@@ -40,7 +40,7 @@ class Row:
     mask: np.ndarray | None
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Pixels:
     """What was read, row by row.
 

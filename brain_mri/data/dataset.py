@@ -3,8 +3,8 @@
     dataset = load_dataset(Path("brain-tumor-mri"), Path("segmentation"))
     print(describe(dataset))
 
-Finding the files is folders.py, reading and caching reader.py, copies duplicates.py, masks for copies mask_twins.py,
-splits splits.py, and what may be wrong with the data audit.py (`python audit.py DIR`).
+Finding the files is folders.py, reading reader.py and cache.py, copies duplicates.py, masks for copies
+mask_transfer.py, splits splits.py; what may be wrong with the data says `python -m brain_mri audit DIR`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from brain_mri.data.splits import SPLITS, split_groups, split_official
 SIZE = 160  # pixels a side where nobody says otherwise, as the bundled weights see them
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """All pictures that could be read.
 
@@ -70,15 +70,12 @@ class Dataset:
     thumbnails: np.ndarray = field(default_factory=lambda: np.zeros((0, duplicates.SIDE, duplicates.SIDE), np.uint8))
     links: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=duplicates.LINK_COLUMNS))
 
-    def rows(self, split: str | None = None, *, source: str | None = None, masked: bool | None = None) -> np.ndarray:
-        """Row numbers of a split, a source, with or without a mask."""
+    def rows(self, split: str | None = None, *, source: str | None = None) -> np.ndarray:
+        """Row numbers of a split, a source, or both."""
         keep = np.ones(len(self.table), bool)
-        if split is not None:
-            keep &= (self.table["split"] == split).to_numpy()
-        if source is not None:
-            keep &= (self.table["source"] == source).to_numpy()
-        if masked is not None:
-            keep &= (self.table["has_mask"] == masked).to_numpy()
+        for column, wanted in (("split", split), ("source", source)):
+            if wanted is not None:
+                keep &= (self.table[column] == wanted).to_numpy()
         return np.flatnonzero(keep)
 
     def summary(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Four kinds of links between two pictures, from strict to wide:
     variant   the heads do: cut out, contrast equalised locally, correlation at 32x32 and at 64x64: other contrast,
               sharpened, other margins
     aligned   they do once one is laid over the other, see alignment.py: cropped, captioned, turned a little
-each also with one picture mirrored left-right. The head is what scan.preprocess cuts out.
+each also with one picture mirrored left-right. The head is what preprocessing.preprocess cuts out.
 
 The limits were set on the 8,323 slices of shared/data. Of the pairs of slices of different patients there the most
 alike have 0.957 (whole), 0.857 (head at 32) and 0.811 (head at 64), so none of the limits below joins two patients.
@@ -33,7 +33,7 @@ LINK_COLUMNS = ["a", "b", "kind", "correlation", "mirrored"]
 
 
 def thumbnails(image: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(whole picture, head), both uint8 (SIDE, SIDE).  image: uint8 (H, W); square: its scan.preprocess at >= SIDE."""
+    """(whole picture, head), both uint8 (SIDE, SIDE).  image: uint8 (H, W); square: of it, preprocessed, at >= SIDE."""
     whole = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return whole, cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 

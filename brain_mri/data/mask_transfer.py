@@ -32,8 +32,8 @@ def find_twins(
 ) -> pd.DataFrame:
     """The best giver of each taker that has one: columns taker, giver, mirrored, same_frame, correlation, detail.
 
-    images: uint8 (N, S, S); whole, head: duplicates.thumbnails; frames: int (N, 5) height, width, top, left, side of
-    scan.Frame; takers, givers: row numbers. same_frame: the whole pictures correspond, so the mask has to be moved from
+    images: uint8 (N, S, S); whole, head: duplicates.thumbnails; frames: int (N, 5), FRAME_COLUMNS of the table;
+    takers, givers: row numbers. same_frame: the whole pictures correspond, so the mask has to be moved from
     square to square through the picture; otherwise (one is a crop of the other) the heads and thus the squares do.
     """
     if not len(takers) or not len(givers):

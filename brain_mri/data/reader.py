@@ -1,7 +1,7 @@
 """Read thousands of pictures once: in parallel, patiently, and never again while they stay as they are.
 
 Drive mounted in Colab answers slowly and sometimes with an error: each file is read with retries, checked not to have
-changed meanwhile, decoded by scan.read_scan, and kept as the uint8 square that the models see. Everything goes into one
+changed meanwhile, decoded by read_scan, and kept as the uint8 square that the models see. Everything goes into one
 local file; a row of it is used again when path, size and time of its file are unchanged.
 """
 

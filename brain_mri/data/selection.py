@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brain_mri.classes import NO_TUMOR
-
-CLASS_FOLDER, MASK_PAIRS = "class folder", "mask pairs"
+from brain_mri.data.folders import CLASS_FOLDER, MASK_PAIRS
 
 
 def classification_rows(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from brain_mri.classes import CLASSES, title
 from brain_mri.data.dataset import Dataset
-from brain_mri.data.selection import MASK_PAIRS
+from brain_mri.data.folders import MASK_PAIRS
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.reporting.plot_style import BASELINE, MODEL, PREDICTION, TRUTH, WARN, bars, new_figure, save, styled

@@ -11,7 +11,7 @@ import pytest
 
 from brain_mri.artifact.config import Segmenter
 from brain_mri.classes import CLASSES
-from brain_mri.data.selection import CLASS_FOLDER
+from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.records import Metrics
 from brain_mri.inference.runner import Outputs
 from brain_mri.reporting import tables
