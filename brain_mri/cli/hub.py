@@ -1,8 +1,8 @@
 """An artifact folder on the Hugging Face Hub: push it, pull it, serve it from a Gradio Space.
 
-    python -m brain_mri hub push   runs/mine user/name [--private] [--tag TAG]
-    python -m brain_mri hub pull   user/name[@branch|tag|commit]
-    python -m brain_mri hub deploy user/space --model user/name [--hardware zero-a10g]
+python -m brain_mri hub push   runs/mine user/name [--private] [--tag TAG]
+python -m brain_mri hub pull   user/name[@branch|tag|commit]
+python -m brain_mri hub deploy user/space --model user/name [--hardware zero-a10g]
 """
 
 from __future__ import annotations

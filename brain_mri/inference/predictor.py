@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,9 +28,9 @@ from brain_mri.artifact.folder import BUNDLED, Artifact, load_artifact
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, preprocess_with_head, restore
 from brain_mri.imaging.scan import Scan
-from brain_mri.inference import guard
 from brain_mri.inference.analysis import NO_SKULL, Analysis, Heatmaps, warnings_of
 from brain_mri.inference.decision import calibrated_by, class_probabilities, mask_evidence, outlined
+from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.runner import Networks, Outputs
@@ -93,7 +92,7 @@ class Predictor:
         self.temperature = float(config.temperature)
         self.calibration = calibrated_by(config)
         self._check_preprocessing()
-        self._guard = self._prepare_guard()
+        self._guard = self._read_guard()
         threads = threads or cores()
         two = not config.segmenter.shared  # else the classifier gives the mask, too
         # Two networks side by side on half of the cores each take less time than one after the other on all of them.
@@ -174,11 +173,11 @@ class Predictor:
                 f"{PREPROCESSING!r}. Use the matching version of the program or train the model again."
             )
 
-    def _prepare_guard(self) -> dict[str, Any] | None:
+    def _read_guard(self) -> Guard | None:
         stored = self.config.guard
         try:
-            return guard.prepare_guard(stored) if stored else None
-        except (KeyError, TypeError, ValueError) as error:
+            return Guard.read(stored) if stored else None
+        except (TypeError, ValueError) as error:
             raise ArtifactError(f"{self.artifact.folder}: the guard in config.json cannot be used ({error}).") from None
 
     def analyze(self, scan: Scan) -> Analysis:
@@ -208,8 +207,8 @@ class Predictor:
         score, stripped = math.nan, False
         if self._guard:
             described, features = descriptors(scan.image, scan.color, head, square), outputs.features[0]
-            score = guard.guard_score(self._guard, described, features)
-            stripped = score <= 1 and guard.looks_stripped(self._guard, described, features)
+            score = self._guard.score(described, features)
+            stripped = score <= 1 and self._guard.looks_stripped(described, features)
         values = class_probabilities(self.config, outputs.logits, mask_evidence(outputs.mask_probability))
         named = dict(zip(self.classes, values[0].tolist(), strict=True))
         return _Seen(scan, frame, head, outputs, values, named, score, stripped)

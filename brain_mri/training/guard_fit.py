@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from brain_mri.data.negatives import synthetic_negatives, vary
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.imaging.skull_strip import strip_skull
-from brain_mri.inference.guard import SURE, describe, flagged, judge, odds, quadratic, standard
+from brain_mri.inference.guard import SURE, Judges, Scales, describe, odds, quadratic
 from brain_mri.inference.guard_descriptors import NAMES
 from brain_mri.inference.runner import run_model
 
@@ -124,65 +125,65 @@ def fit_guard(
     if stripped is not None:
         train = _joined(train, stripped)
     described = np.asarray(train[0], np.float64)
-    model: dict[str, Any] = {
-        "descriptors": list(NAMES),
-        "mean": described.mean(axis=0),
-        "scale": described.std(axis=0) + 0.02 * np.abs(described.mean(axis=0)) + 1e-3,
-    }
-    if train[1] is not None:
-        values = np.asarray(train[1], np.float64)
-        centre, spread = values.mean(axis=0), values.std(axis=0)
-        spread += 0.01 * spread.mean() + 1e-9  # a unit that never fires tells nothing
-        _, _, directions = np.linalg.svd((values - centre) / spread, full_matrices=False)
-        directions = directions[:DIRECTIONS]
-        projected = (values - centre) / spread @ directions.T
-        model |= {"feature_mean": centre, "feature_scale": spread, "directions": directions}
-        model["direction_scale"] = projected.std(axis=0) + 1e-9
-    x = standard(model, *train)
-    model["centre"] = x.mean(axis=0)
-    shrunk = ledoit_wolf(x - model["centre"], assume_centered=True)[0]
-    model["precision"] = np.linalg.inv(shrunk + 1e-6 * np.eye(len(shrunk)))
+    scales = _scales(described, train[1])
     both = negatives[1] is not None and train[1] is not None
-    model["judged"] = x.shape[1] if both else described.shape[1]
-    foreign = standard(model, negatives[0], negatives[1] if both else None)
-    held_out = standard(model, *validation)
+    x, held_out = scales.standard(*train), scales.standard(*validation)
+    foreign = scales.standard(negatives[0], negatives[1] if both else None)
     # Slices of one patient look alike: few patients say little about the tail of all, and the cuts keep more distance
     doubt = float(1 / np.sqrt(groups or len(held_out)))
-    _fit_judges(model, x, foreign, held_out, rate, doubt)
+    judges = _judges(x, foreign, held_out, rate, doubt)
     if stripped is not None:
-        seen = quadratic(x[:, : model["judged"]])
+        seen = quadratic(x[:, : foreign.shape[1]])
         weights = _logistic(seen[:whole], seen[whole:])
-        if float((quadratic(held_out[:, : model["judged"]]) @ weights > SURE).mean()) <= 2 * rate:
-            model["skull"] = weights  # else the slices themselves have no skull, or none that can be told
-    missed = float((odds(model, foreign) <= model["logit"]).mean())
-    model |= {"rate": rate, "flagged_validation": float(flagged(model, held_out).mean()), "missed_negatives": missed}
-    if kinds is not None:
-        unseen = {}
-        for kind in dict.fromkeys(kinds):
-            own = np.asarray(kinds) == kind
-            other = dict(model)
-            _fit_judges(other, x, foreign[~own], held_out, rate, doubt)
-            unseen[kind] = float(flagged(other, foreign[own]).mean())
-        model["unseen_kinds"] = unseen
-    model |= {
+        if float((odds(held_out, weights) > SURE).mean()) <= 2 * rate:
+            judges = replace(judges, skull=weights)  # else the slices have no skull, or none that can be told
+    unseen = {}
+    for kind in dict.fromkeys(kinds or ()):
+        own = np.asarray(kinds) == kind
+        unseen[kind] = float(_judges(x, foreign[~own], held_out, rate, doubt).flagged(foreign[own]).mean())
+    arrays = {key: value for key, value in (vars(scales) | vars(judges)).items() if value is not None}
+    return {
+        "descriptors": list(NAMES),
+        **{key: _plain(value) for key, value in arrays.items()},
+        "judged": foreign.shape[1],
+        "rate": rate,
+        "flagged_validation": float(judges.flagged(held_out).mean()),
+        "missed_negatives": float((odds(foreign, judges.weights) <= judges.logit).mean()),
+        **({"unseen_kinds": unseen} if unseen else {}),
         "slices": slices,
         "variants": whole - slices,
         "stripped": len(described) - whole,
         "negatives": len(foreign),
     }
-    return {key: _plain(value) for key, value in model.items()}
 
 
-def _fit_judges(
-    model: dict[str, Any], real: np.ndarray, foreign: np.ndarray, held_out: np.ndarray, rate: float, doubt: float
-) -> None:
-    """Weights of the regression, and both cuts; all arrays are standardised."""
-    judged = model["judged"]
-    model["weights"] = _logistic(quadratic(real[:, :judged]), quadratic(foreign[:, :judged]))
-    distances, logits = judge(model, held_out)
-    model["distance"] = _upper(distances, rate / 2) * (1 + doubt)
+def _scales(described: np.ndarray, features: np.ndarray | None) -> Scales:
+    mean = described.mean(axis=0)
+    spread = described.std(axis=0) + 0.02 * np.abs(mean) + 1e-3
+    if features is None:
+        return Scales(mean, spread)
+    values = np.asarray(features, np.float64)
+    middle, width = values.mean(axis=0), values.std(axis=0)
+    width += 0.01 * width.mean() + 1e-9  # a unit that never fires tells nothing
+    whitened = (values - middle) / width
+    directions = np.linalg.svd(whitened, full_matrices=False)[2][:DIRECTIONS]
+    return Scales(mean, spread, middle, width, directions, (whitened @ directions.T).std(axis=0) + 1e-9)
+
+
+def _judges(real: np.ndarray, foreign: np.ndarray, held_out: np.ndarray, rate: float, doubt: float) -> Judges:
+    """All arrays are standardised; those of foreign pictures may be without features, which then are not judged."""
+    centre, count = real.mean(axis=0), foreign.shape[1]
+    shrunk = ledoit_wolf(real - centre, assume_centered=True)[0]
+    precision = np.linalg.inv(shrunk + 1e-6 * np.eye(len(shrunk)))
+    weights = _logistic(quadratic(real[:, :count]), quadratic(foreign))
+    uncut = Judges(centre, precision, weights, distance=np.inf, logit=np.inf)
+    distances, logits = uncut.judge(held_out)
     # Above 0 the regression itself finds "foreign" the likelier answer; below it, no picture is flagged by it.
-    model["logit"] = max(0.0, _upper(logits, rate / 2) + 10 * doubt)
+    return replace(
+        uncut,
+        distance=_upper(distances, rate / 2) * (1 + doubt),
+        logit=max(0.0, _upper(logits, rate / 2) + 10 * doubt),
+    )
 
 
 def synthetic(n: int, seed: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.scan import Scan
 from brain_mri.imaging.skull_strip import strip_skull
 from brain_mri.inference import guard
+from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import NAMES
 from brain_mri.reporting import tables
 from brain_mri.training import guard_fit
@@ -55,7 +56,7 @@ def fitted(phantom_image: Phantom) -> dict[str, Any]:
 
 def score(fitted: dict[str, Any], scan: Scan) -> float:
     described, square = guard.describe(scan.image, scan.color, 64)
-    return guard.guard_score(fitted["config"], described, fitted["features"](square[None])[0])
+    return Guard.read(fitted["config"]).score(described, fitted["features"](square[None])[0])
 
 
 def test_descriptors_are_finite_named_and_cheap_to_repeat() -> None:
@@ -118,7 +119,7 @@ def test_a_skull_is_cut_off_and_the_brain_stays(phantom_image: Phantom) -> None:
 def test_a_brain_without_its_skull_is_a_brain_and_is_noticed(fitted: dict[str, Any], phantom_image: Phantom) -> None:
     def noticed(scan: Scan) -> bool:
         described, square = guard.describe(scan.image, scan.color, 64)
-        return guard.looks_stripped(fitted["config"], described, fitted["features"](square[None])[0])
+        return Guard.read(fitted["config"]).looks_stripped(described, fitted["features"](square[None])[0])
 
     brains, heads = bare(phantom_image, range(80, 92)), scans_of(phantom_image, range(80, 92))
     assert len(brains) > 30
@@ -132,13 +133,13 @@ def test_a_guard_of_stripped_slices_or_of_before_notices_nothing(phantom_image: 
     brains = np.stack([guard.describe(s.image, 0.0, 64)[0] for s in bare(phantom_image, range(12))])
     negatives = guard_fit.synthetic(30, 0), None
     told = guard_fit.fit_guard((whole[::2], None), (whole[1::2], None), stripped=(brains, None), negatives=negatives)
-    assert told["stripped"] == len(brains) and any(guard.looks_stripped(told, brain) for brain in brains)
+    assert told["stripped"] == len(brains) and any(Guard.read(told).looks_stripped(brain) for brain in brains)
     own = guard_fit.fit_guard(
         (whole[::2], None), (brains[1::2], None), stripped=(brains[::2], None), negatives=negatives
     )
     before = guard_fit.fit_guard((whole[::2], None), (whole[1::2], None), negatives=negatives)
     for config in (own, before):
-        assert "skull" not in config and not any(guard.looks_stripped(config, brain) for brain in brains)
+        assert "skull" not in config and not any(Guard.read(config).looks_stripped(brain) for brain in brains)
 
 
 def test_real_photographs_are_flagged(fitted: dict[str, Any]) -> None:
@@ -161,12 +162,12 @@ def test_guard_without_features_and_wrong_guards(phantom_image: Phantom, fitted:
     described = np.stack([guard.describe(s.image, 0.0, 64)[0] for s in scans_of(phantom_image, range(6))])
     negatives = guard_fit.synthetic(28, 0)
     config = guard_fit.fit_guard((described[::2], None), (described[1::2], None), negatives=(negatives, None))
-    assert guard.guard_score(config, negatives[0]) > 1 > guard.guard_score(config, described[0])
-    assert guard.guard_score(guard.prepare_guard(config), described[0]) == guard.guard_score(config, described[0])
+    assert Guard.read(config).score(negatives[0]) > 1 > Guard.read(config).score(described[0])
+    assert Guard.read(json.loads(json.dumps(config))).score(described[0]) == Guard.read(config).score(described[0])
     with pytest.raises(ValueError, match="needs them"):
-        guard.guard_score(fitted["config"], described[0])
+        Guard.read(fitted["config"]).score(described[0])
     with pytest.raises(ValueError, match="other picture statistics"):
-        guard.guard_score(config | {"descriptors": ["a"]}, described[0])
+        Guard.read(config | {"descriptors": ["a"]}).score(described[0])
 
 
 def test_validation_rate_is_kept(phantom_image: Phantom) -> None:
@@ -185,7 +186,7 @@ def test_the_fewer_patients_validate_the_more_distance_is_kept(phantom_image: Ph
     assert alone == guard_fit.fit_guard(*parts, negatives=negatives, groups=len(parts[1][0]))
     assert few["distance"] > alone["distance"] and few["logit"] >= alone["logit"]
     for image in described:
-        assert guard.guard_score(few, image) <= guard.guard_score(alone, image)
+        assert Guard.read(few).score(image) <= Guard.read(alone).score(image)
 
 
 def test_the_fit_says_how_unseen_kinds_fare(fitted: dict[str, Any]) -> None:
@@ -232,8 +233,8 @@ def test_real_slices(real_data: Path) -> None:
     for row in rows[::2]:
         part = {"1": 0, "2": 0, "3": 0, "4": 1, "5": 2}[row["fold"]]
         parts[part].append(read_scan(real_data / "segmentation/images" / row["file"]))
-    config = guard.prepare_guard(guard_fit.fit_on_scans(parts[0], parts[1], 128))
-    flagged = [guard.guard_score(config, guard.describe(s.image, s.color)[0]) > 1 for s in parts[2]]
+    config = guard_fit.fit_on_scans(parts[0], parts[1], 128)
+    flagged = [Guard.read(config).score(guard.describe(s.image, s.color)[0]) > 1 for s in parts[2]]
     assert len(flagged) > 40 and np.mean(flagged) <= 0.03
     foreign = synthetic_negatives(70, seed=123)
-    assert np.mean([guard.guard_score(config, guard.describe(n.image, 0.0)[0]) > 1 for n in foreign]) > 0.9
+    assert np.mean([Guard.read(config).score(guard.describe(n.image, 0.0)[0]) > 1 for n in foreign]) > 0.9

@@ -57,9 +57,7 @@ def test_growth_is_counted_after_the_warm_up() -> None:
 
 def test_threads_share_their_heaps_where_the_library_can() -> None:
     """In a process of its own: it holds for good."""
-    code = (
-        "from brain_mri.ui import hosting; import platform; print(hosting.few_heaps(), platform.libc_ver()[0])"
-    )
+    code = "from brain_mri.ui import hosting; import platform; print(hosting.few_heaps(), platform.libc_ver()[0])"
     run = subprocess.run([sys.executable, "-c", code], cwd=soak.APP.parent, capture_output=True, text=True, timeout=60)
     done, library = (run.stdout.strip() + " ").split(" ")[:2]
     assert done == str(library == "glibc"), run.stderr

@@ -11,6 +11,7 @@ from brain_mri.classes import CLASSES
 from brain_mri.data.negatives import synthetic_negatives
 from brain_mri.imaging.read import scan_from_array
 from brain_mri.inference import guard
+from brain_mri.inference.guard import Guard
 from brain_mri.training import guard_fit
 
 
@@ -44,7 +45,7 @@ def test_its_decisions_are_the_former_ones(phantom_image: Any, monkeypatch: pyte
     found = guard_fit.fit_guard(*parts, negatives=negatives)
     monkeypatch.setattr(guard_fit, "_logistic", newton)
     former = guard_fit.fit_guard(*parts, negatives=negatives)
-    scores = [[guard.guard_score(fitted, one) for one in (*slices, *drawn)] for fitted in (found, former)]
+    scores = [[Guard.read(fitted).score(one) for one in (*slices, *drawn)] for fitted in (found, former)]
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4)
     decided, before = (np.array(those) > 1 for those in scores)
     np.testing.assert_array_equal(decided, before)
