@@ -7,7 +7,7 @@ The axes of an array are named as in nibabel: a letter for each, the side of the
     coronal    top of the head up,    patient's right on the left of the picture
     sagittal   top of the head up,    front of the head on the left of the picture
 
-and slices are counted towards superior, anterior and right. nibabel is imported when needed: it takes a while.
+and slices are counted towards superior, anterior and right.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ PLANES = tuple(DISPLAY)
 
 def axes_of(affine: np.ndarray) -> str | None:
     """Names of the array's axes, nearest for oblique ones; None for an affine that says nothing usable."""
+    # nibabel takes most of a second to import, and pictures need none of it: here and below only when needed
     from nibabel.affines import from_matvec
-    from nibabel.orientations import aff2axcodes
+    from nibabel.orientations import aff2axcodes  # as above
 
     matrix = np.asarray(affine, np.float64)[:3, :3]
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
@@ -40,14 +41,14 @@ def plane_of(axes: str, slice_axis: int) -> str:
 
 def _change(axes: str, wanted: str) -> np.ndarray:
     """(3, 2): to which axis each array axis goes, and 1 or -1, as nibabel's functions take it."""
-    from nibabel.orientations import axcodes2ornt, ornt_transform
+    from nibabel.orientations import axcodes2ornt, ornt_transform  # as above
 
     return ornt_transform(axcodes2ornt(axes), axcodes2ornt(wanted))
 
 
 def turned(array: np.ndarray, axes: str, wanted: str) -> np.ndarray:
     """View of a 3D array with these axes that has the wanted ones."""
-    from nibabel.orientations import apply_orientation
+    from nibabel.orientations import apply_orientation  # as above
 
     return apply_orientation(array, _change(axes, wanted))
 

@@ -121,7 +121,7 @@ class Volume:
         For DICOM the array is (columns, rows, slices) and the affine is built from the tags. The file is complete or
         not there. Raises ScanError when it cannot be written, ValueError for a mask of another shape.
         """
-        import nibabel as nib
+        import nibabel as nib  # imported when needed: it takes a while
 
         if mask.shape != self.voxels.shape:
             raise ValueError(f"The mask has the shape {mask.shape}, the volume {self.voxels.shape}.")
@@ -208,7 +208,7 @@ def _listed(paths: list[Path]) -> Iterator[Named]:
 
 def _grid_of(files: Iterator[Named], name: str) -> Grid:
     """The first NIfTI volume among the files if they begin with one, else the DICOM series that they form."""
-    from brain_mri.imaging.dicom_series import load_series
+    from brain_mri.imaging.dicom_series import load_series  # pydicom, only when needed
 
     passed: list[str] = []
     for file, data in files:

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from brain_mri.classes import CLASSES
-from brain_mri.data import alignment, duplicates, mask_transfer
+from brain_mri.data import duplicates
 from brain_mri.data.phantom import make_phantom
-from brain_mri.imaging.preprocessing import Frame, apply_frame, preprocess
+from brain_mri.imaging.preprocessing import preprocess
 
 SIZE = 128
 COUNT = 24
@@ -146,50 +146,3 @@ def test_groups_join_patients_through_a_shared_slice() -> None:
     labels = duplicates.components(4, np.array([0, 2]), np.array([1, 3]))
     group, _ = duplicates.group_names(["a", "b", "c", "d"], labels, ["P1", "", "P1", "P0"])
     assert group.tolist() == ["P0"] * 4
-
-
-def test_alignment_undoes_a_small_affine_change() -> None:
-    head = preprocess(_person(3), 64)[0]
-    moved = cv2.warpAffine(head, np.array([[1.04, 0.03, -2.0], [-0.03, 0.98, 1.5]]), (64, 64))
-    other = preprocess(_person(4), 64)[0]
-    assert alignment.agreement(head, moved) > 0.95
-    assert alignment.agreement(head, other) < alignment.HEAD_ALIGNED
-    assert alignment.agreement(head, np.zeros_like(head)) == 0.0
-    assert alignment.agreement(np.full_like(head, 9), np.full_like(head, 9)) == 0.0
-
-
-@pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("change", ["same", "half size", "padded", "cropped"])
-def test_masks_land_on_the_lesion_of_the_copy(mirrored: bool, change: str) -> None:
-    phantoms = [make_phantom("meningioma", seed=70 + seed, size=192) for seed in range(4)]
-    alter = CHANGES.get(change, lambda p: p)
-    copies = [alter(p.image[:, ::-1].copy() if mirrored else p.image) for p in phantoms]
-    truths = [alter(p.mask[:, ::-1].copy() if mirrored else p.mask) for p in phantoms]
-    pictures = [p.image for p in phantoms] + copies
-    squares, frames = zip(*[preprocess(p, SIZE) for p in pictures], strict=True)
-    numbers = np.array([(f.height, f.width, f.top, f.left, f.side) for f in frames])
-    masks = np.zeros((8, SIZE, SIZE), np.uint8)
-    for row, p in enumerate(phantoms):
-        masks[row] = _square_mask(p.mask, frames[row])
-    whole, head = _thumbs(pictures)
-    twins = mask_transfer.find_twins(np.stack(squares), whole, head, numbers, np.arange(4, 8), np.arange(4))
-    assert (twins["taker"] - twins["giver"] == 4).all()
-    assert len(twins) == 4 or (change in ("padded", "cropped") and len(twins) >= 1)
-    assert (twins["mirrored"] == mirrored).all()
-    mask_transfer.hand_over(masks, numbers, twins)
-    for row in twins["giver"]:
-        expected, got = _square_mask(truths[row], frames[4 + row]) > 127, masks[4 + row] > 127
-        overlap = 2 * (expected & got).sum() / (expected.sum() + got.sum())
-        assert overlap > 0.9, f"Dice {overlap:.3f} for picture {row}"
-
-
-def _square_mask(mask: np.ndarray, frame: Frame) -> np.ndarray:
-    return np.where(apply_frame((mask > 127).astype(np.uint8) * 255, frame, SIZE) > 127, 255, 0).astype(np.uint8)
-
-
-def test_neighbouring_slices_give_no_mask() -> None:
-    near = [make_phantom("glioma", seed=5, size=192, slice_offset=offset).image for offset in (0.0, 0.5)]
-    squares, frames = zip(*[preprocess(p, SIZE) for p in near], strict=True)
-    numbers = np.array([(f.height, f.width, f.top, f.left, f.side) for f in frames])
-    whole, head = _thumbs(near)
-    assert mask_transfer.find_twins(np.stack(squares), whole, head, numbers, np.array([0]), np.array([1])).empty

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import segmentation
@@ -228,32 +227,6 @@ def test_unknown_model_measures_everything_and_says_so(dataset, handmade_artifac
 
 
 # --- rows ------------------------------------------------------------------------------------------------------
-
-
-def table(**columns: Any) -> pd.DataFrame:
-    count = len(next(iter(columns.values())))
-    base = {"source": folders.CLASS_FOLDER, "class": "glioma", "has_mask": False, "duplicate_of": -1}
-    return pd.DataFrame({key: columns.get(key, [value] * count) for key, value in base.items()})
-
-
-def test_outlined_slices_count_once():
-    found = table(
-        source=[folders.CLASS_FOLDER, folders.MASK_PAIRS, folders.MASK_PAIRS, folders.CLASS_FOLDER, folders.MASK_PAIRS],
-        has_mask=[True, True, True, True, False],
-        duplicate_of=[-1, 0, 1, -1, -1],
-        **{"class": ["glioma", "glioma", "glioma", "notumor", "glioma"]},
-    )
-    assert selection.mask_rows(found).tolist() == [1, 3]  # 0 repeats 1, 2 is a copy of 1, 4 has no mask
-    without_pairs = found[found["source"] == folders.CLASS_FOLDER]
-    assert selection.mask_rows(without_pairs).tolist() == [0, 1]
-
-
-def test_classification_uses_class_folders_and_else_the_pairs():
-    found = table(
-        source=[folders.MASK_PAIRS, folders.CLASS_FOLDER, folders.MASK_PAIRS], **{"class": ["glioma", "glioma", ""]}
-    )
-    assert selection.classification_rows(found, CLASSES).tolist() == [1]
-    assert selection.classification_rows(found.iloc[[0, 2]], CLASSES).tolist() == [0]
 
 
 def test_few_cases_are_not_shown_twice():
