@@ -242,22 +242,3 @@ def test_bundled_artifact_is_whole(bundled: Path) -> None:
         path = bundled / name
         assert path.is_file() and files.sha256(path) == stated.sha256, name
         assert stated.bytes < 10_000_000, f"{name} is too large for a git push without LFS"
-
-
-def test_a_bundle_leaves_out_what_shows_patients(tmp_path: Path) -> None:
-    from brain_mri.cli import bundle
-
-    source = load_artifact(Path(__file__).resolve().parents[2] / "weights")
-    run, config = tmp_path / "run", source.config
-    with new_artifact(run, config) as folder:
-        for name in ("classifier.onnx", "segmenter.onnx", "metrics.json"):
-            (folder / name).write_bytes((source.folder / name).read_bytes())
-        (folder / "figures").mkdir()
-        for name in ("figures/cases.png", "figures/roc.png", "report.html"):
-            (folder / name).write_bytes(b"a picture")
-    assert bundle.main([str(run), "--out", str(tmp_path / "weights"), "--name", "mine"]) == 0
-    copied = load_artifact(tmp_path / "weights")
-    assert copied.config.name == "mine" and "figures/roc.png" in copied.config.files
-    assert not [path for path in copied.folder.rglob("*") if path.name in ("cases.png", "report.html")]
-    assert bundle.main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "weights")]) == 1
-    assert load_artifact(tmp_path / "weights").config == copied.config

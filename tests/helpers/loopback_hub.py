@@ -606,6 +606,13 @@ def loopback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopba
         yield hub
 
 
+def sentence(error: pytest.ExceptionInfo[Any]) -> str:
+    """The text of a HubError, which must be one sentence."""
+    text = str(error.value)
+    assert "\n" not in text and "Traceback" not in text and text.endswith((".", ". ")), text
+    return text
+
+
 def write_model(folder: Path, seed: int = 1, *, figures: tuple[str, ...] = ("roc.png",), **changes: Any) -> Path:
     """A complete artifact folder whose ONNX files are mere bytes: enough for all that the Hub sees."""
     config: dict[str, Any] = {
