@@ -221,12 +221,7 @@ def outlook(metrics: Metrics) -> list[str]:
         found = [
             f"More patients with the class that is recognised worst, {title(worst)} ({groups} groups in the test set)."
         ]
-    return [
-        *found,
-        "Test on a second hospital's data, tumor-free slices of tumor patients included.",
-        "Use neighbouring slices and all sequences of a study instead of one slice.",
-        "Two annotators for the test masks, to know how well people agree with each other.",
-    ]
+    return [*found, *texts.WORDS.outlook]
 
 
 def data(metrics: Metrics, config: ArtifactConfig) -> list[str]:
@@ -293,4 +288,4 @@ def _epochs(stage: Stage, name: str) -> str:
 def _start(config: ArtifactConfig) -> str:
     if config.training.init:
         return "the weights of an earlier run (--init in the command)"
-    return texts.IMAGENET if texts.from_imagenet(config.classifier) else ""
+    return texts.WORDS.imagenet if texts.from_imagenet(config.classifier) else ""

@@ -17,6 +17,7 @@ from brain_mri.classes import title
 from brain_mri.evaluation.records import Metrics
 from brain_mri.reporting import findings, tables, texts
 from brain_mri.reporting.tables import Table
+from brain_mri.reporting.texts import WORDS
 
 REPORT, SLIDES, CARD = "report", "slides", "card"
 EVERYONE = (REPORT, SLIDES, CARD)
@@ -81,30 +82,6 @@ class Outline:
         return found
 
 
-CAPTIONS = {
-    "pipeline": "The way of one scan through the program.",
-    "training": "Training and validation per epoch. The epoch with the best validation loss is kept, not the last one.",
-    "counts": "Images and independent groups per class. Many slices come from few patients: the groups decide how sure "
-    "the scores are.",
-    "preprocessing": "Above: slices as stored with the square around the head. Below: what the network sees; in blue "
-    "the outlined tumor.",
-    "compared": "Accuracy on unseen patients and clusters; whiskers: 95 % interval over groups. Diamonds: the same "
-    "method on the folders' own Training/Testing split.",
-    "confusion": "Confusion matrix. Rows: truth, columns: answer; percentages are of the row.",
-    "roc": "ROC curves of each class against the rest, with their areas; dashed: any tumor against none.",
-    "reliability": "Confidence against accuracy. On the dotted line a confidence of 80 % is right in 80 % of the "
-    "cases; above it the model is too modest, below it too sure.",
-    "abstention": "Accuracy when only the most confident answers are given.",
-    "dice": "Left: Dice of every outlined test slice. Right: against the size of the lesion.",
-    "cases": "Best, median and worst test slices by Dice, one per patient. Left: outlines, blue the truth, orange the "
-    "model; right: Grad-CAM with the answer of the model.",
-    "explanation": "How much of the Grad-CAM heatmap of the predicted class lies on the outlined lesion.",
-    "counterfactual": "Test slices as they are (gray), and changed (blue): folded at the midline to the half without "
-    "the tumor, the lesion covered with tissue of the same slice, or the lesion of another patient put into a picture "
-    "of the tumor-free sources.",
-    "folded": "Test slices of different patients, and what the model says when they are folded at the midline, to the "
-    "half without the tumor and to the half with it. Orange headings: not what the lesion says.",
-}
 OF_MASKS_ON_SLIDE = ("Dice", "HD95, ", "Lesions missed", "Tumor drawn")
 
 
@@ -113,7 +90,7 @@ def outline(config: ArtifactConfig, metrics: Metrics, figures: Sequence[Path] = 
     drawn = {path.stem: path for path in figures}
 
     def shown(*names: str) -> list[Figure]:
-        return [Figure(drawn[name], CAPTIONS[name]) for name in names if name in drawn]
+        return [Figure(drawn[name], WORDS.captions[name]) for name in names if name in drawn]
 
     topics = [
         *_background(config, metrics, shown),
@@ -145,9 +122,9 @@ def _background(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[
         Topic(
             "Problem",
             "Problem: high scores that mean little",
-            [*texts.PROBLEM, *flattery],
+            [*WORDS.problem, *flattery],
             tables=_known(tables.splits(metrics)),
-            points=[*texts.PROBLEM_POINTS, *flattery[1:]],
+            points=[*WORDS.problem_points, *flattery[1:]],
             slide_table=tables.splits(metrics),
         ),
         Topic(
@@ -162,14 +139,14 @@ def _background(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[
             "How it works",
             figures=shown("pipeline"),
             items=texts.method(metrics, config),
-            points=[*_lines(settings, "Classifier", "Segmenter", "Input"), texts.ONE_PASS],
+            points=[*_lines(settings, "Classifier", "Segmenter", "Input"), WORDS.one_pass],
             readers=(REPORT, SLIDES),
         ),
         Topic(
             "Method",
             "Preprocessing: one square, in training and app",
             figures=square,
-            points=[line.format(side=side) for line in texts.PREPROCESSING_POINTS] if square else (),
+            points=[line.format(side=side) for line in WORDS.preprocessing_points] if square else (),
             readers=(REPORT, SLIDES),
         ),
         Topic(
@@ -178,7 +155,7 @@ def _background(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[
             figures=shown("training"),
             tables=[Table("What it takes to repeat the run", ["Setting", "Value"], list(settings.items()))],
             points=[
-                *_lines(settings, "Epochs", "Batch, learning rate", "Loss", "Time", "Seed"), texts.AUGMENTED
+                *_lines(settings, "Epochs", "Batch, learning rate", "Loss", "Time", "Seed"), WORDS.augmented
             ],
         ),
     ]  # fmt: skip

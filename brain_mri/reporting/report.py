@@ -10,25 +10,26 @@ from __future__ import annotations
 
 import base64
 import functools
-import html
 import io
-import itertools
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
+import jinja2
 from PIL import Image
 
 from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.data.dataset import Dataset
 from brain_mri.evaluation.records import Evaluation
 from brain_mri.files import atomic_write
-from brain_mri.reporting import figures, figures_data, figures_masks, model_card, tables, texts
-from brain_mri.reporting.outline import REPORT, Figure, Outline, Topic, outline
+from brain_mri.reporting import figures, figures_data, figures_masks, model_card
+from brain_mri.reporting.outline import REPORT, Outline, outline
+from brain_mri.reporting.texts import ASSETS, WORDS
 
-ASSETS = Path(__file__).resolve().parent / "assets"
+TEMPLATE = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, trim_blocks=True, lstrip_blocks=True
+).get_template("report.html")
 OF_SCANS = ("cases", "folded", "preprocessing")  # figures that are a fifth of the size as JPEG
 
 
@@ -107,54 +108,17 @@ def _slides(path: Path, found: Outline) -> Path | None:
 
 def write_html(path: Path, found: Outline) -> Path:
     """A report that needs no other file: pictures are inside."""
-    page = _page(found)
+    page = TEMPLATE.render(outline=found, sections=found.sections_for(REPORT), words=WORDS, picture=_picture)
     with atomic_write(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
 
 
-def _page(found: Outline) -> str:
-    tables_, figures_ = itertools.count(1), itertools.count(1)  # their numbers run through the whole report
-    links, body = "", ""
-    for i, (section, topics) in enumerate(found.sections_for(REPORT).items()):
-        heads = ["", *(topic.title for topic in topics[1:])]  # the first one stands under the section's own
-        parts = [_topic(topic, tables_, figures_, head) for topic, head in zip(topics, heads, strict=True)]
-        links += f'<li><a href="#s{i}">{html.escape(section)}</a></li>'
-        body += f'<section id="s{i}"><h2>{i + 1}. {html.escape(section)}</h2>{"".join(parts)}</section>'
-    title, style = html.escape(found.title), (ASSETS / "report.css").read_text(encoding="utf-8")
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head><body>'
-        f'<h1>{title}</h1><p class="meta">{html.escape(found.created)}</p>'
-        f'<p class="warning">{html.escape(texts.NOT_A_DEVICE)}</p>'
-        f'<div class="summary">{_list(found.summary)}</div>'
-        f'<p class="note">{html.escape(texts.BRACKETS)}</p><nav><ul>{links}</ul></nav>{body}</body></html>\n'
-    )
-
-
-def _topic(topic: Topic, tables_: itertools.count[int], figures_: itertools.count[int], head: str) -> str:
-    parts = [f"<h3>{html.escape(head)}</h3>"] if head else []
-    parts += [f"<p>{html.escape(' '.join(topic.text))}</p>"] if topic.text else []
-    parts += [_figure(one, f"Figure {next(figures_)}. {one.caption}") for one in topic.figures]
-    parts += [tables.as_html(replace(one, title=f"Table {next(tables_)}. {one.title}")) for one in topic.tables]
-    return "".join([*parts, _list(topic.items)])
-
-
-def _list(items: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in items) + "</ul>" if items else ""
-
-
-def _figure(figure: Figure, caption: str) -> str:
-    """The picture inlined."""
-    image = Image.open(figure.path)
-    if figure.path.stem in OF_SCANS:
+def _picture(path: Path) -> tuple[str, int]:
+    """(data URI, width on the page)."""
+    image, stored, kind = Image.open(path), path.read_bytes(), "png"
+    if path.stem in OF_SCANS:
         buffer, kind = io.BytesIO(), "jpeg"
         image.convert("RGB").save(buffer, "JPEG", quality=88)
         stored = buffer.getvalue()
-    else:
-        stored, kind = figure.path.read_bytes(), "png"
-    text = html.escape(caption)
-    return (
-        f'<figure><img src="data:image/{kind};base64,{base64.b64encode(stored).decode()}" alt="{text}" '
-        f'width="{image.width * 6 // 10}"><figcaption>{text}</figcaption></figure>'
-    )
+    return f"data:image/{kind};base64,{base64.b64encode(stored).decode()}", image.width * 6 // 10

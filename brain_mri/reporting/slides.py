@@ -16,9 +16,9 @@ from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 from pptx.util import Emu, Inches, Pt
 
 from brain_mri.files import atomic_write
-from brain_mri.reporting import texts
 from brain_mri.reporting.outline import SLIDES, Figure, Outline, Topic
 from brain_mri.reporting.tables import Table
+from brain_mri.reporting.texts import WORDS
 
 WIDTH, HEIGHT, MARGIN = 13.333, 7.5, 0.6  # inches
 TITLE_SLIDE, TITLE_AND_CONTENT, TITLE_ONLY = 0, 1, 5  # layouts of python-pptx's own template
@@ -52,8 +52,8 @@ def write_slides(path: Path, found: Outline) -> Path:
     for layout, boxes in places.items():  # the template's are for 4:3
         for number, box in enumerate(boxes):
             box.place(deck.slide_layouts[layout].placeholders[number])
-    footer = f"{found.title}   ·   {texts.NOT_A_DEVICE}"
-    first = _new(deck, TITLE_SLIDE, "Brain tumor MRI: which tumor, where, and why?", texts.PROBLEM, footer)
+    footer = f"{found.title}   ·   {WORDS.not_a_device}"
+    first = _new(deck, TITLE_SLIDE, "Brain tumor MRI: which tumor, where, and why?", WORDS.problem, footer)
     made = f"Model: {found.model}   ·   {found.created}"
     _write(first.placeholders[1].text_frame, [f"Classes: {found.classes}", found.headline, made], LARGEST + 2)
     for topic in found.topics_for(SLIDES):

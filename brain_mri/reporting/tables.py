@@ -7,7 +7,6 @@ One place decides what is shown beside what: no score stands without its interva
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -79,20 +78,6 @@ def as_markdown(table: Table) -> str:
 
     note = ["", table.note] if table.note else []
     return "\n".join([line(table.columns), "|" + "---|" * len(table.columns), *map(line, table.rows), *note])
-
-
-def as_html(table: Table) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        texts = [html.escape(cell) for cell in cells]
-        first = f'<{tag} class="sub">' if texts[0].startswith("  ") else f"<{tag}>"
-        return f"<tr>{first}{texts[0]}</{tag}>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts[1:]) + "</tr>"
-
-    body = "".join(line(row, "td") for row in table.rows)
-    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
-    return (
-        f'<figure class="table"><figcaption>{html.escape(table.title)}</figcaption>'
-        f"<table><thead>{line(table.columns, 'th')}</thead><tbody>{body}</tbody></table>{note}</figure>"
-    )
 
 
 def network(part: Network | None) -> str:

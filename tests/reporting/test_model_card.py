@@ -48,7 +48,7 @@ def test_imagenet_is_named_only_where_the_encoder_started_from_it(made, encoder)
     config, metrics = made["config"].to_json(), made["evaluation"].metrics.to_json()
     for part in (config, metrics["model"]):
         part["classifier"] |= {"architecture": "guided", "arguments": {"encoder": encoder}}
-    card = model_card.body(typed(config), metrics_of(metrics))
+    card = model_card.card(typed(config), metrics_of(metrics)).text
     for said in ("EfficientNet-Lite0 (Google, Apache 2.0", "Tan M., Le Q. V."):
         assert (said in card) == (encoder == "efficientnet_lite0"), said
     told = " ".join(texts.method(metrics_of(metrics), typed(config)))

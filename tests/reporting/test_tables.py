@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brain_mri.evaluation.scores import Estimate
-from brain_mri.reporting import tables
+from brain_mri.reporting import outline, report, tables
 
 
 def test_scores_are_printed_with_their_interval():
@@ -14,9 +14,10 @@ def test_scores_are_printed_with_their_interval():
     assert tables.percent(Estimate(value=1.0)) == "100.0 %"
 
 
-def test_tables_are_escaped():
+def test_tables_are_escaped(tmp_path):
     found = tables.Table("<a>", ["x|y", "b"], [["<script>", "1"]])
-    assert "<script>" not in tables.as_html(found)
+    page = outline.Outline("", "", "", "", "", (), [outline.Topic("a", "b", tables=[found])])
+    assert "<script>" not in report.write_html(tmp_path / "report.html", page).read_text(encoding="utf-8")
     assert "x\\|y" in tables.as_markdown(found)
     lines = tables.as_text(found).splitlines()
     assert lines[1].index("b") == lines[3].index("1")
