@@ -13,7 +13,6 @@ import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,15 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from brain_mri.files import FileError, atomic_write, read_json, write_json
+from brain_mri.artifact.config import Stage
+from brain_mri.files import atomic_write, read_json, write_json
 from brain_mri.training.config import FitOptions
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux; elsewhere there is none, and no AMX known
+STATE = "state.json"  # what a resumed run must know besides the weights
 SILENCE = 0.3  # weight of the region term on images without a tumor
 
 Tensor = Any
-
-
-@dataclass
-class FitState:
-    """What a resumed run must know besides the weights."""
-
-    epoch: int = 0  # finished epochs
-    best: float = math.inf
-    best_epoch: int = -1
-    waited: int = 0
-    seconds: float = 0.0
-    finished: bool = False
-    history: dict[str, list[float]] = field(default_factory=dict)
 
 
 def choose_precision(name: str = "auto", depthwise: bool = False) -> str:
@@ -102,18 +90,11 @@ def compile_model(model: keras.Model, steps_per_epoch: int, options: FitOptions)
     schedule = keras.optimizers.schedules.CosineDecay(
         options.learning_rate / 20, total - warmup, alpha=0.01, warmup_target=options.learning_rate, warmup_steps=warmup
     )
-    optimizer = keras.optimizers.AdamW(
-        schedule,
-        weight_decay=options.weight_decay,
-        clipnorm=1.0,
-    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=options.weight_decay, clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=options.label_smoothing)
     losses = {"logits": cross_entropy, "mask": bce_dice}
-    metrics = {
-        "logits": keras.metrics.CategoricalAccuracy(name="accuracy"),
-        "mask": TumorDice(name="dice"),
-    }
+    metrics = {"logits": keras.metrics.CategoricalAccuracy(name="accuracy"), "mask": TumorDice(name="dice")}
     names = list(model.output)
     model.compile(
         optimizer,
@@ -167,7 +148,7 @@ class Checkpoint(keras.callbacks.Callback):
     nothing is validated the last epoch is kept.
     """
 
-    def __init__(self, folder: Path, state: FitState, patience: int, average: MovingAverage | None = None):
+    def __init__(self, folder: Path, state: Stage, patience: int, average: MovingAverage | None = None):
         super().__init__()
         self.folder, self.state, self.patience, self.average = folder, state, patience, average
 
@@ -183,27 +164,31 @@ class Checkpoint(keras.callbacks.Callback):
             self.average.swap()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        state, logs = self.state, logs or {}
+        folder, before, logs = self.folder, self.state, logs or {}
         validated = "val_loss" in logs
         if self.average and not validated:
             self.average.swap()
-        for name, value in logs.items():
-            state.history.setdefault(name, []).append(round(float(value), 5))
-        state.epoch, state.seconds = epoch + 1, time.monotonic() - self.started
         score = float(logs.get("val_loss", logs.get("loss", math.nan)))
-        if score < state.best or not validated:
-            state.best, state.best_epoch, state.waited = score, epoch, 0
-            save_weights(self.model, self.folder / "best.weights.h5")
-        else:
-            state.waited += 1
-            self.model.stop_training = self.patience > 0 and state.waited >= self.patience
+        better = not validated or score < (math.inf if before.best is None else before.best)
+        self.state = before.model_copy(
+            update={
+                "epoch": epoch + 1,
+                "seconds": time.monotonic() - self.started,
+                "history": {k: (*before.history.get(k, ()), round(float(value), 5)) for k, value in logs.items()},
+            }
+            | ({"best": score, "best_epoch": epoch, "waited": 0} if better else {"waited": before.waited + 1})
+        )
+        self.model.stop_training |= 0 < self.patience <= self.state.waited
+        if better:
+            save_weights(self.model, folder / "best.weights.h5")
+        current = [last_weights(folder, epoch + 1)]
         if self.average:
-            save_weights(self.model, averaged_weights(self.folder, state.epoch))
+            current.append(averaged_weights(folder, epoch + 1))
+            save_weights(self.model, current[-1])
             self.average.swap()
-        save_weights(self.model, last_weights(self.folder, state.epoch))
-        write_state(self.folder, state)
-        current = averaged_weights(self.folder, state.epoch), last_weights(self.folder, state.epoch)
-        for old in self.folder.glob("epoch-*.weights.h5"):
+        save_weights(self.model, current[0])
+        write_json(folder / STATE, self.state.to_json())
+        for old in folder.glob("epoch-*.weights.h5"):
             if old not in current:
                 old.unlink(missing_ok=True)
 
@@ -232,21 +217,6 @@ def save_weights(model: keras.Model, path: Path) -> None:
             shutil.copyfile(local, temporary)
 
 
-def write_state(folder: Path, state: FitState) -> None:
-    write_json(folder / "state.json", {**vars(state), "best": state.best if math.isfinite(state.best) else None})
-
-
-def read_state(folder: Path) -> FitState | None:
-    """The state of an earlier run in `folder`, None when there is none."""
-    try:
-        stored = read_json(folder / "state.json")
-    except FileError:
-        return None
-    if stored.get("best") is None:
-        stored["best"] = math.inf
-    return FitState(**stored)
-
-
 def fit(
     model: keras.Model,
     training: tf.data.Dataset,
@@ -255,7 +225,7 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
-) -> FitState:
+) -> Stage:
     """Fit, leave the best weights in the model (without validation: the last), and return what happened.
 
     folder: for checkpoints; created. resume: continue an interrupted run found there (a finished one is only loaded).
@@ -264,7 +234,7 @@ def fit(
     steps = int(training.cardinality())
     compile_model(model, steps, options)
     model.optimizer.build(model.trainable_variables)
-    state = (read_state(folder) if resume else None) or FitState()
+    state = Stage.model_validate(read_json(folder / STATE)) if resume and (folder / STATE).is_file() else Stage()
     average = MovingAverage(model, options.average) if options.average else None
     if state.epoch and not state.finished:
         if average:
@@ -275,17 +245,19 @@ def fit(
     if not state.finished and state.epoch < options.epochs:
         # BatchNormalization, dropout and shuffling differ per epoch by design; a resumed run draws on from here
         keras.utils.set_random_seed(options.seed + state.epoch)
+        checkpoint = Checkpoint(folder, state, options.patience, average)
         model.fit(
             training,
             validation_data=validation,
             epochs=options.epochs,
             initial_epoch=state.epoch,
-            callbacks=[keras.callbacks.TerminateOnNaN(), Checkpoint(folder, state, options.patience, average)],
+            callbacks=[keras.callbacks.TerminateOnNaN(), checkpoint],
             shuffle=False,  # the tf.data set does that
             verbose=options.verbose,
         )
-    state.finished = True
-    write_state(folder, state)
+        state = checkpoint.state
+    state = state.model_copy(update={"finished": True})
+    write_json(folder / STATE, state.to_json())
     if state.best_epoch >= 0:
         model.load_weights(folder / "best.weights.h5")
     return state

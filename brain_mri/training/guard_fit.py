@@ -101,23 +101,20 @@ def fit_guard(
     *,
     variants: Described | None = None,
     stripped: Described | None = None,
-    negatives: Described | None = None,
+    negatives: Described,
     kinds: Sequence[str] | None = None,
     groups: int | None = None,
-    seed: int = 0,
     rate: float = 0.005,
 ) -> dict[str, Any]:
     """config["guard"] from described slices; train and validation must not share patients.
 
     rate: the largest share of validation slices that may be flagged. variants: training slices made to look as if
     they came from elsewhere. stripped: training slices without their skull, which are brain MRI, too, but are told from
-    whole heads. negatives: pictures that are no brain MRI; by default synthetic ones, described without
-    features, which the discriminative judge then does without as well. kinds: of each negative; then "unseen_kinds"
-    says which share of each kind is flagged when the fit has not seen that kind. groups: how many patients and clusters
-    the validation slices are of; by default each is one of its own.
+    whole heads. negatives: pictures that are no brain MRI; where they have no features, the discriminative judge does
+    without as well. kinds: of each negative; then "unseen_kinds" says which share of each kind is flagged when the fit
+    has not seen that kind. groups: how many patients and clusters the validation slices are of; by default each is one
+    of its own.
     """
-    if negatives is None:
-        negatives = synthetic(NEGATIVES, seed), None
     slices = len(train[0])
     if variants is not None:
         train = _joined(train, variants)

@@ -10,6 +10,7 @@ import collections
 import hashlib
 import importlib.util
 import pickle
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,13 +56,7 @@ def find_imagenet() -> Path:
 
 def _weights_of(layer: keras.layers.Layer, stored: dict[str, np.ndarray]) -> list[np.ndarray]:
     """What PyTorch calls _blocks.3._bn1.weight and so on, in Keras' order of axes."""
-    name = layer.name.removeprefix("lite_")
-    if name.startswith("blocks_"):
-        _, number, name = name.split("_", 2)
-        name = f"{number}._{name}"
-        prefix = f"_blocks.{name}"
-    else:
-        prefix = f"_{name}"
+    prefix = re.sub(r"^_blocks_(\d+)_", r"_blocks.\1._", layer.name.removeprefix("lite"))
     if isinstance(layer, layers.BatchNormalization):
         return [stored[f"{prefix}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
     kernel = stored[f"{prefix}.weight"]

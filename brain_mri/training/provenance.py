@@ -18,7 +18,7 @@ from brain_mri.imaging.preprocessing import PREPROCESSING
 from brain_mri.inference.onnx_model import ort
 from brain_mri.training.config import TrainConfig
 from brain_mri.training.export import Exported
-from brain_mri.training.run import Networks, stage
+from brain_mri.training.run import Networks
 
 
 def artifact_config(
@@ -47,9 +47,9 @@ def artifact_config(
 
 def training_facts(config: TrainConfig, precision: str, networks: Networks) -> TrainingFacts:
     first, *others = networks.classifiers
-    masks_alone = networks.segmenter.state if networks.segmenter else first.outlined
+    masks_alone = networks.segmenter.stage if networks.segmenter else first.outlined
     options = asdict(config.fit_options()) | {"mask_loss": "bce_dice"}
-    more: dict[str, Any] = {"segmenter": stage(masks_alone)} if masks_alone else {}
+    more: dict[str, Any] = {"segmenter": masks_alone} if masks_alone else {}
     more |= {"others": [other.stages for other in others]} if others else {}
     return TrainingFacts(
         command=config.command,
@@ -59,7 +59,7 @@ def training_facts(config: TrainConfig, precision: str, networks: Networks) -> T
         seed=config.seed,
         epochs=config.epochs,
         hardware=hardware(),
-        classifier=stage(first.state),
+        classifier=first.stage,
         official_split=config.official_split,
         init=config.init is not None,
         **more,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from brain_mri.evaluation.held_out import held_out
 from brain_mri.files import read_json, sha256, write_json
 from brain_mri.imaging.preprocessing import PREPROCESSING
 from brain_mri.training.config import FitOptions, TrainConfig
-from brain_mri.training.fit import FitState, fit
+from brain_mri.training.fit import fit
 from brain_mri.training.imagenet_weights import find_imagenet, load_imagenet
 from brain_mri.training.pseudo_masks import with_pseudo_masks
 from brain_mri.training.training_set import TrainingSet
@@ -37,8 +36,8 @@ class Trained:
     name: str
     arguments: dict[str, Any]
     model: keras.Model
-    state: FitState
-    outlined: FitState | None = None  # the stage that taught it masks alone, before the classes
+    stage: Stage
+    outlined: Stage | None = None  # the stage that taught it masks alone, before the classes
 
     @property
     def network(self) -> Network:
@@ -46,7 +45,7 @@ class Trained:
 
     @property
     def stages(self) -> Stages:
-        return Stages(classifier=stage(self.state), **({"segmenter": stage(self.outlined)} if self.outlined else {}))
+        return Stages(classifier=self.stage, **({"segmenter": self.outlined} if self.outlined else {}))
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,6 @@ class Networks:
     segmenter: Trained | None  # a network of its own
     outlining: str  # the segmenter's name, or "shared", "bundled", "kmeans"
     taught_by: str  # where the masks that it learned from are from: "masks", "weak masks", "bundled" or "nothing"
-
-
-def stage(state: FitState) -> Stage:
-    return Stage(**asdict(state) | {"best": state.best if math.isfinite(state.best) else None})
 
 
 def numbered(number: int) -> str:
@@ -246,8 +241,8 @@ def fit_network(
     is_classifier = kind == "classifier"
     options = options.for_classes(config.joint_epochs or config.epochs) if is_classifier else options.for_masks()
     feeds = training.feed(model, options, True), validation and validation.feed(model, options, False)
-    state = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=config.resume)
-    return Trained(name, arguments, model, state, outlined)
+    stage = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=config.resume)
+    return Trained(name, arguments, model, stage, outlined)
 
 
 def architecture_arguments(config: TrainConfig, name: str, training: TrainingSet) -> dict[str, Any]:
@@ -267,7 +262,7 @@ def outline_first(
     options: FitOptions,
     checkpoints: Path,
     resume: bool,
-) -> FitState:
+) -> Stage:
     """Fit the mask branch alone on the slices whose mask is known: the U-Net first, then the class on top of it.
 
     With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4).
