@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,7 +22,7 @@ from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
-from brain_mri.inference.batch import stem_of
+from brain_mri.inference.batch import Row, stem_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.volume_analysis import analyze_volume
 from brain_mri.ui import views
@@ -95,7 +96,7 @@ class Api:
         if not files:
             raise ScanError("No file was given; pass a list of them as `files`.")
         rows, written = run_batch(self.models.main, files, progress)
-        return {"rows": [row.result or {"name": row.file, "error": row.error} for row in rows]}, written
+        return {"rows": [row_data(row) for row in rows]}, written
 
     def model(self) -> dict[str, Any]:
         """Which models answer here, their revisions, classes, thresholds and measured scores."""
@@ -126,6 +127,13 @@ def settings(view: View, threshold: float | None, opacity: float = 0.45, label: 
     start = views.settings_of(view)
     threshold, label = start.threshold if threshold is None else threshold, label or start.heat_class
     return replace(start, threshold=threshold, opacity=opacity, heat_class=label, heat_opacity=opacity)
+
+
+def row_data(row: Row) -> dict[str, Any]:
+    """files: the name that overlay and mask have in their folders of the ZIP."""
+    if row.error:
+        return {"name": row.file, "error": row.error}
+    return row.result | {"files": Path(row.result["mask"]).name}
 
 
 def saved(view: View, end: str, picture: np.ndarray) -> str:

@@ -49,7 +49,8 @@ def along_slices(probability: Sequence[float], area: Sequence[float], unit: str,
     label = f"Tumor probability and marked area along {n} slices; {most}. Slice {current + 1} is shown."
     return (
         f'<div class="plot"><div class="axis"><span>100 %</span><span>0 %</span></div>'
-        f'<svg class="pick" viewBox="0 0 {n} 100" preserveAspectRatio="none" role="img" aria-label="{safe(label)}">'
+        f'<svg class="pick" data-pick="chart" viewBox="0 0 {n} 100" preserveAspectRatio="none" role="img" '
+        f'aria-label="{safe(label)}">'
         f'<rect x="{current}" y="0" width="1" height="100" fill="var(--soft)" opacity="0.3"/>{bars}'
         f'<polyline points="{points}" fill="none" stroke="var(--accent)" stroke-width="2.5" stroke-linejoin="round" '
         f'vector-effect="non-scaling-stroke"/>'

@@ -33,9 +33,13 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 DRAW: dict[str, Any] = QUIET | {"concurrency_id": "draw"}
 MODEL: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model"}
 HEAVY: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "heavy", "concurrency_limit": 2}
+# For gr.HTML: a click on what is marked with data-pick is a `select` event that says on what and where, 0..1.
 PICK = """element.addEventListener('click', (event) => {
-  const chosen = event.target.closest('.example');
-  if (chosen) trigger('select', {index: Number(chosen.dataset.index)});
+  const place = event.target.closest('[data-pick]');
+  if (!place) return;
+  const box = place.getBoundingClientRect();
+  const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  trigger('select', {pick: place.dataset.pick, x, y});
 });"""
 
 # --- failures --------------------------------------------------------------------------------------------------
@@ -128,7 +132,7 @@ def example_chooser(examples: Sequence[Example], elem_id: str) -> gr.HTML:
     """A row of buttons with a picture, a name and the format. Its `select` event says which: see `chosen`."""
     note = "synthetic drawings, not patients" if all(e.synthetic for e in examples) else "they come with the model"
     buttons = "".join(
-        f'<button type="button" class="example" data-index="{i}"><img src="{data_uri(e.thumbnail)}" alt="">'
+        f'<button type="button" class="example" data-pick="{i}"><img src="{data_uri(e.thumbnail)}" alt="">'
         f"<span>{safe(e.caption[0])} <small>{safe(e.caption[1])}</small></span></button>"
         for i, e in enumerate(examples)
     )
@@ -154,4 +158,4 @@ def scan_inputs(
 
 def chosen(examples: Sequence[Example], event: gr.EventData) -> Example:
     """The example that a `select` event is about."""
-    return examples[int((event._data or {}).get("index", 0))]
+    return examples[int((event._data or {}).get("pick", 0))]

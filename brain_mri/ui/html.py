@@ -38,10 +38,6 @@ def card(title: str, subtitle: str, content: str, *, kind: str = "") -> str:
     return f'<section class="card {kind}">{header}{content}</section>'
 
 
-def placeholder(text: str) -> str:
-    return f'<div class="empty"><span>{safe(text)}</span></div>'
-
-
 def tiles(facts: Iterable[tuple[str, str, str]]) -> str:
     """(label, value, explanation) -> a grid of figures; a definition list for screen readers."""
     cells = "".join(

@@ -17,7 +17,7 @@ from brain_mri.imaging.scan import Scan, reduce, to_uint8, window_limits
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui.charts import heat_ramp, histogram
-from brain_mri.ui.html import banner, card, data_uri, image, notes, placeholder, safe, tiles
+from brain_mri.ui.html import banner, card, data_uri, image, notes, safe, tiles
 
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
 
@@ -152,7 +152,7 @@ PANELS = {
 def panel(name: str, content: str = "", *, kind: str = "") -> str:
     """A card of PANELS, empty before the first scan."""
     heading, text, before = PANELS[name]
-    return card(heading, text, content or placeholder(before), kind=kind)
+    return card(heading, text, content or f'<div class="empty"><span>{safe(before)}</span></div>', kind=kind)
 
 
 def bars_panel(view: View) -> str:

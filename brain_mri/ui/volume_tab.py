@@ -33,19 +33,6 @@ from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
 STATE_SECONDS = 20 * 60
 HINT = """<p class="prose-small">Choose one NIfTI file (.nii, .nii.gz), one multi-frame DICOM, all DICOM files of a
 series, or a zip archive of them. Every slice is analysed.</p>"""
-PICK_IN_VIEW = """element.addEventListener('click', (event) => {
-  const slice = event.target.closest('.slice');
-  if (!slice) return;
-  const box = slice.getBoundingClientRect();
-  const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-  trigger('select', {plane: slice.dataset.plane, x, y});
-});"""
-PICK_IN_CHART = """element.addEventListener('click', (event) => {
-  const chart = event.target.closest('svg.pick');
-  if (!chart) return;
-  const box = chart.getBoundingClientRect();
-  trigger('select', {share: (event.clientX - box.left) / box.width});
-});"""
 
 
 def volume_tab(models: Models, examples: Sequence[Example]) -> None:
@@ -56,14 +43,14 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     gr.HTML(HINT, apply_default_css=False)
     finding = gr.HTML(elem_id="volume-finding", apply_default_css=False)
     with gr.Column(visible=False, elem_id="volume-result") as result:
-        chart = gr.HTML(elem_id="volume-chart", apply_default_css=False, js_on_load=PICK_IN_CHART)
+        chart = gr.HTML(elem_id="volume-chart", apply_default_css=False, js_on_load=common.PICK)
         with gr.Row():
             sliders = [
                 gr.Slider(1, 2, 1, step=1, label=name, buttons=[], elem_id=f"volume-{i}", min_width=200)
                 for i, name in enumerate(("Slice", "Second plane", "Third plane"))
             ]
             opacity = gr.Slider(0, 1, 0.45, step=0.05, label="Mask opacity", buttons=[], min_width=160)
-        views = gr.HTML(elem_id="volume-views", apply_default_css=False, js_on_load=PICK_IN_VIEW)
+        views = gr.HTML(elem_id="volume-views", apply_default_css=False, js_on_load=common.PICK)
         facts = gr.HTML(elem_id="volume-facts", apply_default_css=False)
         with gr.Row():
             make = gr.Button("Make the download: NIfTI mask, CSV, JSON", variant="primary", elem_id="volume-make")
@@ -169,11 +156,11 @@ def point_of(found: VolumeAnalysis, numbers: Sequence[float | None]) -> Point:
 
 
 def clicked(found: VolumeAnalysis, point: Point, data: dict[str, Any]) -> Point:
-    """The point after a click: {"share": 0..1 along the chart} or {"plane", "x", "y"} in a view."""
-    if "share" in data:
+    """The point after a click in the chart or in the view of a plane: {"pick", "x", "y"}."""
+    plane = data.get("pick")
+    if plane == "chart":
         last = len(found.area) - 1
-        return min(max(int(float(data["share"]) * (last + 1)), 0), last), point[1], point[2]
-    plane = data.get("plane")
+        return min(max(int(float(data["x"]) * (last + 1)), 0), last), point[1], point[2]
     if plane not in planes(found.volume):
         return point
     _, rows, columns = plane_shape(found.volume, plane)
@@ -207,7 +194,7 @@ def plane_view(found: VolumeAnalysis, point: Point, plane: str, opacity: float) 
     height, width = picture.shape[:2]
     fit = "width" if width >= height else "height"
     body = (
-        f'<div class="square"><div class="slice" data-plane="{plane}" style="aspect-ratio:{width}/{height};{fit}:100%">'
+        f'<div class="square"><div class="slice" data-pick="{plane}" style="aspect-ratio:{width}/{height};{fit}:100%">'
         f"{image(picture, alt, zoom=False)}{cross}</div></div>"
     )
     return card(plane.capitalize(), f"Slice {index + 1} of {count}. Click to move the cross.", body)

@@ -38,10 +38,13 @@ def test_sliders_and_clicks_find_the_same_point(found: volume_analysis.VolumeAna
     for plane in planes:
         _, rows, columns = volume_analysis.plane_shape(volume, plane)
         _, y, x = volume_analysis.to_plane(volume, point, plane)
-        assert clicked(found, point, {"plane": plane, "x": (x + 0.5) / columns, "y": (y + 0.5) / rows}) == point
+        assert clicked(found, point, {"pick": plane, "x": (x + 0.5) / columns, "y": (y + 0.5) / rows}) == point
     depth = len(found.area)
-    assert clicked(found, point, {"share": 0.999})[0] == depth - 1 and clicked(found, point, {"share": -1})[0] == 0
-    assert clicked(found, point, {"plane": "oblique"}) == point and clicked(found, point, {}) == point
+    assert (
+        clicked(found, point, {"pick": "chart", "x": 0.999})[0] == depth - 1
+        and clicked(found, point, {"pick": "chart", "x": -1})[0] == 0
+    )
+    assert clicked(found, point, {"pick": "oblique"}) == point and clicked(found, point, {}) == point
     views_html, chart = draw(found, point, 0.4)
     assert views_html.count("<img") == 3 and f"Slice {point[0] + 1} is shown" in chart
 
