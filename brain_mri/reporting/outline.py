@@ -191,11 +191,8 @@ def _classes(metrics: Metrics, shown: Shown) -> list[Topic]:
 
 def _lesions(metrics: Metrics, shown: Shown) -> list[Topic]:
     """Masks, heatmaps, lesions taken out and put in; then what only tables tell."""
-    where, looks, found = (
-        "Results: where is the tumor?",
-        "Results: what did the classifier look at?",
-        tables.masks(metrics),
-    )
+    where, looks = "Results: where is the tumor?", "Results: what did the classifier look at?"
+    found = tables.masks(metrics)
     rows = [row for row in found.rows if row[0].startswith(OF_MASKS_ON_SLIDE)] if found else []
     return [
         Topic(

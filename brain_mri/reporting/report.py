@@ -116,9 +116,11 @@ def write_html(path: Path, found: Outline) -> Path:
 
 def _picture(path: Path) -> tuple[str, int]:
     """(data URI, width on the page)."""
-    image, stored, kind = Image.open(path), path.read_bytes(), "png"
-    if path.stem in OF_SCANS:
-        buffer, kind = io.BytesIO(), "jpeg"
-        image.convert("RGB").save(buffer, "JPEG", quality=88)
-        stored = buffer.getvalue()
-    return f"data:image/{kind};base64,{base64.b64encode(stored).decode()}", image.width * 6 // 10
+    stored, kind = path.read_bytes(), "png"
+    with Image.open(path) as image:
+        width = image.width * 6 // 10
+        if path.stem in OF_SCANS:
+            buffer, kind = io.BytesIO(), "jpeg"
+            image.convert("RGB").save(buffer, "JPEG", quality=88)
+            stored = buffer.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(stored).decode()}", width

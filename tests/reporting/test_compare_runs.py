@@ -146,14 +146,6 @@ def test_every_registered_architecture_is_covered(recipe, tmp_path):
     assert bare.returncode == 1 and "Without --masks" in bare.stderr
 
 
-def test_wrong_calls_end_with_one_sentence(tmp_path, capsys):
-    (tmp_path / "no").mkdir()
-    assert compare.main([str(tmp_path / "no"), "--out", str(tmp_path)]) == 1
-    error = capsys.readouterr().err
-    assert "no config.json" in error
-    assert "Traceback" not in error
-
-
 def test_board_is_drawn_from_gathered_runs(tmp_path, handmade_artifact, evaluation):
     config, metrics = load_artifact(handmade_artifact).config, evaluation.metrics
     run = compare_runs.Run(tmp_path, config, metrics)
