@@ -27,6 +27,7 @@ FORMAT_VERSION = 1
 CONFIG, CLASSIFIER, SEGMENTER = SERVING_FILES = "config.json", "classifier.onnx", "segmenter.onnx"
 
 Number = Annotated[int | float, Field(gt=-1e300, lt=1e300)]
+Positive = Annotated[int | float, Field(gt=0, lt=1e300)]
 Numbers = Annotated[tuple[Number, ...], Strict(False)]  # JSON has lists only
 
 
@@ -86,7 +87,7 @@ class DecisionRule(Record):
     """How the outputs of the networks become answers; inference/decision.py applies it."""
 
     classes: Annotated[tuple[str, ...], Strict(False)]  # in the order of the logits
-    temperature: Annotated[Number, Field(gt=0)]
+    temperature: Positive
     bias: Numbers | None = None  # one of each class
     stacking: Stacking | None = None
     thresholds: Thresholds = Thresholds()
