@@ -179,7 +179,7 @@ def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]
             "mask_path": [str(source.mask or "") for source in read],
         }
     )
-    for name in ("width", "height", "mode", "mean", "std", "sharpness", "color", "digest"):
+    for name in (*FRAME_COLUMNS, "mode", "mean", "std", "sharpness", "color", "digest"):
         table[name] = facts[name].to_numpy()
     table["spacing"] = facts["spacing"].map(lambda value: tuple(value) if isinstance(value, (list, tuple)) else None)
     count, links = len(table), pixels.links
@@ -193,8 +193,6 @@ def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]
     known = table[table["fold"] >= 0]
     fold = known.groupby("group")["fold"].agg(lambda values: int(values.mode().iloc[0]))
     table["fold"] = table["group"].map(fold).fillna(-1).astype(np.int64)
-    for name in ("top", "left", "side"):
-        table[name] = facts[name].to_numpy()
     return table
 
 

@@ -58,14 +58,9 @@ class Head:
     def __post_init__(self) -> None:
         rng = np.random.default_rng([self.seed, 11])
         # Python floats throughout: NumPy's would turn the float32 pictures into float64
-        self.wide, self.long, self.egg = (
-            float(rng.uniform(0.95, 1.05)),
-            float(rng.uniform(0.97, 1.03)),
-            float(rng.uniform(0.04, 0.1)),
-        )
-        self.fat, self.ventricles, self.folds = (
-            float(rng.uniform(*r)) for r in ((0.045, 0.075), (0.75, 1.3), (0.75, 1.25))
-        )
+        self.wide, self.long, self.egg = (float(rng.uniform(*r)) for r in ((0.95, 1.05), (0.97, 1.03), (0.04, 0.1)))
+        self.fat, self.ventricles = (float(rng.uniform(*r)) for r in ((0.045, 0.075), (0.75, 1.3)))
+        self.folds = float(rng.uniform(0.75, 1.25))
         shift = 0.012 * self.noise(1, 0.9), 0.012 * self.noise(2, 0.9)
         self.x, self.y = self.x + shift[0], self.y + shift[1]
         self.image = np.full(self.x.shape, AIR, np.float32)

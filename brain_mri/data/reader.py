@@ -28,7 +28,7 @@ from brain_mri.data import cache as pixel_cache
 from brain_mri.data import duplicates, mask_transfer
 from brain_mri.data.cache import Pixels, Row
 from brain_mri.data.folders import CLASS_FOLDER, DataError, Source, printable
-from brain_mri.imaging.preprocessing import Frame, apply_frame, preprocess, sharpness
+from brain_mri.imaging.preprocessing import apply_frame, preprocess, sharpness
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import MAX_BYTES, ScanError
 
@@ -185,7 +185,8 @@ def _read_one(source: Source, size: int) -> Row:
             mask_scan, mask_stamp = _decode(source.mask)
         except _Failure as failure:
             raise _Failure(f"its mask {failure}") from None
-        mask = _mask_square(mask_scan.raw, image.shape, frame, size)
+        outline = apply_frame(stored_mask(mask_scan.raw, image.shape), frame, size)
+        mask = np.where(outline > 127, 255, 0).astype(np.uint8)
         stamps.append(mask_stamp)
     facts = {
         "key": _key_of(source, stamps),
@@ -203,11 +204,6 @@ def _read_one(source: Source, size: int) -> Row:
         "side": frame.side,
     }
     return Row(facts, square, whole, head, mask)
-
-
-def _mask_square(raw: np.ndarray, shape: tuple[int, ...], frame: Frame, size: int) -> np.ndarray:
-    """uint8 (size, size) 0/255 of a stored mask."""
-    return np.where(apply_frame(stored_mask(raw, shape), frame, size) > 127, 255, 0).astype(np.uint8)
 
 
 def stored_mask(raw: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
