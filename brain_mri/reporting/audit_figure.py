@@ -62,8 +62,7 @@ def _copies(ax: Any, result: AuditResult) -> None:
     heights = bars(ax, [title(label) for label in labels], [*parts, ("exact copy", exact, EXACT)])
     for place, number in zip(heights, total, strict=True):
         ax.text(number, place, f" {number:,}", va="center", fontsize=9)
-    ax.set_xlim(0, 1.15 * total.max() if len(total) else 1)
-    ax.set_title("Class folders: how much is new")
+    ax.set(xlim=(0, 1.15 * total.max() if len(total) else 1), title="Class folders: how much is new")
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.1), ncols=3, columnspacing=1, handlelength=1.1)
 
 
@@ -72,11 +71,9 @@ def _intensities(ax: Any, result: AuditResult) -> None:
         width = 256 / len(shares)
         centres = (np.arange(len(shares)) + 0.5) * width
         ax.plot(centres[1:], shares[1:], color=class_color(label, index), linewidth=2, label=title(label))
-    ax.set_title("Gray values as stored, without black")
-    ax.set_xlabel("gray value")
+    ax.set(title="Gray values as stored, without black", xlabel="gray value")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.set_ylabel("share of pixels")
-    ax.set_xlim(0, 256)
+    ax.set(ylabel="share of pixels", xlim=(0, 256))
     ax.set_ylim(0)
     ax.legend()
 
@@ -92,9 +89,7 @@ def _sizes(ax: Any, result: AuditResult) -> None:
     colors = np.array([class_color(label) for label in table["class"]], dtype=object)[order]
     x, y = table["width"].to_numpy(float) + shift[0], table["height"].to_numpy(float) + shift[1]
     ax.scatter(x[order], y[order], s=9, c=list(colors), alpha=0.45, linewidths=0)
-    ax.set_title("Sizes of the files, by class")
-    ax.set_xlabel("width, pixels")
-    ax.set_ylabel("height, pixels")
+    ax.set(title="Sizes of the files, by class", xlabel="width, pixels", ylabel="height, pixels")
 
 
 def _leaks(ax: Any, result: AuditResult) -> None:
@@ -125,9 +120,9 @@ def _groups(ax: Any, result: AuditResult) -> None:
     ax.set_xticks(np.arange(last), names[:last])
     ax.set_ylim(0, 1.12 * counts.max())
     ax.grid(axis="x", visible=False)
-    ax.set_title(f"Sizes of the groups (largest {sizes.max()})")
-    ax.set_xlabel("pictures of one patient or slice")
-    ax.set_ylabel("groups")
+    ax.set(
+        title=f"Sizes of the groups (largest {sizes.max()})", xlabel="pictures of one patient or slice", ylabel="groups"
+    )
 
 
 def _shortcuts(ax: Any, result: AuditResult) -> None:
@@ -143,8 +138,7 @@ def _shortcuts(ax: Any, result: AuditResult) -> None:
     for place, value in zip(y, table["accuracy"], strict=True):
         ax.text(value, place, f" {value:.0%}", va="center", fontsize=9)
     ax.tick_params("y", labelsize=9)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(-0.5, len(table) - 0.2)
+    ax.set(xlim=(0, 1), ylim=(-0.5, len(table) - 0.2))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_title("Accuracy without seeing the brain")
 

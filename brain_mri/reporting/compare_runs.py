@@ -207,8 +207,7 @@ def draw(lines: Sequence[Line], path: Path) -> Path | None:
         heights = scored_bars(ax, [line.name for line in part], found, colors)
         for y, one in zip(heights, found, strict=True):
             ax.text(1.025, y, number(one.value), va="center", fontweight="bold")
-        ax.set_xlabel(f"{'mean Dice' if key == 'dice' else key} (95 % interval over groups)")
-        ax.set_title(KINDS[kind])
+        ax.set(xlabel=f"{'mean Dice' if key == 'dice' else key} (95 % interval over groups)", title=KINDS[kind])
     return save(figure, path)
 
 
@@ -225,9 +224,7 @@ def draw_search(table: pd.DataFrame, importance: Mapping[str, float], path: Path
     ax = axes.flat[0]
     ax.plot(done["trial"], done["score"], "o", color=MODEL, label="trial")
     ax.step(done["trial"], done["score"].cummax(), where="post", color=WARN, label="best so far")
-    ax.set_xlabel("trial")
-    ax.set_ylabel("score on validation")
-    ax.set_title("Search")
+    ax.set(xlabel="trial", ylabel="score on validation", title="Search")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="lower right")
     if importance:

@@ -79,9 +79,7 @@ def training_curves(config: ArtifactConfig, path: Path) -> Path | None:
             ax.plot(known, curve.checked, color=MODEL, marker="o", markersize=3, label="validation")
         if 0 <= curve.kept < len(curve.checked):
             ax.axvline(curve.kept + 1, color=WARN, linestyle=":", label="weights kept")
-        ax.set_title(curve.title[0].upper() + curve.title[1:])
-        ax.set_xlabel("epoch")
-        ax.set_xlim(0.5, max(len(epochs), 2) + 0.5)
+        ax.set(title=curve.title[0].upper() + curve.title[1:], xlabel="epoch", xlim=(0.5, max(len(epochs), 2) + 0.5))
         ax.xaxis.get_major_locator().set_params(integer=True)
         if curve.kind != "loss":
             ax.set_ylim(0, 1)
@@ -107,9 +105,7 @@ def confusion(metrics: Metrics, path: Path) -> Path | None:
     ticks = range(len(names))
     ax.set_xticks(ticks, [name.replace(" tumor", "\ntumor") for name in names])
     ax.set_yticks(ticks, [f"{n}\n(n = {c})" for n, c in zip(names, counts.sum(axis=1), strict=True)])
-    ax.set_xlabel("answer of the model")
-    ax.set_ylabel("truth")
-    ax.set_title("Confusion matrix")
+    ax.set(xlabel="answer of the model", ylabel="truth", title="Confusion matrix")
     return save(figure, path)
 
 
@@ -132,10 +128,12 @@ def roc(metrics: Metrics, path: Path) -> Path | None:
         if point.specificity.value is not None and point.sensitivity.value is not None:
             ax.plot(1 - point.specificity.value, point.sensitivity.value, "o", color=INK, markersize=7,
                     label="operating point, any tumor")  # fmt: skip
-    ax.set_xlabel("false positive rate")
-    ax.set_ylabel("true positive rate")
-    ax.set_title("ROC, one class against the rest (area)")
-    ax.set_aspect("equal")
+    ax.set(
+        xlabel="false positive rate",
+        ylabel="true positive rate",
+        title="ROC, one class against the rest (area)",
+        aspect="equal",
+    )
     ax.legend(loc="lower right")
     return save(figure, path)
 
@@ -159,10 +157,7 @@ def reliability(metrics: Metrics, path: Path) -> Path | None:
         ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=":", linewidth=1)
         big = [row for row in part.bins if row.count >= 5]  # a bin of three images is noise
         ax.plot([r.confidence for r in big], [r.accuracy for r in big], color=MODEL, marker="o", label="accuracy")
-        ax.set_title(f"{name}\nECE {number(part.ece.value)}")
-        ax.set_xlabel("confidence")
-        ax.set_xlim(0.2, 1.0)
-        ax.set_ylim(0, 1.02)
+        ax.set(title=f"{name}\nECE {number(part.ece.value)}", xlabel="confidence", xlim=(0.2, 1.0), ylim=(0, 1.02))
     axes[0].set_ylabel("accuracy (bins of 5 or more images)")
     axes[0].legend(loc="upper left")
     return save(figure, path)
@@ -181,11 +176,13 @@ def abstention(metrics: Metrics, path: Path) -> Path | None:
         ax.plot(band.coverage.value, band.accuracy_answered.value, "D", color=WARN, markersize=8,
                 label=f"the app: answers from {100 * band.threshold:.0f} % confidence")  # fmt: skip
         ax.legend(loc="lower left")
-    ax.set_xlabel("share of images that get an answer, most confident first")
-    ax.set_ylabel("accuracy of the answers")
-    ax.set_title('Saying "not sure"')
-    ax.set_xlim(0, 1.03)
-    ax.set_ylim(min(0.5, *y) - 0.02, 1.01)
+    ax.set(
+        xlabel="share of images that get an answer, most confident first",
+        ylabel="accuracy of the answers",
+        title='Saying "not sure"',
+        xlim=(0, 1.03),
+        ylim=(min(0.5, *y) - 0.02, 1.01),
+    )
     return save(figure, path)
 
 

@@ -34,8 +34,7 @@ def counts(dataset: Dataset, path: Path) -> Path:
         total = np.sum([widths for _, widths, _ in parts], axis=0)
         for y, width in zip(bars(ax, [title(name) for name in names], parts), total, strict=True):
             ax.text(width, y, f" {width:,}", va="center", fontsize=9)
-        ax.set_xlim(0, 1.16 * total.max())
-        ax.set_title(described)
+        ax.set(xlim=(0, 1.16 * total.max()), title=described)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return save(figure, path)
 

@@ -48,9 +48,7 @@ def dice(metrics: Metrics, path: Path) -> Path | None:
         other = metrics.kmeans.dice.mean.value
         ax.axvline(other, 0, top, color=BASELINE, linestyle="--", label=f"K-means, mean {number(other, 2)}")
     ax.set_ylim(0, 1.35 * ax.get_ylim()[1])  # room for the legend
-    ax.set_xlabel("Dice")
-    ax.set_ylabel("test slices")
-    ax.set_title(f"Overlap with the truth (n = {found.count})")
+    ax.set(xlabel="Dice", ylabel="test slices", title=f"Overlap with the truth (n = {found.count})")
     ax.legend(loc="upper left", ncols=2)
     ax = axes[1]
     ax.plot(sizes, values, "o", color=MODEL, markersize=3, alpha=0.45, markeredgewidth=0)
@@ -63,10 +61,12 @@ def dice(metrics: Metrics, path: Path) -> Path | None:
     ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if sizes.min() * 0.8 <= t <= sizes.max() * 1.2]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("size of the lesion, % of the square")
-    ax.set_ylabel("Dice")
-    ax.set_ylim(-0.03, 1.03)
-    ax.set_title("Dice by size (bars: mean of each third)")
+    ax.set(
+        xlabel="size of the lesion, % of the square",
+        ylabel="Dice",
+        ylim=(-0.03, 1.03),
+        title="Dice by size (bars: mean of each third)",
+    )
     return save(figure, path)
 
 
@@ -97,8 +97,7 @@ def explanation(metrics: Metrics, path: Path) -> Path | None:
             ax.axhline(random, color=INK, linestyle=":", label="random weights")
         ax.set_xticks(x, [name.replace(" tumor", "\ntumor") for name, _, _ in parts])
         ax.grid(axis="x", visible=False)
-        ax.set_ylim(0, 1.05)
-        ax.set_title(described)
+        ax.set(ylim=(0, 1.05), title=described)
     handles, names = axes[1].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2)
     return save(figure, path)
@@ -124,8 +123,7 @@ def counterfactual(metrics: Metrics, path: Path) -> Path | None:
     y = scored_bars(ax, names, shares, colors)
     ax.plot(wanted, y, "D", color=INK, markersize=5, clip_on=False,
             label="an answer that follows the lesion alone")  # fmt: skip
-    ax.set_xlabel("share called a tumor")
-    ax.set_title("Does the answer follow the lesion?")
+    ax.set(xlabel="share called a tumor", title="Does the answer follow the lesion?")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center")
     return save(figure, path)
 
@@ -188,8 +186,7 @@ def outline(ax: Any, mask: np.ndarray, color: str, width: float) -> None:
         padded = np.pad(mask.astype(float), 1)
         y, x = np.arange(-1, mask.shape[0] + 1), np.arange(-1, mask.shape[1] + 1)
         ax.contour(x, y, padded, levels=[0.5], colors=[color], linewidths=width)
-        ax.set_xlim(-0.5, mask.shape[1] - 0.5)
-        ax.set_ylim(mask.shape[0] - 0.5, -0.5)
+        ax.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
 
 
 def outline_legend(figure: Any, ax: Any) -> None:

@@ -79,6 +79,7 @@ def _slide(deck: Any, topic: Topic, footer: str) -> None:
     """Title, pictures, bullets below or beside them, and the table at the bottom."""
     layout = TITLE_AND_CONTENT if topic.lines else TITLE_ONLY
     notes = [*topic.text, *topic.items, *(figure.caption for figure in topic.figures)]
+    notes += [": ".join(row).strip() for table in topic.tables if len(table.columns) == 2 for row in table.rows]
     slide = _new(deck, layout, topic.title, notes, footer)
     slide.shapes.title.text_frame.vertical_anchor = MSO_ANCHOR.MIDDLE
     slide.shapes.title.text_frame.paragraphs[0].alignment = PP_ALIGN.LEFT
