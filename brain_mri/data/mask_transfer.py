@@ -19,6 +19,7 @@ AGREEMENT = 0.95  # correlation of the two squares at full size
 DETAIL = 0.80  # and of their local contrast, which neighbouring slices of one head do not reach
 CERTAIN = 0.99, 0.95  # agreement and detail above which no other candidate is looked at
 CANDIDATES, COARSE_WHOLE, COARSE_HEAD = 2, 0.95, 0.75  # per kind of thumbnail, and their least correlation at 32x32
+Twin = tuple[int, int, bool, bool, float, float]
 TWIN_COLUMNS = ["taker", "giver", "mirrored", "same_frame", "correlation", "detail"]
 
 
@@ -38,39 +39,39 @@ def find_twins(
     """
     if not len(takers) or not len(givers):
         return pd.DataFrame(columns=TWIN_COLUMNS)
-    given = [standardised(shrunk(whole[givers])), standardised(local_contrast(shrunk(head[givers])))]
-    count = min(CANDIDATES, len(givers))
 
-    def best(block: np.ndarray) -> list[tuple[int, int, bool, bool, float, float]]:
-        """The twins of a few takers."""
-        taken = [standardised(shrunk(whole[block])), standardised(local_contrast(shrunk(head[block])))]
-        trials: list[list[tuple[float, int, bool, bool]]] = [[] for _ in block]
-        for same_frame, least in ((True, COARSE_WHOLE), (False, COARSE_HEAD)):
+    def features(rows: np.ndarray) -> list[np.ndarray]:
+        return [standardised(shrunk(whole[rows])), standardised(local_contrast(shrunk(head[rows])))]
+
+    def candidates(block: np.ndarray) -> list[list[tuple[float, int, bool, bool]]]:
+        """Of a few takers: (correlation, giver, mirrored, same_frame) of the most similar givers."""
+        found: list[list[tuple[float, int, bool, bool]]] = [[] for _ in block]
+        for taken, theirs, least in zip(features(block), given, (COARSE_WHOLE, COARSE_HEAD), strict=True):
             for mirrored in (False, True):
-                features = taken[0 if same_frame else 1]
-                scores = (mirror(features) if mirrored else features) @ given[0 if same_frame else 1].T
-                for k, near in enumerate(np.argpartition(-scores, count - 1, axis=1)[:, :count]):
-                    trials[k] += [
-                        (float(scores[k, j]), int(givers[j]), mirrored, same_frame)
-                        for j in near
-                        if scores[k, j] >= least
-                    ]
-        found = []
-        for taker, tries in zip(block.tolist(), trials, strict=True):
-            twin = None
-            for _, giver, mirrored, same_frame in sorted(tries, reverse=True):
-                moved = move(images[giver], frames[giver], frames[taker], mirrored, same_frame)
-                row = (taker, giver, mirrored, same_frame, *_agreement(images[taker], moved))
-                if row[4] >= AGREEMENT and row[5] >= DETAIL and (twin is None or sum(row[4:]) > sum(twin[4:])):
-                    twin = row
-                if row[4] >= CERTAIN[0] and row[5] >= CERTAIN[1]:
-                    break
-            if twin is not None:
-                found.append(twin)
+                scores = (mirror(taken) if mirrored else taken) @ theirs.T
+                near = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+                for k, j in ((k, j) for k, row in enumerate(near) for j in row if scores[k, j] >= least):
+                    found[k].append((float(scores[k, j]), int(givers[j]), mirrored, theirs is given[0]))
         return found
 
+    def best(taker: int, trials: list[tuple[float, int, bool, bool]]) -> Twin | None:
+        found: list[Twin] = []
+        for _, giver, mirrored, same_frame in sorted(trials, reverse=True):
+            moved = move(images[giver], frames[giver], frames[taker], mirrored, same_frame)
+            alike, detail = _agreement(images[taker], moved)
+            if alike >= AGREEMENT and detail >= DETAIL:
+                found.append((taker, giver, mirrored, same_frame, alike, detail))
+            if alike >= CERTAIN[0] and detail >= CERTAIN[1]:
+                break
+        return max(found, key=lambda twin: twin[4] + twin[5], default=None)
+
+    def twins(block: np.ndarray) -> list[Twin]:
+        found = [best(*pair) for pair in zip(block.tolist(), candidates(block), strict=True)]
+        return [twin for twin in found if twin is not None]
+
+    given, count = features(givers), min(CANDIDATES, len(givers))
     with ThreadPoolExecutor() as pool:
-        blocks = pool.map(best, [takers[start : start + 128] for start in range(0, len(takers), 128)])
+        blocks = pool.map(twins, [takers[start : start + 128] for start in range(0, len(takers), 128)])
         return pd.DataFrame([row for block in blocks for row in block], columns=TWIN_COLUMNS)
 
 
