@@ -17,7 +17,7 @@ from brain_mri.evaluation.held_out import test_pictures
 from brain_mri.evaluation.records import Metrics, Summary, read_metrics
 from brain_mri.evaluation.scores import Estimate
 from brain_mri.files import atomic_write
-from brain_mri.reporting.plot_style import BASELINE, MODEL, WARN, new_figure, save, scored_bars, styled
+from brain_mri.reporting.plot_style import BASELINE, MODEL, new_figure, save, scored_bars, styled
 from brain_mri.reporting.tables import BASELINE_TITLES, Table, as_markdown, number, score
 
 ABOUT_CLASSES = ("accuracy", "macro_f1", "tumor_roc_auc", "pointing_game", "energy_inside")
@@ -208,29 +208,4 @@ def draw(lines: Sequence[Line], path: Path) -> Path | None:
         for y, one in zip(heights, found, strict=True):
             ax.text(1.025, y, number(one.value), va="center", fontweight="bold")
         ax.set(xlabel=f"{'mean Dice' if key == 'dice' else key} (95 % interval over groups)", title=KINDS[kind])
-    return save(figure, path)
-
-
-@styled
-def draw_search(table: pd.DataFrame, importance: Mapping[str, float], path: Path) -> Path | None:
-    """Score of every trial of a hyper-parameter search in order with the best so far, and what mattered.
-
-    table: columns trial, state, score.
-    """
-    done = table[(table["state"] == "complete") & table["score"].notna()].sort_values("trial")
-    if done.empty:
-        return None
-    figure, axes = new_figure(8.6, 3.2, 1, 2 if importance else 1, squeeze=False)
-    ax = axes.flat[0]
-    ax.plot(done["trial"], done["score"], "o", color=MODEL, label="trial")
-    ax.step(done["trial"], done["score"].cummax(), where="post", color=WARN, label="best so far")
-    ax.set(xlabel="trial", ylabel="score on validation", title="Search")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(loc="lower right")
-    if importance:
-        ax, names = axes.flat[1], list(importance)[::-1]
-        ax.barh(names, [importance[name] for name in names], 0.62, color=BASELINE)
-        ax.set_xlim(0, 1)
-        ax.grid(axis="y", visible=False)
-        ax.set_title("Share of the score's variation explained")
     return save(figure, path)
