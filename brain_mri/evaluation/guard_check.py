@@ -36,7 +36,7 @@ def guard_metrics(
     paths: files of real slices; groups (N,): their patients or clusters.
 
     flagged is the share that the app would call no brain MRI, noticed that of a brain without its skull; stripped are
-    the same slices with their skull cut off (skull_strip.py).
+    the same slices with their skull cut off (imaging/skull_strip.py).
     """
     stored = artifact.config.guard
     if not stored:

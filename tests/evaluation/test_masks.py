@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 from brain_mri.evaluation import masks
 
-metrics_masks: Any = masks  # None is no number, says mypy
+scored: Any = masks  # None is no number, says mypy
 
 
 def disc(row: int, column: int, radius: int, size: int = 64) -> np.ndarray:
@@ -23,7 +23,7 @@ def test_segmentation_scores_by_hand():
     truth = [disc(20, 20, 8), disc(30, 30, 5), disc(40, 20, 3), disc(20, 40, 9), np.zeros((64, 64), bool)]
     predicted = [truth[0], disc(30, 33, 5), np.zeros((64, 64), bool), disc(20, 40, 7), disc(5, 5, 4)]
     labels = ["glioma", "meningioma", "pituitary", "glioma", "notumor"]
-    result = metrics_masks.segmentation_metrics(predicted, truth, labels, ["a", "b", "c", "a", "d"])
+    result = scored.segmentation_metrics(predicted, truth, labels, ["a", "b", "c", "a", "d"])
     dices = [sk.f1_score(t.ravel(), p.ravel()) for t, p in zip(truth[:4], predicted[:4], strict=True)]
     ious = [sk.jaccard_score(t.ravel(), p.ravel()) for t, p in zip(truth[:4], predicted[:4], strict=True)]
     assert result.count == 4
@@ -47,29 +47,29 @@ def test_empty_masks_do_not_flatter_the_mean():
     """Ten tumor-free slices that are rightly left empty must not raise Dice."""
     truth = [disc(20, 20, 8)] + [np.zeros((64, 64), bool)] * 10
     predicted = [disc(20, 26, 8)] + [np.zeros((64, 64), bool)] * 10
-    result = metrics_masks.segmentation_metrics(predicted, truth, ["glioma"] + ["notumor"] * 10, range(11))
+    result = scored.segmentation_metrics(predicted, truth, ["glioma"] + ["notumor"] * 10, range(11))
     assert result.dice.mean.value < 0.8
     assert result.tumor_free.false_positive.value == 0.0
     assert result.tumor_free.mean_fraction_when_drawn is None
-    nothing = metrics_masks.segmentation_metrics(predicted[1:], truth[1:], ["notumor"] * 10, range(10))
+    nothing = scored.segmentation_metrics(predicted[1:], truth[1:], ["notumor"] * 10, range(10))
     assert nothing.count == 0
     assert nothing.dice.mean.value is None
     json.dumps(nothing.to_json(), allow_nan=False)
-    none = metrics_masks.segmentation_metrics([], [], [], [])
+    none = scored.segmentation_metrics([], [], [], [])
     assert none.tumor_free is None
     json.dumps(none.to_json(), allow_nan=False)
 
 
 def test_hd95_uses_the_spacing():
     truth, predicted = [disc(30, 30, 8)], [disc(30, 36, 8)]
-    one = metrics_masks.segmentation_metrics(predicted, truth, ["glioma"], ["a"])
-    two = metrics_masks.segmentation_metrics(predicted, truth, ["glioma"], ["a"], spacings=[(2.0, 2.0)])
+    one = scored.segmentation_metrics(predicted, truth, ["glioma"], ["a"])
+    two = scored.segmentation_metrics(predicted, truth, ["glioma"], ["a"], spacings=[(2.0, 2.0)])
     assert two.hd95.mean.value == pytest.approx(2 * one.hd95.mean.value)
 
 
 def test_lengths_must_fit():
     with pytest.raises(ValueError, match="belong together"):
-        metrics_masks.segmentation_metrics([disc(1, 1, 1)], [], [], [])
+        scored.segmentation_metrics([disc(1, 1, 1)], [], [], [])
 
 
 def test_pointing_game_and_energy_by_hand():
@@ -79,7 +79,7 @@ def test_pointing_game_and_energy_by_hand():
     outside[5, 5] = 1
     near[32, 42] = 1  # two pixels outside the lesion's edge; 5 % of 64 is 3.2
     maps = [inside, outside, near, np.zeros((64, 64), np.float32)]
-    result = metrics_masks.explanation_metrics(
+    result = scored.explanation_metrics(
         maps, [mask] * 4, ["glioma", "glioma", "pituitary", "pituitary"], range(4)
     )
     assert result.pointing_game.value == 0.25
@@ -95,16 +95,16 @@ def test_small_heatmaps_are_enlarged_and_slices_without_lesion_left_out():
     heat = np.zeros((8, 8), np.float32)
     heat[2, 5] = 1  # its centre is at pixel (20, 44) of 64
     masks = [disc(20, 44, 10), np.zeros((64, 64), bool)]
-    result = metrics_masks.explanation_metrics([heat, heat], masks, ["glioma", "notumor"], ["a", "b"])
+    result = scored.explanation_metrics([heat, heat], masks, ["glioma", "notumor"], ["a", "b"])
     assert result.count == 1
     assert result.pointing_game.value == 1.0
     assert result.energy_inside.value > 0.8
     heads = [disc(32, 32, 30)] * 2
-    narrower = metrics_masks.explanation_metrics([heat, heat], masks, ["glioma", "notumor"], ["a", "b"], heads=heads)
+    narrower = scored.explanation_metrics([heat, heat], masks, ["glioma", "notumor"], ["a", "b"], heads=heads)
     assert narrower.chance > result.chance
 
 
 def test_uniform_heat_scores_chance():
     mask, head = disc(32, 32, 8), disc(32, 32, 30)
-    row = metrics_masks.explanation_metrics([head.astype(np.float32)], [mask], ["glioma"], ["a"], heads=[head])
+    row = scored.explanation_metrics([head.astype(np.float32)], [mask], ["glioma"], ["a"], heads=[head])
     assert row.energy_inside.value == pytest.approx(row.chance)

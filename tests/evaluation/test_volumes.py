@@ -11,6 +11,7 @@ import pytest
 
 from brain_mri.cli import volumes
 from brain_mri.data import phantom
+from brain_mri.evaluation.volumes import summary
 
 
 def write_pair(folder: Path, name: str, mask: np.ndarray, voxels: np.ndarray) -> None:
@@ -55,7 +56,7 @@ def test_shares_are_counted_by_hand() -> None:
             "flagged": [False, False, False, True, True],
         }
     )
-    shares = volumes.summary(table)
+    shares = summary(table)
     assert shares.loc[("all", "tumor-free"), "slices"] == 2
     assert shares.loc[("all", "tumor-free"), "called tumor"] == 0.5
     assert shares.loc[("a", "tumor"), "mean Dice"] == 0.5
@@ -68,7 +69,7 @@ def test_what_does_not_fit_gets_a_sentence(
     assert volumes.main([str(folder / "empty"), "--model", str(handmade_artifact)]) == 1
     assert "no pair" in capsys.readouterr().err
     assert volumes.main([str(folder), "--model", str(folder / "empty")]) == 1
-    assert capsys.readouterr().err.startswith("evaluate_volumes.py: ")
+    assert capsys.readouterr().err.startswith("volumes: ")
     write_pair(folder, "other", np.zeros((3, 8, 8), bool), np.zeros((3, 8, 8), np.uint8))
     (folder / "other_Mask.nii.gz").write_bytes((folder / "head_Mask.nii.gz").read_bytes())
     assert volumes.main([str(folder), "--model", str(handmade_artifact)]) == 1
