@@ -14,8 +14,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from brain_mri.data.dataset import Dataset
@@ -66,25 +67,23 @@ def border(thumbs: np.ndarray) -> np.ndarray:
     return thumbs[:, ring]
 
 
+def _ways(thumbs: np.ndarray, seed: int) -> dict[str, tuple[Any, np.ndarray]]:
+    """Every baseline: its estimator, and what it sees of thumbnails uint8 (N, 32, 32)."""
+    flat = thumbs.reshape(len(thumbs), -1).astype(np.float32) / 255
+    return {
+        "majority": (DummyClassifier(strategy="most_frequent"), flat),
+        "nearest_neighbour": (KNeighborsClassifier(1, algorithm="brute"), flat),
+        "border_forest": (RandomForestClassifier(TREES, random_state=seed, n_jobs=-1), border(thumbs)),
+        "thumbnail_forest": (RandomForestClassifier(TREES, random_state=seed, n_jobs=-1), flat),
+    }
+
+
 def predict_baselines(
     thumbs: np.ndarray, labels: np.ndarray, train: np.ndarray, test: np.ndarray, *, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Labels (len(test),) int that each baseline gives; thumbs uint8 (N, 32, 32), labels (N,) int, row numbers.
-
-    Raises ValueError without training images.
-    """
-    if len(train) == 0:
-        raise ValueError("Baselines need training images, and there are none.")
-    known = np.asarray(labels)[train]
-    values, counts = np.unique(known, return_counts=True)
-    result = {"majority": np.full(len(test), values[counts.argmax()])}
-    flat = thumbs.reshape(len(thumbs), -1).astype(np.float32) / 255
-    neighbour = KNeighborsClassifier(1, algorithm="brute").fit(flat[train], known)
-    result["nearest_neighbour"] = neighbour.predict(flat[test]) if len(test) else np.zeros(0, known.dtype)
-    for name, features in (("border_forest", border(thumbs)), ("thumbnail_forest", flat)):
-        forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=-1).fit(features[train], known)
-        result[name] = forest.predict(features[test]) if len(test) else np.zeros(0, known.dtype)
-    return result
+    """Labels (len(test),) int that each baseline gives; thumbs uint8 (N, 32, 32), labels (N,) int, row numbers."""
+    ways = _ways(thumbs, seed).items()
+    return {name: model.fit(seen[train], labels[train]).predict(seen[test]) for name, (model, seen) in ways}
 
 
 def predict_out_of_fold(
@@ -97,11 +96,9 @@ def predict_out_of_fold(
     count = min(folds, len(np.unique(groups)))
     if count < 2:
         return {}
-    result: dict[str, np.ndarray] = {}
-    for train, test in GroupKFold(count).split(thumbs, labels, groups):
-        for name, answer in predict_baselines(thumbs, labels, train, test, seed=seed).items():
-            result.setdefault(name, np.zeros(len(labels), int))[test] = answer
-    return result
+    split = list(GroupKFold(count).split(thumbs, labels, groups))
+    ways = _ways(thumbs, seed).items()
+    return {name: cross_val_predict(model, seen, labels, cv=split) for name, (model, seen) in ways}
 
 
 def near_copies(thumbs: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:

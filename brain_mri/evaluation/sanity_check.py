@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from brain_mri.evaluation.masks import enlarge
 from brain_mri.evaluation.scores import Heat, RandomWeights, SanityCheck
@@ -97,9 +97,7 @@ def similarity(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     SSIM with a Gaussian window, sigma 1.5 (Wang et al. 2004). A constant map correlates 0 with everything.
     """
     a, b = (_scaled(m) for m in (first, second))
-    ranks = [rankdata(m.ravel()) for m in (a, b)]
-    spread = [r.std() for r in ranks]
-    rank = float(np.corrcoef(ranks)[0, 1]) if min(spread) > 0 else 0.0
+    rank = float(spearmanr(a, b, axis=None).statistic) if min(np.ptp(a), np.ptp(b)) > 0 else 0.0
 
     def blur(x: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(x, (11, 11), 1.5)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.splits import folds
+from brain_mri.evaluation.baselines import BORDER, THUMBNAIL, border, thumbnail
 
-TREES, FOLDS, BORDER, SIDE = 150, 5, 3, 32
+TREES, FOLDS = 150, 5
 ALARM = 0.10  # accuracy above the most frequent class from which a probe is called a shortcut
 
 
@@ -43,16 +44,14 @@ def probes(dataset: Dataset, rows: np.ndarray) -> list[Probe]:
         Probe("size", "width and height", size),
         Probe("mode", "colour mode of the file", mode),
         Probe("look", "mean, spread, sharpness", look),
-        Probe("border", f"border of the picture ({BORDER} of {SIDE} pixels)", _ring(dataset.thumbnails[rows])),
-        Probe("model border", f"preprocessed border ({BORDER} of {SIDE} pixels)", _ring(dataset.images[rows])),
+        Probe("border", f"border of the picture ({BORDER} of {THUMBNAIL} pixels)", _ring(dataset.thumbnails[rows])),
+        Probe("model border", f"preprocessed border ({BORDER} of {THUMBNAIL} pixels)", _ring(dataset.images[rows])),
     ]
 
 
 def _ring(pictures: np.ndarray) -> np.ndarray:
     """uint8 (N, s, s) -> uint8 (N, 348): the border of the pictures at 32x32."""
-    ring = np.ones((SIDE, SIDE), bool)
-    ring[BORDER:-BORDER, BORDER:-BORDER] = False
-    return np.stack([cv2.resize(p, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[ring] for p in pictures])
+    return border(np.stack([thumbnail(picture) for picture in pictures]))
 
 
 def shortcuts(dataset: Dataset, rows: np.ndarray, seed: int = 0) -> pd.DataFrame:
@@ -68,21 +67,17 @@ def shortcuts(dataset: Dataset, rows: np.ndarray, seed: int = 0) -> pd.DataFrame
     if k < 2 or len(set(labels)) < 2:
         return pd.DataFrame(columns=columns)
     fold = folds(table, k, seed).to_numpy()
-    tumor = labels != NO_TUMOR
+    tumor, classes = labels != NO_TUMOR, np.unique(labels)
+    forest = RandomForestClassifier(TREES, min_samples_leaf=2, random_state=seed, n_jobs=-1)
     base = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
     lines = []
     for probe in probes(dataset, rows):
-        answer, chance = np.empty(len(rows), labels.dtype), np.zeros(len(rows))
-        for number in np.unique(fold):
-            test = fold == number
-            forest = RandomForestClassifier(TREES, min_samples_leaf=2, random_state=seed, n_jobs=-1)
-            shares = forest.fit(probe.features[~test], labels[~test]).predict_proba(probe.features[test])
-            answer[test] = forest.classes_[shares.argmax(axis=1)]
-            chance[test] = shares[:, forest.classes_ != NO_TUMOR].sum(axis=1)
-        score = accuracy_score(labels, answer)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a class that no fold predicts
-            balanced = balanced_accuracy_score(labels, answer)
+            warnings.simplefilter("ignore")  # a class that a fold lacks, or that none predicts
+            shares = cross_val_predict(forest, probe.features, labels, cv=PredefinedSplit(fold), method="predict_proba")
+            shares = shares.round(9)  # the threads add up in any order: the same ties in every run
+            answer, chance = classes[shares.argmax(axis=1)], shares[:, classes != NO_TUMOR].sum(axis=1)
+            score, balanced = accuracy_score(labels, answer), balanced_accuracy_score(labels, answer)
         auc = roc_auc_score(tumor, chance) if 0 < tumor.sum() < len(tumor) else np.nan
         lines.append((probe.name, probe.title, score, balanced, base, auc, bool(score >= base + ALARM)))
     return pd.DataFrame(lines, columns=columns)
