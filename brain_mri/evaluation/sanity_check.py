@@ -120,7 +120,6 @@ def sanity_check(
     images: np.ndarray,
     masks: np.ndarray | None = None,
     *,
-    stages: Sequence[tuple[str, float]] = STAGES,
     seed: int = 0,
 ) -> SanityCheck:
     """Heatmaps of the trained classifier against those with random weights.
@@ -134,7 +133,7 @@ def sanity_check(
     answers = logits.argmax(axis=1)
     own = [trained[i, :, :, answers[i]] for i in range(len(images))]
     rows = []
-    for name, share in stages:
+    for name, share in STAGES:
         _, other = _heatmaps(randomised(model, share, seed=seed), images)
         maps = [other[i, :, :, answers[i]] for i in range(len(images))]
         pairs = np.array([similarity(a, b) for a, b in zip(own, maps, strict=True)])
