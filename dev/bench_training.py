@@ -54,8 +54,8 @@ def epoch(folder: Path, masks: Path | None) -> dict[str, float]:
     part, _, _ = prepared(folder, masks, 4 * steps * options.batch_size)
     model = build("guided", SIZE, encoder="efficientnet_lite0")
     compile_model(model, steps, options)
-    real = part.feed(model, options, True).take(steps)
-    memory = part.feed(model, options, False).take(steps).cache()
+    real = part.feed(model.output, options, True).take(steps)
+    memory = part.feed(model.output, options, False).take(steps).cache()
     works = {
         "real": lambda: model.fit(real, verbose=0),
         "memory": lambda: model.fit(memory, verbose=0),
@@ -70,7 +70,7 @@ def memory(folder: Path, masks: Path | None) -> dict[str, float]:
     part, validation, reached = prepared(folder, masks, SLICES)
     model = build("guided", SIZE, encoder="efficientnet_lite0")
     with tempfile.TemporaryDirectory() as checkpoints:
-        few = part.feed(model, options, True).take(3), validation.feed(model, options, False).take(3)
+        few = part.feed(model.output, options, True).take(3), validation.feed(model.output, options, False).take(3)
         fit(model, *few, options, Path(checkpoints))
     return reached | {"peak": peak(), "slices": SLICES}
 

@@ -18,7 +18,6 @@ from keras import layers, ops
 Tensor = Any
 
 
-@keras.saving.register_keras_serializable("brain_mri")
 class GradCAM(layers.Layer):
     """Features A (N, h, w, K) -> raw heatmaps (N, h, w, C), >= 0, not normalised.
 
@@ -58,9 +57,6 @@ class GradCAM(layers.Layer):
         flat = ops.reshape(maps, (-1, height * width, channels))
         heat = ops.relu(ops.matmul(flat, ops.transpose(weights, (0, 2, 1))))
         return ops.reshape(heat, (-1, height, width, heat.shape[-1]))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "head": keras.saving.serialize_keras_object(self.head)}
 
 
 def with_heatmaps(model: keras.Model) -> keras.Model:

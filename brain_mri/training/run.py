@@ -240,7 +240,7 @@ def fit_network(
         options = replace(options, learning_rate=config.fit_options("class layers").learning_rate)
     is_classifier = kind == "classifier"
     options = options.for_classes(config.joint_epochs or config.epochs) if is_classifier else options.for_masks()
-    feeds = training.feed(model, options, True), validation and validation.feed(model, options, False)
+    feeds = training.feed(model.output, options, True), validation and validation.feed(model.output, options, False)
     stage = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=config.resume)
     return Trained(name, arguments, model, stage, outlined)
 
@@ -269,7 +269,10 @@ def outline_first(
     """
     training, validation = training.where(training.has_mask), validation and validation.where(validation.has_mask)
     print(f"First the masks alone: {len(np.unique(training.units))} different slices an epoch.")
-    feeds = training.feed(outliner, options, True), validation and validation.feed(outliner, options, False)
+    feeds = (
+        training.feed(outliner.output, options, True),
+        validation and validation.feed(outliner.output, options, False),
+    )
     return fit(outliner, *feeds, options, checkpoints, resume=resume)
 
 

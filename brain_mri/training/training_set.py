@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from brain_mri.classes import CLASSES
 from brain_mri.data.dataset import Dataset, labels_of
-from brain_mri.training.augment import batches
+from brain_mri.training.augment import ABSENT, change_intensity, exchange_lesions
 from brain_mri.training.config import FitOptions
+from brain_mri.training.midline_folds import Folds
+from brain_mri.training.warp import warp
+
+Tensor = Any
 
 
 @dataclass(frozen=True)
@@ -54,19 +59,70 @@ class TrainingSet:
         """Is there a slice whose tumor is outlined?"""
         return bool((self.has_mask & (self.masks.max((1, 2)) > 127)).any())
 
-    def feed(self, model: keras.Model, options: FitOptions, training: bool) -> tf.Dataset:
-        return batches(
-            self.images,
-            self.masks,
-            self.labels,
-            {"logits": self.class_weights(), "mask": self.has_mask.astype(np.float32)},
-            tuple(model.output),
-            batch_size=options.batch_size,
-            units=self.units,
-            seed=options.seed,
-            training=training,
-            strength=options.strength,
-            transplants=options.transplants,
-            covered=options.erased,
-            folded=options.folded,
-        )
+    def feed(
+        self, outputs: Iterable[str], options: FitOptions, training: bool, class_weights: np.ndarray | None = None
+    ) -> tf.data.Dataset:
+        """Batches (image, {output: target}, {output: weight}) for `keras.Model.fit`.
+
+        outputs: any of "logits", "mask". A weight of 0 switches a row off for that output (class or mask unknown).
+        training=True shuffles anew every epoch, shows one copy of each slice, drawn anew, and augments: one fused warp
+        of each slice instead of a chain of Keras layers, which halved U-Net throughput on two cores, then augment.py;
+        otherwise the order is kept and pixels are untouched.
+        """
+        outputs, size = list(outputs), self.images.shape[1]
+        of_class = self.class_weights() if class_weights is None else class_weights
+        healthy = of_class[self.labels == ABSENT]
+        healthy_weight = float(healthy.mean()) if healthy.size else 1.0
+        all_labels, all_known = tf.one_hot(self.labels, len(CLASSES)), tf.constant(self.has_mask)
+        all_weights = tf.constant(of_class, tf.float32)
+        exchanged = options.transplants or options.erased or options.folded
+        folded = training and options.folded
+        heads = Folds.of(self.images, self.masks, self.has_mask, options.folded) if folded else None
+
+        def read(rows: np.ndarray, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            chosen, none = (self.images[rows], self.masks[rows]), np.zeros(len(rows), bool)
+            if not training:
+                return *chosen, none
+            folds, emptied = heads.draw(rows, int(draw)) if heads else (None, none)
+            return *warp(*chosen, options.strength, int(draw), folds), emptied
+
+        def gather(rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+            # The rows of the arrays themselves: as constants of the graph they would be in memory once more
+            draw = tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int64) if training else tf.constant(0, tf.int64)
+            *found, emptied = tf.numpy_function(read, [rows, draw], [tf.uint8, tf.uint8, tf.bool])
+            emptied = tf.ensure_shape(emptied, [None])
+            x, mask = (tf.cast(tf.ensure_shape(part, [None, size, size])[..., None], tf.float32) for part in found)
+            mask /= 255.0
+            label, weight, known = (tf.gather(every, rows) for every in (all_labels, all_weights, all_known))
+            if training:
+                x /= 255.0
+                if exchanged:
+                    x, mask, label, weight = exchange_lesions(
+                        x, mask, label, weight, known=known, emptied=emptied, healthy_weight=healthy_weight,
+                        options=options,
+                    )  # fmt: skip
+                x = 255.0 * tf.ensure_shape(change_intensity(x, options.strength), [None, size, size, 1])
+            truths, weights = {"logits": label, "mask": mask}, {"logits": weight, "mask": tf.cast(known, tf.float32)}
+            return x, {name: truths[name] for name in outputs}, {name: weights[name] for name in outputs}
+
+        if training:
+            rows = self._drawn_rows(options.batch_size, options.seed)
+        else:
+            rows = tf.data.Dataset.range(len(self.images)).batch(options.batch_size)
+        return rows.map(gather, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+    def _drawn_rows(self, batch_size: int, seed: int) -> tf.data.Dataset:
+        """Batches of rows, one of each unit in an epoch."""
+        _, unit_of_row, copies = np.unique(self.units, return_inverse=True, return_counts=True)
+        by_unit = tf.constant(np.argsort(unit_of_row, kind="stable"), tf.int64)
+        first = tf.constant(np.cumsum(copies) - copies, tf.int64)
+        count = tf.constant(copies, tf.int64)
+
+        def draw(unit: Tensor) -> Tensor:
+            place = tf.random.uniform(tf.shape(unit)) * tf.cast(tf.gather(count, unit), tf.float32)
+            place = tf.minimum(tf.cast(place, tf.int64), tf.gather(count, unit) - 1)
+            return tf.gather(by_unit, tf.gather(first, unit) + place)
+
+        rows = tf.data.Dataset.range(len(copies)).shuffle(len(copies), seed=seed, reshuffle_each_iteration=True)
+        # A last batch of another size is left out: oneDNN (TF 2.21, float32) corrupted memory on it, and crashed
+        return rows.batch(batch_size, drop_remainder=len(copies) >= batch_size).map(draw, num_parallel_calls=1)

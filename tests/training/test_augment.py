@@ -9,9 +9,19 @@ import tensorflow as tf
 
 from brain_mri.classes import CLASSES
 from brain_mri.data.phantom import make_phantom
-from brain_mri.training.augment import batches, change_intensity
+from brain_mri.training.augment import change_intensity
+from brain_mri.training.config import FitOptions
 from brain_mri.training.lesion_transplant import choose_donors, cover_lesions, give_lesions
+from brain_mri.training.training_set import TrainingSet
 from brain_mri.training.warp import random_map, warp
+
+
+def batches(images, masks, labels, weights, outputs, *, batch_size, training=False, units=None, **shares):
+    """What a network is fed with such weights, and with no augmentation but the given shares."""
+    units = np.arange(len(images)) if units is None else units
+    known = weights["mask"] > 0 if "mask" in weights else np.zeros(len(images), bool)
+    options = FitOptions(batch_size=batch_size, **{"transplants": 0.0, "erased": 0.0, "folded": 0.0} | shares)
+    return TrainingSet(images, masks, labels, known, units).feed(outputs, options, training, weights["logits"])
 
 
 def test_image_and_mask_move_together():
@@ -131,7 +141,7 @@ def test_covered_slices_are_labelled_and_weighed_as_healthy_ones():
     weights = {"logits": np.where(labels == CLASSES.index("notumor"), 0.5, 1.0)[rows].astype(np.float32)}
     weights["mask"] = np.ones(32, np.float32)
     feed = batches(images[rows], masks[rows], labels[rows], weights, ("logits",), batch_size=32,
-                   training=True, strength=0.5, covered=1.0)  # fmt: skip
+                   training=True, strength=0.5, erased=1.0)  # fmt: skip
     ((_, y, w),) = list(feed)
     absent = y["logits"].numpy().argmax(1) == CLASSES.index("notumor")
     assert absent.sum() > 10  # 8 were so before
