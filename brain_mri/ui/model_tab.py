@@ -15,25 +15,9 @@ from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import tables
-from brain_mri.ui import views
+from brain_mri.ui import theme, views
 from brain_mri.ui.common import MODEL, Example, chosen, scan_inputs, sentence_of
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
-
-INTENDED = """<div class="prose-small"><h3>What it is for</h3>
-<p>Teaching, trying out and research on how small networks read MRI slices: contrast-enhanced T1 slices of adult heads,
-in axial, coronal or sagittal view.</p>
-<h3>What it is not for</h3><ul>
-<li>Any decision about a person. It was never tested in a clinic and is no medical device.</li>
-<li>Other organs, CT, PET, drawings, photographs of screens: a guard refuses most of them, not all.</li>
-<li>Other tumors than the three it knows, bleeding, stroke, inflammation, the time after an operation: it has no answer
-for these and may give a wrong one.</li>
-<li>“No tumor” means that none of the three was recognised on this one slice, not that the head is healthy.</li></ul>
-<h3>Known limits</h3>
-<p>Public data sets mix sources: slices without a tumor come from other scanners than those with one. The figures are
-measured on patients that the model never saw, yet from the same sources; expect less on scans from elsewhere. On T2,
-FLAIR or T1 without contrast medium a tumor is easily missed: such pictures were only seen without one. Brains cut out
-of their skull, as research data sets hold them, are answered with “not sure”. The
-heatmap shows where the classifier looked, not why.</p></div>"""
 
 
 def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.HTML]:
@@ -45,7 +29,7 @@ def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.
         with gr.Tab("Figures") as figures_tab:
             figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         with gr.Tab("Intended use and limits"):
-            gr.HTML(INTENDED, apply_default_css=False)
+            gr.HTML(theme.asset("intended_use.html"), apply_default_css=False)
         with gr.Tab("Compare two models"):
             compare(models, examples)
     figures_tab.select(lambda: figure_grid(models.main), None, figures, api_visibility="private")

@@ -29,11 +29,6 @@ CACHE_SECONDS = (600, 3600)  # look every 10 minutes, delete temporary files old
 WAITING = 64  # visitors in the queue before the next one is asked to come back later
 SESSIONS = 200  # visitors whose last scan is remembered
 
-MASTHEAD = f"""<div class="masthead"><svg viewBox="0 0 48 48" fill="none" stroke="currentColor" stroke-width="2.6"
-stroke-linecap="round" aria-hidden="true"><circle cx="24" cy="24" r="21"/><path d="M24 8v32M24 13c-7-4-13 1-12 7-4 4-2
-10 2 11 1 6 7 7 10 3M24 13c7-4 13 1 12 7 4 4 2 10-2 11-1 6-7 7-10 3"/></svg><div><h1>{TITLE}</h1>
-<p>What a small neural network sees on a brain MRI: its answer, the area it marks, and where it looked.</p></div>
-<button type="button" class="theme" aria-label="Switch between light and dark" title="Light or dark">◐</button></div>"""
 NOTE = f'<p class="disclaimer" role="note"><strong>Not a diagnosis.</strong> {DISCLAIMER}</p>'
 
 
@@ -49,7 +44,7 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
     examples = load_examples(predictor.artifact.folder / "examples")
 
     with Page(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
-        gr.HTML(MASTHEAD, apply_default_css=False)
+        gr.HTML(theme.asset("masthead.html"), apply_default_css=False)
         gr.HTML(NOTE, elem_id="disclaimer", apply_default_css=False)
         notice = gr.Markdown(notice_of(predictor), elem_id="notice", visible=bool(predictor.notice))
         newer = newer_row()
@@ -76,7 +71,7 @@ class Page(gr.Blocks):
         hosting.register_zero_gpu()
         defaults: dict[str, Any] = {
             "theme": theme.ScanTheme(),
-            "css": theme.css("style.css"),
+            "css": theme.asset("style.css"),
             "head": theme.head(),
             "run_history": False,  # medical images: nothing is kept in the visitor's browser
             "footer_links": ["api"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import segmentation
@@ -80,15 +81,18 @@ def report_html(view: View, settings: Settings, data: dict[str, Any]) -> str:
         "Window": f"level {settings.centre:g}, width {settings.width:g}",
         "Versions": ", ".join(f"{name} {version}" for name, version in data["versions"].items()),
     }
-    css = theme.css("style.css", "report.css")
-    size = f"{a.image.shape[1]} × {a.image.shape[0]} pixels"
-    return f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>Report: {safe(a.name)}</title><style>{css}</style>
-</head><body><h1>Brain MRI report: {safe(a.name)}</h1><p class="meta">{data["created"]} · {size}</p>
-{banner(*views.sentence(a))}{notes(a.warnings)}<div class="three">{panels}</div>{views.facts(view, settings)}
-<div class="two">{_facts("Model", rows)}{_facts("Settings", chosen)}</div>
-<p class="disclaimer"><strong>Not a diagnosis.</strong> {safe(DISCLAIMER)}</p></body></html>
-"""
+    return Template(theme.asset("report.html")).substitute(
+        css=theme.asset("style.css"),
+        name=safe(a.name),
+        created=data["created"],
+        size=f"{a.image.shape[1]} × {a.image.shape[0]}",
+        finding=banner(*views.sentence(a)) + notes(a.warnings),
+        panels=panels,
+        facts=views.facts(view, settings),
+        model=_facts("Model", rows),
+        settings=_facts("Settings", chosen),
+        disclaimer=safe(DISCLAIMER),
+    )
 
 
 def _facts(name: str, rows: dict[str, str]) -> str:

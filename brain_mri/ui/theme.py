@@ -74,12 +74,11 @@ class ScanTheme(gr.themes.Base):
         )
 
 
-def css(*names: str) -> str:
-    """The text of some style sheets of assets/."""
-    return "".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
+def asset(name: str) -> str:
+    """The text of a file of assets/."""
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def head() -> str:
     """Script for the <head>: Gradio does not run scripts that stand in the body."""
-    script = (ASSETS / "script.js").read_text(encoding="utf-8")
-    return f'<meta name="referrer" content="no-referrer"><script>{script}</script>'
+    return f'<meta name="referrer" content="no-referrer"><script>{asset("script.js")}</script>'
