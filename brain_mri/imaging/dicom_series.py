@@ -47,9 +47,9 @@ class _Frame:
 Named = tuple[str, bytes]
 
 
-def folder_files(folder: Path) -> Iterator[Named]:
-    """(name, content) of the DICOM and NIfTI files in a folder and below it; links and hidden files are passed over."""
-    seen = total = 0
+def folder_files(folder: Path) -> Iterator[Path]:
+    """The DICOM and NIfTI files in a folder and below it; links and hidden files are passed over. Raises ScanError."""
+    seen = 0
     for root, folders, files in os.walk(folder, followlinks=False):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
         for file in sorted(files):
@@ -64,13 +64,19 @@ def folder_files(folder: Path) -> Iterator[Named]:
                     start = stream.read(512)
             except OSError as error:  # gone, or not to be read, since the folder was listed
                 raise ScanError(f"{clean_name(file)} could not be opened ({error.strerror}).") from None
-            if not is_medical(start):
-                continue
-            data = read_bytes(path)
-            total += len(data)
-            if total > MAX_TOTAL:
-                raise ScanError(f"{clean_name(folder)} holds more than {MAX_TOTAL // 2**20} MB; choose one series.")
-            yield clean_name(file), data
+            if is_medical(start):
+                yield path
+
+
+def read_files(paths: Iterable[Path], name: str) -> Iterator[Named]:
+    """(name, content) of files, read one after the other. Raises ScanError."""
+    total = 0
+    for path in paths:
+        data = read_bytes(path)
+        total += len(data)
+        if total > MAX_TOTAL:
+            raise ScanError(f"{name} holds more than {MAX_TOTAL // 2**20} MB; choose one series.")
+        yield clean_name(path), data
 
 
 def zip_files(data: bytes, name: str) -> Iterator[Named]:

@@ -21,7 +21,6 @@ from brain_mri.imaging.file_type import GZIP, ZIP, looks_like_dicom, looks_like_
 from brain_mri.imaging.nifti import Grid, load_nifti
 from brain_mri.imaging.orientation import DISPLAY, PLANES, permuted, plane_of, turned
 from brain_mri.imaging.scan import (
-    MAX_BYTES,
     MAX_PIXELS,
     MIN_SIDE,
     Scan,
@@ -29,7 +28,6 @@ from brain_mri.imaging.scan import (
     clean_name,
     content_of,
     inflate,
-    read_bytes,
     stretched,
     window_limits,
     windowed,
@@ -179,7 +177,8 @@ def read_volume(source: Source, *, name: str | None = None) -> Volume:
 
     Raises ScanError with a sentence for a person.
     """
-    from brain_mri.imaging.dicom_series import folder_files, zip_files  # pydicom takes a while: only when needed
+    # pydicom takes a quarter of a second: only when needed
+    from brain_mri.imaging.dicom_series import folder_files, read_files, zip_files
 
     if not isinstance(source, (str, Path, bytes, bytearray, memoryview)):
         paths = [Path(p) for p in source]
@@ -187,23 +186,15 @@ def read_volume(source: Source, *, name: str | None = None) -> Volume:
             raise ScanError("No file was chosen.")
         if len(paths) == 1:
             return read_volume(paths[0], name=name)
-        name, files = clean_name(name or paths[0].parent.name or "series"), _listed(paths)
+        name = clean_name(name or paths[0].parent.name or "series")
+        files = read_files(paths, name)
     elif isinstance(source, (str, Path)) and Path(source).is_dir():
-        name, files = clean_name(name or source), folder_files(Path(source))
+        name = clean_name(name or source)
+        files = read_files(folder_files(Path(source)), name)
     else:
         data, name = content_of(source, name)
         files = zip_files(data, name) if data[:4] in ZIP else iter([(name, data)])
     return volume_of(_grid_of(files, name), name)
-
-
-def _listed(paths: list[Path]) -> Iterator[Named]:
-    total = 0
-    for path in paths:
-        data = read_bytes(path)
-        total += len(data)
-        if total > 2 * MAX_BYTES:
-            raise ScanError(f"The chosen files have more than {2 * MAX_BYTES // 2**20} MB together.")
-        yield clean_name(path), data
 
 
 def _grid_of(files: Iterator[Named], name: str) -> Grid:
