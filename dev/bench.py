@@ -29,7 +29,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
-import nibabel as nib
 import numpy as np
 import psutil
 from gradio_client import Client, handle_file
@@ -38,7 +37,7 @@ from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import CLASSES
 from brain_mri.data import folders
 from brain_mri.data.dataset import load_dataset
-from brain_mri.data.phantom import make_phantom, make_volume, write_dataset
+from brain_mri.data.phantom import make_phantom, write_dataset
 from brain_mri.imaging.preprocessing import preprocess
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
@@ -47,6 +46,7 @@ from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.volume_analysis import analyze_volume
 from dev.bench_table import Clock, Row, interleaved, resident
 from dev.child_process import ended, free_port
+from tests.helpers.files import make_volume, write_nifti
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm"}
 ROOT = Path(__file__).resolve().parent.parent
@@ -232,8 +232,8 @@ def volume(options: Options) -> Iterator[Row]:
     """A 256x256x150 phantom volume at once, against one call after the other."""
     depth = 150
     path = options.folder / "volume.nii.gz"
-    voxels, _, (slices, rows, columns) = make_volume("glioma", 9, 256, depth)
-    nib.save(nib.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([-columns, -rows, slices, 1.0])), path)
+    voxels, _, spacing = make_volume("glioma", 9, 256, depth)
+    write_nifti(path, voxels, spacing)
     predictor, loaded = Predictor.load(options.model), read_volume(path)
     few = range(0, depth, 10)
     works = {

@@ -34,7 +34,6 @@ from typing import Any
 
 import cv2
 import httpx
-import nibabel as nib
 import numpy as np
 from PIL import Image
 
@@ -47,6 +46,7 @@ from brain_mri.imaging.volume import read_volume
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.volume_analysis import analyze_volume
 from dev.child_process import ended, free_port
+from tests.helpers.files import make_volume, write_nifti
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
 EXAMPLES = APP.parent / "assets" / "examples"
@@ -132,9 +132,8 @@ def requests_for(predictor: Predictor, folder: Path) -> dict[str, list[Request]]
             due = html.escape(str(error), quote=False).removeprefix(html.escape(path.name, quote=False))
         kinds["bad"] += [Request(f"/{name}", {"scan": path}, sentence=due) for name in ("analyze", "report", "heatmap")]
     kinds["bad"].append(Request("/analyze", {"scan": None}, sentence="No file was given"))
-    voxels, _, (slices, rows, columns) = phantom.make_volume("glioma", 9, 96, 6)
-    stack = folder / "stack.nii.gz"
-    nib.save(nib.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([-columns, -rows, slices, 1.0])), stack)
+    voxels, _, spacing = make_volume("glioma", 9, 96, 6)
+    stack = write_nifti(folder / "stack.nii.gz", voxels, spacing)
     found = analyze_volume(predictor, read_volume(stack))
     kinds["volume"].append(Request("/volume", {"files": [stack]}, _same_volume(found.to_dict())))
     labels = [predictor.analyze(read_scan(path)).label for path in good[:3]]

@@ -18,8 +18,6 @@ from brain_mri.data.phantom_anatomy import Head
 from brain_mri.data.phantom_tumors import place_tumor
 
 PLANES = ("axial", "coronal", "sagittal")
-HEAD_MM = 230.0  # width of the picture
-Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +62,6 @@ def make_phantom(
     mask = np.zeros((size, size), np.uint8) if tumor is None else tumor.draw(head)
     noise = np.random.default_rng([seed, 2, round(1000 * level) + 10_000])
     return Phantom(_finish(head.image, person, noise), mask, label, plane)
-
-
-def make_volume(label: str, seed: int, size: int = 128, depth: int = 20) -> tuple[np.ndarray, np.ndarray, Spacing]:
-    """(voxels uint8, mask bool, both (depth, size, size), (slice, row, column) mm): axial slices, feet to head."""
-    middle = -0.6 if label == "pituitary" else 0.25
-    levels = np.linspace(-0.65 if label == "pituitary" else -0.35, 0.85, depth)
-    slices = [
-        make_phantom(label, seed, size, height=middle, slice_offset=round(float(level) - middle, 4)) for level in levels
-    ]
-    pixel = HEAD_MM / size
-    spacing = (float(levels[1] - levels[0]) * 100 if depth > 1 else pixel, pixel, pixel)
-    return np.stack([p.image for p in slices]), np.stack([p.mask > 127 for p in slices]), spacing
 
 
 def _height(label: str, plane: str, rng: np.random.Generator) -> float:

@@ -11,11 +11,11 @@ import pytest
 
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data import phantom
-from brain_mri.data.phantom import PLANES, make_phantom, make_volume
+from brain_mri.data.phantom import PLANES, make_phantom
 from brain_mri.imaging.preprocessing import head_mask, preprocess
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
-from tests.helpers.files import EXAMPLES
+from tests.helpers.files import EXAMPLES, make_volume
 
 TUMORS = [label for label in CLASSES if label != NO_TUMOR]
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from brain_mri.cli import volumes
-from brain_mri.data import phantom
 from brain_mri.evaluation.volumes import summary
+from tests.helpers.files import make_volume
 
 
 def write_pair(folder: Path, name: str, mask: np.ndarray, voxels: np.ndarray) -> None:
@@ -24,7 +24,7 @@ def write_pair(folder: Path, name: str, mask: np.ndarray, voxels: np.ndarray) ->
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    voxels, mask, _ = phantom.make_volume("meningioma", 4, 64, 12)
+    voxels, mask, _ = make_volume("meningioma", 4, 64, 12)
     padding = np.zeros_like(voxels[:1])  # black, as scanners append them
     voxels, mask = np.concatenate([voxels, padding]), np.concatenate([mask, padding > 0])
     write_pair(tmp_path, "head", mask, voxels)

@@ -17,10 +17,13 @@ from nibabel.orientations import inv_ornt_aff, io_orientation, ornt_transform
 from PIL import Image
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
+from brain_mri.data.phantom import make_phantom
 from brain_mri.imaging.scan import ScanError
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "assets" / "examples").iterdir())
+HEAD_MM = 230.0  # width of a drawn slice
 SPACING = (6.0, 1.5, 1.25)  # slice, row, column
+Spacing = tuple[float, float, float]
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -92,7 +95,19 @@ def saved(dataset: pydicom.Dataset, *, bare: bool = False) -> bytes:
 # ---- volumes ----
 
 
-def write_nifti(path: Path, voxels: np.ndarray, spacing: tuple[float, float, float]) -> Path:
+def make_volume(label: str, seed: int, size: int = 128, depth: int = 20) -> tuple[np.ndarray, np.ndarray, Spacing]:
+    """(voxels uint8, mask bool, both (depth, size, size), (slice, row, column) mm): axial slices, feet to head."""
+    middle = -0.6 if label == "pituitary" else 0.25
+    levels = np.linspace(-0.65 if label == "pituitary" else -0.35, 0.85, depth)
+    slices = [
+        make_phantom(label, seed, size, height=middle, slice_offset=round(float(level) - middle, 4)) for level in levels
+    ]
+    pixel = HEAD_MM / size
+    spacing = (float(levels[1] - levels[0]) * 100 if depth > 1 else pixel, pixel, pixel)
+    return np.stack([p.image for p in slices]), np.stack([p.mask > 127 for p in slices]), spacing
+
+
+def write_nifti(path: Path, voxels: np.ndarray, spacing: Spacing) -> Path:
     """Write axial slices (D, H, W), front up and patient's right on the left, as NIfTI with that orientation."""
     slices, rows, columns = spacing
     image = nib.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([-columns, -rows, slices, 1.0]))

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from nibabel.orientations import ornt_transform
 
-from brain_mri.data import phantom
 from brain_mri.imaging.orientation import DISPLAY, PLANES, axes_of, moved, permuted, plane_of, turned
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
-from tests.helpers.files import SPACING, load, nifti, write_nifti
+from tests.helpers.files import SPACING, load, make_volume, nifti, write_nifti
 
 # ---- orientation ----
 
@@ -253,7 +252,7 @@ def test_real_dicom_folder(real_data: Path) -> None:
 
 
 def test_phantom_volume(tmp_path: Path) -> None:
-    voxels, mask, spacing = phantom.make_volume("meningioma", 4, 64, 12)
+    voxels, mask, spacing = make_volume("meningioma", 4, 64, 12)
     path = write_nifti(tmp_path / "v.nii.gz", voxels, spacing)
     volume = read_volume(path)
     assert np.array_equal(volume.voxels, voxels) and volume.spacing == pytest.approx(spacing, rel=1e-5)

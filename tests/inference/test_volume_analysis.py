@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brain_mri.data.phantom import make_volume
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import volume_analysis
 from brain_mri.inference.predictor import Predictor
-from tests.helpers.files import write_nifti
+from tests.helpers.files import make_volume, write_nifti
 
 
 @pytest.fixture(scope="module")

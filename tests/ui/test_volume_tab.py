@@ -9,12 +9,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from brain_mri.data.phantom import make_volume
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import volume_analysis
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui.volume_tab import clicked, draw, point_of, sentence, write_files
-from tests.helpers.files import write_nifti
+from tests.helpers.files import make_volume, write_nifti
 
 
 @pytest.fixture(scope="module")
