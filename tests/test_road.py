@@ -13,7 +13,8 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
-from brain_mri.artifact import space as deploy
+from huggingface_hub import RepoCard
+
 from tests.helpers import space_process
 from tests.helpers.loopback_hub import LoopbackHub
 
@@ -32,7 +33,8 @@ def python_of_the_space(folder: Path, tmp_path: Path) -> str:
         return sys.executable
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv" / "bin" / "python")
-    wanted = [f"gradio=={deploy.GRADIO}", "spaces", "-r", str(folder / "requirements.txt")]  # as the platform does
+    version = RepoCard.load(folder / "README.md").data.sdk_version
+    wanted = [f"gradio=={version}", "spaces", "-r", str(folder / "requirements.txt")]  # as the platform does
     subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, timeout=1200)
     absent = "import importlib.util as u; assert not (u.find_spec('tensorflow') or u.find_spec('keras'))"
     subprocess.run([python, "-c", absent], check=True)

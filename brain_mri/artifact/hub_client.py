@@ -8,17 +8,18 @@ classes of `huggingface_hub.errors`, by status codes and by class names, never b
 from __future__ import annotations
 
 import os
-import queue
 import re
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import TypeVar
 
 import huggingface_hub  # its names load on first use, so this line is cheap
 from huggingface_hub import constants
 
 T = TypeVar("T")
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
+REFUSED = f"The Hub refused the token (mistyped, expired or revoked); make a new one at {TOKENS_PAGE}."
 _ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w][\w./+-]*))?")
 UNCHANGED = "nothing on the Hub was changed"
 UNSURE = "it may have arrived all the same: try again, nothing is written twice"
@@ -57,22 +58,16 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     The Hub library's own time-outs are per request, and it retries; this bounds the whole. Work that is late goes on
     in a daemon thread, which neither blocks the page nor the end of the program.
     """
-    results: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            results.put((work(), None))
+            future.set_result(work())
         except BaseException as error:
-            results.put((None, error))
+            future.set_exception(error)
 
     threading.Thread(target=run, name="hub", daemon=True).start()
-    try:
-        value, error = results.get(timeout=max(seconds, 0.0))
-    except queue.Empty:
-        raise TimeoutError(f"{seconds:.0f} s") from None
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
+    return future.result(timeout=max(seconds, 0.0))
 
 
 def status_of(error: BaseException) -> int | None:
@@ -84,54 +79,54 @@ def explain(
     error: BaseException, repo: str, *, token: str | None, seconds: float = 5.0, kind: str = "model"
 ) -> HubError:
     """One sentence about an exception that huggingface_hub raised while `repo` ("user/name[@revision]") was read."""
-    if isinstance(error, HubError):
-        return error
+    return error if isinstance(error, HubError) else HubError(_sentence(error, repo, token, seconds, kind))
+
+
+def _sentence(error: BaseException, repo: str, token: str | None, seconds: float, kind: str) -> str:
     chain = _chain(error)
     names = {cls.__name__ for one in chain for cls in type(one).__mro__}
     status = next((code for one in chain if (code := status_of(one)) is not None), None)
     page = f"{endpoint()}/{'spaces/' if kind == 'space' else ''}{repo.split('@')[0]}"
     message = " ".join(str(one) for one in chain)
     if "OfflineModeIsEnabled" in names:
-        return HubError(f"The Hub was not asked for {repo} because HF_HUB_OFFLINE is set.")
+        return f"The Hub was not asked for {repo} because HF_HUB_OFFLINE is set."
     if "GatedRepoError" in names:
-        return HubError(
-            f"{repo} is gated: ask for access at {page} and set HF_TOKEN to a token of the account that was let in."
-        )
+        return f"{repo} is gated: ask for access at {page} and set HF_TOKEN to a token of the account that was let in."
     if "DisabledRepoError" in names:
-        return HubError(f"{repo} has been disabled on the Hub; see {page}.")
+        return f"{repo} has been disabled on the Hub; see {page}."
     if "RevisionNotFoundError" in names:
         name, _, revision = repo.partition("@")
-        return HubError(f"{name} has no branch, tag or commit named {revision or 'main'}; see {page}/commits.")
+        return f"{name} has no branch, tag or commit named {revision or 'main'}; see {page}/commits."
     if status == 401 and "Invalid credentials" in message:
-        return HubError(f"The Hub refused the token (mistyped, expired or revoked); make a new one at {TOKENS_PAGE}.")
+        return REFUSED
     if "RepositoryNotFoundError" in names or status in (401, 404):
         if token:
-            return HubError(
+            return (
                 f"There is no {kind} {repo} that this token may read: check the name, or use a token of an account "
                 "that has access."
             )
-        return HubError(
+        return (
             f"There is no public {kind} {repo}: check the name or, if it is private, set HF_TOKEN to a token that may "
             "read it."
         )
     if status == 403:
-        return HubError(f"The Hub refuses access to {repo} with this token; see {page} and {TOKENS_PAGE}.")
+        return f"The Hub refuses access to {repo} with this token; see {page} and {TOKENS_PAGE}."
     if status == 429:
-        return HubError(f"The Hub has had too many requests from here and refuses {repo} for now; try again later.")
+        return f"The Hub has had too many requests from here and refuses {repo} for now; try again later."
     if status is not None and status >= 500:
-        return HubError(f"The Hub has a fault of its own (HTTP {status}) and did not give {repo}; try again later.")
+        return f"The Hub has a fault of its own (HTTP {status}) and did not give {repo}; try again later."
     if names & {"TimeoutError", "TimeoutException"}:
-        return HubError(f"The Hub did not answer within {seconds:.0f} s when asked for {repo}.")
+        return f"The Hub did not answer within {seconds:.0f} s when asked for {repo}."
     if names & {"ConnectError", "NetworkError", "RemoteProtocolError", "ProxyError", "ConnectionError"}:
-        return HubError(f"The Hub ({endpoint()}) cannot be reached for {repo}: no network, or it is down.")
+        return f"The Hub ({endpoint()}) cannot be reached for {repo}: no network, or it is down."
     if names & {"UnicodeDecodeError", "JSONDecodeError"}:
-        return HubError(f"The answer of {endpoint()} about {repo} is not readable; it may come from a proxy.")
+        return f"The answer of {endpoint()} about {repo} is not readable; it may come from a proxy."
     if "Consistency check failed" in message:
-        return HubError(f"{repo} arrived truncated; try again.")
+        return f"{repo} arrived truncated; try again."
     first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, OSError):
-        return HubError(f"{repo} could not be stored on this machine ({first_line}).")
-    return HubError(f"{repo} could not be fetched from the Hub ({type(error).__name__}: {first_line}).")
+        return f"{repo} could not be stored on this machine ({first_line})."
+    return f"{repo} could not be fetched from the Hub ({type(error).__name__}: {first_line})."
 
 
 def explain_write(
@@ -161,8 +156,11 @@ def explain_write(
     return HubError(f"{sentence.rstrip('.')}; {left}.")
 
 
-def writer(token: str | None) -> tuple[str, dict[str, Any]]:
-    """A token that may write, and what the Hub says about its owner. Raises HubError with what to do otherwise."""
+def writer(token: str | None, name: str, no_revision: str) -> tuple[huggingface_hub.HfApi, str, str]:
+    """(client that may write, its account, repository) for "user/name", or for "name" of the account's own.
+
+    Raises HubError with what to do otherwise; no_revision: with this sentence for "user/name@revision".
+    """
     found = find_token(token)
     if not found:
         raise HubError(
@@ -174,9 +172,7 @@ def writer(token: str | None) -> tuple[str, dict[str, Any]]:
         account = within(15.0, lambda: client(found).whoami())
     except Exception as error:
         if status_of(error) == 401:
-            raise HubError(
-                f"The Hub refused the token (mistyped, expired or revoked); make a new one at {TOKENS_PAGE}."
-            ) from None
+            raise HubError(REFUSED) from None
         raise explain(error, "your account", token=found, seconds=15) from None
     access = (account.get("auth") or {}).get("accessToken") or {}
     if access.get("role") == "read":
@@ -185,7 +181,11 @@ def writer(token: str | None) -> tuple[str, dict[str, Any]]:
             f"access at {TOKENS_PAGE} and set it as HF_TOKEN."
         )
     huggingface_hub.get_session().timeout = PUSH_SILENCE  # by default a request without its own limit waits for ever
-    return found, account
+    owner = str(account["name"])
+    repo_id, revision = split_id(name if "/" in name else f"{owner}/{name}")
+    if revision:
+        raise HubError(no_revision)
+    return client(found), owner, repo_id
 
 
 def _chain(error: BaseException) -> list[BaseException]:

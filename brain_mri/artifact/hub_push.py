@@ -18,7 +18,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from brain_mri.artifact.config import CONFIG, ArtifactConfig, ArtifactError
 from brain_mri.artifact.folder import load_artifact
-from brain_mri.artifact.hub_client import UNCHANGED, UNSURE, HubError, client, endpoint, explain_write, split_id, writer
+from brain_mri.artifact.hub_client import UNCHANGED, UNSURE, HubError, endpoint, explain_write, writer
 from brain_mri.files import FileError, read_json, sha256
 
 CARD = "README.md"
@@ -90,11 +90,10 @@ def push(
     """
     folder = Path(folder)
     config, local = _local_files(folder)
-    secret, account = writer(token)
-    repo_id, revision = split_id(repo_id if "/" in repo_id else f"{account['name']}/{repo_id}")
-    if revision:
-        raise HubError("A push goes to the main branch: give user/name without @revision (and a tag by itself).")
-    ask, left = client(secret), UNCHANGED
+    ask, account, repo_id = writer(
+        token, repo_id, "A push goes to the main branch: give user/name without @revision (and a tag by itself)."
+    )
+    left = UNCHANGED
     try:
         ask.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
@@ -119,7 +118,7 @@ def push(
         if name not in tags:
             ask.create_tag(repo_id, tag=name, revision=revision, exist_ok=True)
     except Exception as error:
-        raise explain_write(error, repo_id, account=account["name"], left=left) from error
+        raise explain_write(error, repo_id, account=account, left=left) from error
     return Pushed(f"{endpoint()}/{repo_id}", revision, name, bool(changes), note)
 
 

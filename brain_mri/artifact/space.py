@@ -1,8 +1,9 @@
 """Create or update the Gradio Space that serves a model.
 
 Uploaded are the files that the page needs (FILES), the serving files of weights/, requirements-space.txt as
-requirements.txt, and a README.md whose header configures the Space. What a person wrote into that README.md stays; only
-the keys that must fit are set. https://huggingface.co/docs/hub/spaces-config-reference
+requirements.txt, and a README.md with the header of our own, which configures a Space and which `gradio deploy` reads,
+too. What a person wrote into the Space's README.md stays; only the keys that must fit are set.
+https://huggingface.co/docs/hub/spaces-config-reference
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from brain_mri.artifact.hub import pull
 from brain_mri.artifact.hub_client import (
     UNCHANGED,
     HubError,
-    client,
     endpoint,
     explain_write,
     split_id,
@@ -44,20 +44,10 @@ FILES = (
     *(f"weights/{name}" for name in SERVING_FILES),
     "LICENSE",
 )
+MUST_FIT = ("sdk", "sdk_version", "python_version", "app_file")  # of a Space's header
 VARIABLE = "BRAIN_MRI_MODEL"  # the Space variable that app.py reads
-PYTHON = "3.12.12"  # ZeroGPU has 3.10.13 and 3.12.12 only; cpu-basic takes any
-GRADIO = "6.31.0"  # the version that this program was last tested with
 FREE_HARDWARE = "zero-a10g"
 MANIFEST = "deployed.json"
-HEADER: dict[str, Any] = {
-    "title": "Brain MRI demo",
-    "emoji": "\N{BRAIN}",
-    "colorFrom": "indigo",
-    "colorTo": "gray",
-    "pinned": False,
-    "short_description": "Brain MRI: tumor class, mask and Grad-CAM side by side",
-    "tags": ["brain-mri", "segmentation", "grad-cam"],
-}
 BODY = """
 Reads a brain MRI slice and shows class probabilities, a tumor mask and a Grad-CAM heatmap side by side.
 For teaching and research; it is no medical device and must not guide treatment.
@@ -98,13 +88,10 @@ def space_card(old: str, *, model: str | None, preload: str | None, root: Path =
     elif block:
         with contextlib.suppress(Exception):  # whatever the parser raises for what is no YAML
             header = huggingface_hub.RepoCard(block[0]).data.to_dict()
+    own = huggingface_hub.RepoCard.load(root / "README.md").data.to_dict()
+    header = own | header | {key: own[key] for key in MUST_FIT}
     for key in ("models", "preload_from_hub"):
         header.pop(key, None)
-    header = HEADER | header
-    header |= {"sdk": "gradio", "sdk_version": GRADIO, "python_version": PYTHON, "app_file": "app.py"}
-    if "license" not in header and (root / "LICENSE").is_file():
-        text = (root / "LICENSE").read_text(encoding="utf-8", errors="replace")
-        header |= {"license": "mit"} if "MIT License" in text else {}
     if model:
         header["models"] = [model.split("@")[0]]
     if preload:
@@ -128,17 +115,14 @@ def deploy(
     Raises HubError with one sentence.
     """
     files = space_files(root)
-    secret, account = writer(token)
-    space_id, revision = split_id(space_id if "/" in space_id else f"{account['name']}/{space_id}")
-    if revision:
-        raise HubError("A Space has no revisions to deploy to: give user/space.")
-    ask, left = client(secret), UNCHANGED
+    ask, account, space_id = writer(token, space_id, "A Space has no revisions to deploy to: give user/space.")
+    left = UNCHANGED
     try:
         _create(ask, space_id, private, hardware)
         present = ask.get_space_variables(space_id).get(VARIABLE)
         served = present.value if present else None
         model = model or served
-        preload, notes = _check_model(ask, model, secret)
+        preload, notes = _check_model(ask, model)
         if hardware and ask.get_space_runtime(space_id).requested_hardware not in (None, hardware):
             ask.request_space_hardware(space_id, hardware)  # type: ignore[arg-type]
         with tempfile.TemporaryDirectory() as scratch:
@@ -156,7 +140,7 @@ def deploy(
                 ask.add_space_variable(space_id, VARIABLE, model, description="The model that this page serves")
             sha = there.commit(changes, f"Deploy{f' {model}' if model else ''}") if changes else there.sha
     except Exception as error:
-        raise explain_write(error, space_id, account=account["name"], kind="space", left=left) from error
+        raise explain_write(error, space_id, account=account, kind="space", left=left) from error
     return Deployed(
         f"{endpoint()}/spaces/{space_id}", sha, tuple(sorted(files)), bool(changes) or model != served, tuple(notes)
     )
@@ -189,12 +173,12 @@ def _create(ask: huggingface_hub.HfApi, space_id: str, private: bool, hardware: 
     raise HubError(f"The account's plan does not allow a Gradio Space on {hardware or FREE_HARDWARE}; see its billing.")
 
 
-def _check_model(ask: huggingface_hub.HfApi, model: str | None, token: str) -> tuple[str | None, list[str]]:
+def _check_model(ask: huggingface_hub.HfApi, model: str | None) -> tuple[str | None, list[str]]:
     """(entry for preload_from_hub, notes) of a model that can be served. Raises HubError for any other."""
     if not model:
         return None, []
     name, _ = split_id(model)
-    pulled = pull(model, token=token, patience=120)
+    pulled = pull(model, token=str(ask.token), patience=120)
     if pulled.note:
         raise HubError(f"{model} was not deployed: {pulled.note}")
     if ask.model_info(name, timeout=15).private:
