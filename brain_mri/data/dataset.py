@@ -70,13 +70,9 @@ class Dataset:
     thumbnails: np.ndarray = field(default_factory=lambda: np.zeros((0, duplicates.SIDE, duplicates.SIDE), np.uint8))
     links: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=duplicates.LINK_COLUMNS))
 
-    def rows(self, split: str | None = None, *, source: str | None = None) -> np.ndarray:
-        """Row numbers of a split, a source, or both."""
-        keep = np.ones(len(self.table), bool)
-        for column, wanted in (("split", split), ("source", source)):
-            if wanted is not None:
-                keep &= (self.table[column] == wanted).to_numpy()
-        return np.flatnonzero(keep)
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split."""
+        return np.flatnonzero(self.table["split"] == split)
 
     def summary(self) -> dict[str, Any]:
         """Plain values for config.json and metrics.json: counts, groups, split, fingerprint."""

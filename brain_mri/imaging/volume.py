@@ -91,10 +91,6 @@ class Volume:
         raw = np.ascontiguousarray(values)
         return windowed(raw, spacing, self.name, info, warnings, self.grid.color, self.limits)
 
-    def count(self, plane: str = "acquired") -> int:
-        """Number of slices of a plane."""
-        return len(self.reslice(self.voxels, self.plane if plane == "acquired" else plane))
-
     def reslice(self, array: np.ndarray, plane: str) -> np.ndarray:
         """View of any (D, H, W) array that belongs to this volume (voxels, a mask) as slices of a plane."""
         if plane not in PLANES:

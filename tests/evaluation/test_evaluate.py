@@ -41,6 +41,10 @@ def small_forests() -> Iterator[None]:
         yield
 
 
+def rows_of(dataset: Any, split: str, source: str) -> np.ndarray:
+    return np.flatnonzero((dataset.table["split"] == split) & (dataset.table["source"] == source))
+
+
 # --- the whole -------------------------------------------------------------------------------------------------
 
 
@@ -52,7 +56,7 @@ def test_everything_is_measured_on_the_test_rows_only(evaluation, dataset):
     assert metrics.images.count == len(test)
     folder_rows = (test["source"] == folders.CLASS_FOLDER).sum()
     assert metrics.classification.count == metrics.baselines.test == folder_rows
-    assert metrics.baselines.train == len(dataset.rows("train", source=folders.CLASS_FOLDER))
+    assert metrics.baselines.train == len(rows_of(dataset, "train", folders.CLASS_FOLDER))
     assert metrics.baselines.subsets.unseen_groups.count == folder_rows  # the split cuts no group
     for part in ("segmentation", "kmeans", "explanation", "sanity", "calibration_before"):
         assert getattr(metrics, part) is not None, part
@@ -76,7 +80,7 @@ def test_handmade_artifact_is_right_about_phantoms_it_was_made_for(evaluation, h
 
 def test_masks_are_also_scored_on_the_pixels_of_the_files(dataset, tmp_path):
     """The truth given back as the model's answer is nearly perfect on the files; shifted by a tenth it is not."""
-    rows = dataset.rows("test", source=folders.MASK_PAIRS)
+    rows = rows_of(dataset, "test", folders.MASK_PAIRS)
     part = dataset.table.iloc[rows]
     truth = (dataset.masks[rows] > 127).astype(np.float32)
     places, predicted, stored = file_masks(part, truth, 0.5, 0.0)
@@ -106,7 +110,7 @@ def test_table_and_summary_hold_the_same_numbers(evaluation):
 def test_logits_are_those_that_the_app_uses(handmade_artifact, dataset):
     """Batch evaluation and the predictor must agree on a picture whose preprocessing is already done."""
     predictor = Predictor.load(handmade_artifact)
-    rows = dataset.rows("test", source=folders.CLASS_FOLDER)[:6]
+    rows = rows_of(dataset, "test", folders.CLASS_FOLDER)[:6]
     outputs = runner.run_model(handmade_artifact, dataset.images[rows], batch=4)
     for logits, row in zip(outputs.logits, rows, strict=True):
         answer = predictor.analyze(read_scan(dataset.table["path"].iloc[row]))

@@ -79,9 +79,7 @@ def test_pointing_game_and_energy_by_hand():
     outside[5, 5] = 1
     near[32, 42] = 1  # two pixels outside the lesion's edge; 5 % of 64 is 3.2
     maps = [inside, outside, near, np.zeros((64, 64), np.float32)]
-    result = scored.explanation_metrics(
-        maps, [mask] * 4, ["glioma", "glioma", "pituitary", "pituitary"], range(4)
-    )
+    result = scored.explanation_metrics(maps, [mask] * 4, ["glioma", "glioma", "pituitary", "pituitary"], range(4))
     assert result.pointing_game.value == 0.25
     assert result.pointing_game_tolerant.value == 0.5
     assert result.energy_inside.value == pytest.approx(0.75 / 4)
