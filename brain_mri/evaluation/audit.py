@@ -76,15 +76,10 @@ class AuditResult:
     def tables(self) -> dict[str, pd.DataFrame]:
         """Everything as tables, by the names of their files."""
         histograms = pd.DataFrame(self.histograms, index=pd.RangeIndex(0, 256, 256 // BINS, name="from_value"))
-        return {
+        own = ("counts", "sizes", "leaks", "conflicts", "patients", "shortcuts")
+        return {name: getattr(self, name) for name in own} | {
             "pictures": self.dataset.table,
-            "counts": self.counts,
-            "sizes": self.sizes,
             "duplicates": self.links,
-            "leaks": self.leaks,
-            "conflicts": self.conflicts,
-            "patients": self.patients,
-            "shortcuts": self.shortcuts,
             "skipped": self.dataset.skipped,
             "histograms": histograms.reset_index(),
         }

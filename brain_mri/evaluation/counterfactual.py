@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 import cv2
 import numpy as np
 
 from brain_mri.artifact.folder import Artifact
 from brain_mri.classes import NO_TUMOR
+from brain_mri.data.dataset import Dataset
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.scores import Changed, Counterfactuals
 from brain_mri.imaging.midline import fold, free_half, midline
@@ -166,7 +166,7 @@ def given_copies(
 
 
 def counterfactual_metrics(
-    artifact: Artifact, dataset: Any, rows: np.ndarray, *, seed: int = 0, resamples: int = 1000
+    artifact: Artifact, dataset: Dataset, rows: np.ndarray, *, seed: int = 0, resamples: int = 1000
 ) -> Counterfactuals | None:
     """On these rows of a data.Dataset; a kind of which too few copies can be made is None, and so is the whole.
 

@@ -33,7 +33,16 @@ from brain_mri.evaluation.guard_check import guard_metrics
 from brain_mri.evaluation.masks import explanation_metrics, file_masks, heat_in_head, segmentation_metrics
 from brain_mri.evaluation.records import METRICS_FORMAT, Case, Evaluation, Images, MeasuredModel, Metrics
 from brain_mri.evaluation.sanity_check import sanity_check
-from brain_mri.evaluation.scores import ClassificationScores, FileMasks, OfficialSplit, SanityCheck, Uncalibrated
+from brain_mri.evaluation.scores import (
+    Baselines,
+    ClassificationScores,
+    ExplanationScores,
+    FileMasks,
+    MaskScores,
+    OfficialSplit,
+    SanityCheck,
+    Uncalibrated,
+)
 from brain_mri.imaging.preprocessing import head_mask
 from brain_mri.inference.decision import Answers, answers_of, calibrated_by, softmax
 from brain_mri.inference.runner import Outputs, run_model
@@ -95,16 +104,9 @@ def evaluate(
     config, run = artifact.config, _ask(artifact, dataset, rows, seed, resamples)
     learned = split == "validation" and has_learned_from_validation(config)
     notes = [LEARNED_FROM_VALIDATION] if learned else []
-    found: dict[str, Any] = dict.fromkeys(("official_split", "sanity", "counterfactual", "guard"))
-    found |= _classification(run, baseline, notes)
-    masks, cases = _masks(run, notes)
-    if baseline:
-        found["official_split"] = official_baselines(dataset, classes=config.classes, **run.draws)
-    if sanity:
-        own = run.table["group"].to_numpy(object)
-        found["sanity"] = _sanity(run)
-        found["counterfactual"] = counterfactual_metrics(artifact, dataset, rows, **run.draws)
-        found["guard"] = guard_metrics(artifact, run.table["path"].tolist(), own, **run.draws)
+    scores, before, bars = _classification(run, baseline, notes)
+    masks, simple, heat, cases = _masks(run, notes)
+    paths, groups = run.table["path"].tolist(), run.table["group"].to_numpy(object)
     metrics = Metrics(
         format=METRICS_FORMAT,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -113,8 +115,16 @@ def evaluate(
         images=counts(run.table, config.classes),
         resamples=resamples,
         notes=notes,
-        **found,
-        **masks,
+        classification=scores,
+        calibration_before=before,
+        baselines=bars,
+        segmentation=masks,
+        kmeans=simple,
+        explanation=heat,
+        official_split=official_baselines(dataset, classes=config.classes, **run.draws) if baseline else None,
+        sanity=_sanity(run) if sanity else None,
+        counterfactual=counterfactual_metrics(artifact, dataset, rows, **run.draws) if sanity else None,
+        guard=guard_metrics(artifact, paths, groups, **run.draws) if sanity else None,
     )
     return Evaluation(metrics, cases, folded_cases(artifact, dataset, rows) if sanity else [])
 
@@ -152,9 +162,10 @@ def measure_official(
     """Of a model that was trained on the folders' own Training part, on their Testing part."""
     rows = np.flatnonzero((dataset.table["split"] == "test") & (dataset.table["official_split"] == "Testing"))
     rows = rows[classification_rows(dataset.table.iloc[rows], artifact.classes)]
-    if len(rows) == 0:
+    scores = _classification(_ask(artifact, dataset, rows, seed, resamples), False, [])[0] if len(rows) else None
+    if scores is None:
         raise ValueError("No image belongs to the official test split, so there is nothing to evaluate.")
-    return _classification(_ask(artifact, dataset, rows, seed, resamples), False, [])["classification"]
+    return scores
 
 
 def counts(table: pd.DataFrame, classes: Sequence[str]) -> Images:
@@ -178,17 +189,18 @@ def _sanity(run: _Run, limit: int = 64) -> SanityCheck:
     return sanity_check(run.artifact.folder, dataset.images[pick], masks, seed=seed)
 
 
-def _classification(run: _Run, baseline: bool, notes: list[str]) -> dict[str, Any]:
+def _classification(
+    run: _Run, baseline: bool, notes: list[str]
+) -> tuple[ClassificationScores | None, Uncalibrated | None, Baselines | None]:
     """On the class folders where there are any: the mask pairs repeat their slices."""
     config, classes = run.artifact.config, list(run.artifact.classes)
     chosen = classification_rows(run.table, classes)
-    found: dict[str, Any] = dict.fromkeys(("classification", "calibration_before", "baselines"))
     if len(chosen) == 0:
         notes.append("No labelled image of the model's classes, so classification was not measured.")
-        return found
+        return None, None, None
     probabilities, part = run.said.probabilities[chosen], run.table.iloc[chosen]
     labels = np.array([classes.index(name) for name in part["class"]])
-    found["classification"] = classification_metrics(
+    scores = classification_metrics(
         probabilities,
         labels,
         part["group"].to_numpy(dtype=object),
@@ -197,26 +209,28 @@ def _classification(run: _Run, baseline: bool, notes: list[str]) -> dict[str, An
         abstain_threshold=config.thresholds.abstain,
         **run.draws,
     )
-    found["calibration_before"] = Uncalibrated(
+    before = Uncalibrated(
         **dict(calibration_metrics(softmax(run.outputs.logits[chosen]), labels)),
         temperature=float(config.temperature),
         method=calibrated_by(config),
     )
-    if baseline:
-        predicted = probabilities.argmax(axis=1)
-        found["baselines"] = baselines(run.dataset, run.rows[chosen], classes=classes, predicted=predicted, **run.draws)
-        if found["baselines"] is None:
-            notes.append("All images are of one group, so there are no baselines to compare with.")
-    return found
+    if not baseline:
+        return scores, before, None
+    predicted = probabilities.argmax(axis=1)
+    bars = baselines(run.dataset, run.rows[chosen], classes=classes, predicted=predicted, **run.draws)
+    if bars is None:
+        notes.append("All images are of one group, so there are no baselines to compare with.")
+    return scores, before, bars
 
 
-def _masks(run: _Run, notes: list[str]) -> tuple[dict[str, Any], list[Case]]:
+def _masks(
+    run: _Run, notes: list[str]
+) -> tuple[MaskScores | None, MaskScores | None, ExplanationScores | None, list[Case]]:
     """Masks and heatmaps on outlined slices and on those of the tumor-free class folder, and cases to show."""
     config, chosen = run.artifact.config, mask_rows(run.table)
-    found: dict[str, Any] = dict.fromkeys(("segmentation", "kmeans", "explanation"))
     if len(chosen) == 0:
         notes.append("No image has an outlined lesion (--masks), so masks and heatmaps were not measured.")
-        return found, []
+        return None, None, None, []
     part, rows = run.table.iloc[chosen], run.rows[chosen]
     images, truth, masks = run.dataset.images[rows], run.dataset.masks[rows] > 127, run.said.masks[chosen]
     names, groups = list(part["class"]), part["group"].to_numpy(dtype=object)
@@ -228,17 +242,17 @@ def _masks(run: _Run, notes: list[str]) -> tuple[dict[str, Any], list[Case]]:
         own = [names[i] for i in places]
         on_files = segmentation_metrics(full, stored, own, groups[places], per_image=False, **run.draws)
         extra["files"] = FileMasks(**{name: getattr(on_files, name) for name in FileMasks.model_fields})
-    found["segmentation"] = scores.model_copy(update=extra)
+    scores = scores.model_copy(update=extra)
     heads = [head_mask(image) for image in images]
-    simple = [segmentation.kmeans_mask(image, head_mask) for image in images]
-    found["kmeans"] = segmentation_metrics(simple, truth, names, groups, per_image=False, **run.draws)
+    drawn = [segmentation.kmeans_mask(image, head_mask) for image in images]
+    simple = segmentation_metrics(drawn, truth, names, groups, per_image=False, **run.draws)
     if not truth.any():
         notes.append("No image has an outlined lesion (--masks); of the masks only false alarms could be measured.")
-        return found, []
+        return scores, simple, None, []
     predicted = run.said.probabilities[chosen].argmax(axis=1)
     heatmaps = run.outputs.heatmaps[chosen, :, :, predicted]
     heat = [heat_in_head(heatmap, head) for heatmap, head in zip(heatmaps, heads, strict=True)]
-    found["explanation"] = explanation_metrics(heat, truth, names, groups, heads=heads, **run.draws)
+    explanation = explanation_metrics(heat, truth, names, groups, heads=heads, **run.draws)
     lesions = np.flatnonzero(truth.any(axis=(1, 2)))
     dices = scores.per_image.dice if scores.per_image else []
     cases = []
@@ -257,4 +271,4 @@ def _masks(run: _Run, notes: list[str]) -> tuple[dict[str, Any], list[Case]]:
             dice=float(dices[position]),
         )
         cases.append(case)
-    return found, cases
+    return scores, simple, explanation, cases

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from brain_mri.artifact.folder import Artifact
+from brain_mri.data.dataset import Dataset
 from brain_mri.files import atomic_write
 
 SPLIT_FILE = "split.csv"
 DIGITS = 16  # of the digest; 64 bits tell a hundred thousand pictures apart
 
 
-def write_split(folder: Path, dataset: Any) -> Path:
+def write_split(folder: Path, dataset: Dataset) -> Path:
     """split.csv with the columns digest, split, one line per distinct picture; about 25 bytes a picture."""
     table = pd.DataFrame({"digest": dataset.table["digest"].str[:DIGITS], "split": dataset.table["split"]})
     path = Path(folder) / SPLIT_FILE
@@ -30,7 +30,7 @@ def write_split(folder: Path, dataset: Any) -> Path:
     return path
 
 
-def held_out(artifact: Artifact, dataset: Any) -> tuple[Any, str]:
+def held_out(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:
     """(dataset whose split says what this artifact has seen, a sentence on how that is known).
 
     1. The data is the training data, split the same way (equal fingerprints): nothing changes.

@@ -19,7 +19,6 @@ from brain_mri.data.reader import FRAME_COLUMNS, stored_mask
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.scores import (
     Center,
-    Distances,
     ExplanationScores,
     HeatPart,
     Limits,
@@ -115,7 +114,7 @@ def _summary(table: dict[str, np.ndarray], groups: np.ndarray, seed: int, resamp
     distances, undefined = table["hd95"], int((~np.isfinite(table["hd95"])).sum())
     return found | {
         "count": len(groups),
-        "hd95": Distances(mean=boot.mean(distances), median=boot.median(distances), undefined=undefined),
+        "hd95": Center(mean=boot.mean(distances), median=boot.median(distances), undefined=undefined),
         "missed": boot.ratio(table["dice"] < MISSED_DICE, np.ones(len(groups))),
     }
 

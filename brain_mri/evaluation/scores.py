@@ -178,10 +178,7 @@ class OfficialSplit(Record):
 class Center(Record):
     mean: Estimate
     median: Estimate
-
-
-class Distances(Center):
-    undefined: int = 0  # slices on which nothing was drawn
+    undefined: int | None = None  # of distances: slices on which nothing was drawn
 
 
 class MaskPart(Record):
@@ -189,7 +186,7 @@ class MaskPart(Record):
 
     count: int
     dice: Center
-    hd95: Distances
+    hd95: Center
     missed: Estimate
 
 
@@ -239,7 +236,7 @@ class MaskScores(Record):
     iou: Center
     precision: Center
     recall: Center
-    hd95: Distances
+    hd95: Center
     missed: Estimate
     by_class: dict[str, MaskPart]
     by_size: list[SizePart]
