@@ -13,23 +13,10 @@ from sklearn import metrics as sk
 from brain_mri.classes import CLASSES
 from brain_mri.evaluation import classification
 from brain_mri.evaluation.bootstrap import Bootstrap
-from brain_mri.evaluation.calibration import abstention_metrics, calibration_metrics
-from brain_mri.inference.decision import softmax
-from brain_mri.training import calibrate
+from tests.helpers.answers import random_case
 
 classification_metrics: Any = classification.classification_metrics  # None is no number, says mypy
 paired_difference: Any = classification.paired_difference
-
-RNG = np.random.default_rng(7)
-
-
-def random_case(count: int = 300, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities that know something about the labels, with ties; about three images per group."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, classes, count)
-    logits = rng.normal(size=(count, classes)) + 1.5 * np.eye(classes)[labels]
-    logits = np.round(logits, 1)
-    return softmax(logits), labels, rng.integers(0, count // 3, count)
 
 
 def full(**changes) -> Any:
@@ -95,21 +82,6 @@ def test_groups_are_drawn_whole_so_that_repeated_slices_do_not_narrow_the_interv
     width = [row.high - row.low for row in (once, same, naive)]
     assert width[1] == pytest.approx(width[0], rel=0.1)
     assert width[2] < 0.5 * width[0]
-
-
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    """Clustered coin flips with a known rate: the cluster bootstrap covers it, one over images does not."""
-    rng = np.random.default_rng(1)
-    cluster, single = 0, 0
-    for trial in range(120):
-        groups = np.repeat(np.arange(40), 8)
-        hits = rng.random(len(groups)) < np.repeat(rng.beta(1.5, 0.5, 40), 8)  # mean 0.75, patients differ
-        for grouping in (groups, np.arange(len(groups))):
-            row: Any = Bootstrap(grouping, resamples=200, seed=trial).ratio(hits, np.ones(len(hits)))
-            inside = row.low <= 0.75 <= row.high
-            cluster, single = (cluster + inside, single) if grouping is groups else (cluster, single + inside)
-    assert cluster / 120 > 0.88
-    assert single / 120 < 0.75
 
 
 def test_thousand_resamples_of_a_thousand_images_take_under_two_seconds():
@@ -203,96 +175,3 @@ def test_paired_difference_is_sharper_than_two_intervals():
     assert row.low > 0
     separate: Any = Bootstrap(groups).ratio(correct, np.ones(400))
     assert row.high - row.low < separate.high - separate.low
-
-
-def test_missing_group_names_count_as_groups_of_one():
-    assert Bootstrap(["a", "a", "", "", None, float("nan")]).groups == 5
-    assert Bootstrap([]).groups == 0
-
-
-def test_weighted_median_equals_a_loop():
-    values = np.round(RNG.random(41), 1)
-    values[5] = np.nan
-    boot = Bootstrap(np.arange(41) // 3, resamples=50, seed=0)
-    drawn = []
-    for weights in boot.weights.astype(int):
-        sample = np.repeat(values, weights[boot.codes])
-        sample = np.sort(sample[np.isfinite(sample)])
-        drawn.append(sample[(len(sample) - 1) // 2])
-    row = boot.median(values)
-    assert row.value == np.nanmedian(values)
-    assert [row.low, row.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]))
-
-
-# --- calibration -----------------------------------------------------------------------------------------------
-
-
-def test_temperature_undoes_overconfidence_and_lowers_ece():
-    rng = np.random.default_rng(0)
-    true_logits = rng.normal(size=(6000, 4)) * 2
-    probabilities = softmax(true_logits)
-    labels = np.array([rng.choice(4, p=p) for p in probabilities])
-    temperature = calibrate.fit_temperature(3 * true_logits, labels)
-    assert temperature == pytest.approx(3, rel=0.1)
-    before: Any = calibration_metrics(softmax(3 * true_logits), labels)
-    after: Any = calibration_metrics(softmax(3 * true_logits / temperature), labels)
-    assert after.ece.value < 0.02 < before.ece.value
-    assert after.nll.value < before.nll.value
-    assert calibrate.fit_temperature(np.zeros((0, 4)), np.zeros(0)) == 1.0
-    assert 0.05 <= calibrate.fit_temperature(100 * np.eye(4), np.arange(4)) < 100
-
-
-def test_ece_brier_and_likelihood_equal_their_definitions():
-    probabilities, labels, _ = random_case(500)
-    found = calibration_metrics(probabilities, labels, bins=10)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    ece = 0.0
-    for i in range(10):
-        rows = (confidence >= i / 10) & ((confidence < (i + 1) / 10) | (i == 9))
-        if rows.any():
-            ece += rows.mean() * abs(confidence[rows].mean() - right[rows].mean())
-    assert found.ece.value == pytest.approx(ece)
-    assert found.brier.value == pytest.approx(
-        sum(sk.brier_score_loss(labels == i, probabilities[:, i]) for i in range(4))
-    )
-    assert found.nll.value == pytest.approx(sk.log_loss(labels, probabilities))
-    assert sum(row.count for row in found.bins) == 500
-
-
-def test_abstention_threshold_reaches_its_target_with_the_most_answers():
-    probabilities, labels, _ = random_case(400)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    threshold = calibrate.choose_abstain_threshold(probabilities, labels, target=0.8, min_coverage=0.3)
-    kept = confidence >= threshold
-    assert right[kept].mean() >= 0.8 > right.mean()
-    lower = [t for t in np.unique(confidence) if t < threshold and (confidence >= t).sum() > kept.sum()]
-    assert all(right[confidence >= t].mean() < 0.8 for t in lower)
-    assert calibrate.choose_abstain_threshold(probabilities, labels, target=0.01) == 0.0
-    best = calibrate.choose_abstain_threshold(probabilities, labels, target=1.01, min_coverage=0.7)
-    assert (confidence >= best).mean() >= 0.7
-    assert right[confidence >= best].mean() > right.mean()
-    assert calibrate.choose_abstain_threshold(np.zeros((0, 4)), np.zeros(0)) == 0.0
-
-
-def test_abstention_metrics_equal_their_definitions():
-    probabilities, labels, groups = random_case(300)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    row = abstention_metrics(probabilities, labels, 0.6, Bootstrap(groups))
-    kept = confidence >= 0.6
-    assert row.coverage.value == pytest.approx(kept.mean())
-    assert row.accuracy_answered.value == pytest.approx(right[kept].mean())
-    assert row.accuracy_refused.value == pytest.approx(right[~kept].mean())
-    assert row.curve[-1].to_json() == {"coverage": 1.0, "accuracy": pytest.approx(right.mean())}
-    everything = abstention_metrics(probabilities, labels, 0.0, Bootstrap(groups))
-    assert everything.accuracy_refused.value is None
-
-
-def test_tumor_threshold_is_the_best_youden_point():
-    rng = np.random.default_rng(5)
-    tumor = rng.random(300) < 0.6
-    score = np.round(np.clip(rng.normal(0.35 + 0.3 * tumor, 0.2), 0, 1), 2)
-    threshold = calibrate.choose_tumor_threshold(score, tumor)
-    false, true, _ = sk.roc_curve(tumor, score)
-    reached = (score[tumor] >= threshold).mean() - (score[~tumor] >= threshold).mean()
-    assert reached == pytest.approx((true - false).max())
-    assert calibrate.choose_tumor_threshold(score, np.ones(300, bool)) == 0.5

@@ -16,21 +16,17 @@ import pytest
 import segmentation
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.classes import CLASSES
-from brain_mri.cli import evaluate as command
 from brain_mri.data import dataset as data
 from brain_mri.data import folders, selection
-from brain_mri.evaluation import baselines, evaluate, held_out
+from brain_mri.evaluation import baselines, evaluate
 from brain_mri.evaluation.baselines import baselines as measure
-from brain_mri.evaluation.cases import pick_cases
 from brain_mri.evaluation.evaluate import LEARNED_FROM_VALIDATION
 from brain_mri.evaluation.masks import file_masks
-from brain_mri.evaluation.records import Metrics, Summary
-from brain_mri.files import read_json
+from brain_mri.evaluation.records import Metrics
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference import runner
 from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import plot_style, tables
-from tests.helpers.handmade import write_handmade
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,16 +93,6 @@ def test_masks_are_also_scored_on_the_pixels_of_the_files(dataset, tmp_path):
     assert file_masks(part.drop(columns="mask_path"), truth, 0.5, 0.0)[1] == []
 
 
-def test_table_and_summary_hold_the_same_numbers(evaluation):
-    text: str = tables.overview(evaluation.metrics)
-    short: Any = Summary.of(evaluation.metrics)
-    assert f"{short.accuracy.value:.3f}" in text
-    assert f"{short.dice.value:.3f}" in text
-    for name in ("1-nearest neighbour", "border only", "Majority class", "K-means", "Randomised-weights", "ROC-AUC"):
-        assert name in text
-    json.dumps(short.to_json(), allow_nan=False)
-
-
 def test_logits_are_those_that_the_app_uses(handmade_artifact, dataset):
     """Batch evaluation and the predictor must agree on a picture whose preprocessing is already done."""
     predictor = Predictor.load(handmade_artifact)
@@ -115,17 +101,6 @@ def test_logits_are_those_that_the_app_uses(handmade_artifact, dataset):
     for logits, row in zip(outputs.logits, rows, strict=True):
         answer = predictor.analyze(read_scan(dataset.table["path"].iloc[row]))
         np.testing.assert_allclose(logits, answer.logits, atol=1e-4)
-
-
-def test_cases_are_of_different_patients_and_in_order(evaluation, dataset):
-    kinds = [case.kind for case in evaluation.cases]
-    assert kinds == sorted(kinds, key=["best", "median", "worst"].index)
-    best = [case.dice for case in evaluation.cases if case.kind == "best"]
-    worst = [case.dice for case in evaluation.cases if case.kind == "worst"]
-    assert min(best) >= max(worst)
-    for case in evaluation.cases:
-        assert case.image.shape == case.truth.shape == case.heatmap.shape == (64, 64)
-        assert case.truth.any()
 
 
 def test_same_call_same_numbers(handmade_artifact, dataset, evaluation):
@@ -177,40 +152,6 @@ def test_model_without_segmenter_file_outlines_with_kmeans(handmade_artifact, da
     assert set(np.unique(outputs.mask_probability)) <= {0.0, 1.0}
 
 
-# --- held out --------------------------------------------------------------------------------------------------
-
-
-def test_training_data_is_recognised_by_its_fingerprint(dataset, tmp_path):
-    artifact = load_artifact(write_handmade(tmp_path / "a", data={"fingerprint": dataset.fingerprint()}))
-    same, known = held_out.held_out(artifact, dataset)
-    assert same is dataset
-    assert "held out" in known
-
-
-def test_pictures_seen_in_training_are_set_aside_under_any_name_with_their_whole_group(dataset, tmp_path):
-    artifact = load_artifact(write_handmade(tmp_path / "a"))
-    held_out.write_split(artifact.folder, dataset)
-    renamed = dataset.table.assign(path="x", file="y", split="test", official_split="")
-    renamed.loc[renamed.index[0], "digest"] = "changed" * 5  # a picture of a group that was seen, itself unknown
-    found, known = held_out.held_out(artifact, replace(dataset, table=renamed))
-    first = dataset.table.iloc[0]
-    siblings = dataset.table["group"] == first["group"]
-    assert siblings.sum() > 1
-    assert (found.table["split"] == dataset.table["split"]).all()
-    assert "set aside" in known
-    shuffled = renamed.sample(frac=1, random_state=0)
-    again, _ = held_out.held_out(artifact, replace(dataset, table=shuffled))
-    assert (again.table["split"].sort_index() == dataset.table["split"]).all()
-
-
-def test_group_that_touches_training_and_validation_counts_as_training(dataset, tmp_path):
-    artifact = load_artifact(write_handmade(tmp_path / "a"))
-    held_out.write_split(artifact.folder, dataset)
-    merged = dataset.table.assign(group="everybody")
-    found, _ = held_out.held_out(artifact, replace(dataset, table=merged))
-    assert set(found.table["split"]) == {"train"}
-
-
 @pytest.mark.parametrize("change", [{"training": {"refit": True}}, {"classifier": {"members": 2}}, {}])
 def test_validation_figures_of_networks_that_learned_from_them_say_so(dataset, handmade_artifact, change):
     artifact = load_artifact(handmade_artifact)
@@ -222,66 +163,6 @@ def test_validation_figures_of_networks_that_learned_from_them_say_so(dataset, h
     }
     assert (LEARNED_FROM_VALIDATION in notes["validation"]) == bool(change)
     assert LEARNED_FROM_VALIDATION not in notes["test"]
-
-
-def test_unknown_model_measures_everything_and_says_so(dataset, handmade_artifact):
-    found, known = held_out.held_out(load_artifact(handmade_artifact), dataset)
-    assert set(found.table["split"]) == {"test"}
-    assert "does not say" in known
-
-
-# --- rows ------------------------------------------------------------------------------------------------------
-
-
-def test_few_cases_are_not_shown_twice():
-    picked = pick_cases(np.array([0.9, 0.1]), np.array(["a", "b"], dtype=object))
-    assert picked == [("best", 0), ("worst", 1)]
-
-
-# --- command line ----------------------------------------------------------------------------------------------
-
-
-def test_command_line_writes_a_whole_hand_in(handmade_artifact, folders, tmp_path, capsys):
-    out = tmp_path / "out"
-    status = command.main(
-        ["--model", str(handmade_artifact), "--data", str(folders), "--masks", str(folders / "segmentation"),
-         "--cache", str(tmp_path), "--out", str(out), "--resamples", "30"]
-    )  # fmt: skip
-    text, notes = capsys.readouterr()
-    assert status == 0
-    assert "1-nearest neighbour" in text
-    assert "K-means" in text
-    assert "was left out" not in notes
-    metrics = read_json(out / "metrics.json")
-    assert metrics["baselines"]["train"] == 0  # unknown training rows: baselines are cross-validated
-    for name in ("report.html", "slides.pptx", "figures/compared.png", "figures/cases.png"):
-        assert (out / name).stat().st_size > 3000, name
-    assert not (out / "README.md").exists()  # the model's card is not overwritten by someone's evaluation
-    assert not list(out.rglob("*.tmp*"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--model", "{tmp}/nothing", "--data", "{data}"], "nothing"),
-        (["--model", "{model}", "--data", "{tmp}/nowhere"], "nowhere"),
-        (["--model", "{model}", "--official", "{model}", "--data", "{data}", "--no-baselines"], "official-split"),
-    ],
-)
-def test_wrong_calls_end_with_one_sentence(arguments, said, handmade_artifact, folders, tmp_path, capsys):
-    words = [a.format(tmp=tmp_path, data=folders, model=handmade_artifact) for a in arguments]
-    assert command.main([*words, "--cache", str(tmp_path)]) == 1
-    error = capsys.readouterr().err
-    assert said in error
-    assert "Traceback" not in error
-
-
-def test_without_a_model_the_baselines_stand_on_both_splits(folders, tmp_path, capsys):
-    assert command.main(["--data", str(folders), "--cache", str(tmp_path), "--resamples", "20"]) == 0
-    text = capsys.readouterr().out
-    for phrase in ("1-nearest neighbour", "How much the official split flatters", "Official Training/Testing"):
-        assert phrase in text
-    assert "model" not in text.lower()
 
 
 def test_importing_evaluate_needs_no_tensorflow_and_no_gradio():

@@ -1,4 +1,4 @@
-"""Cross-validation over the validation parts of an ensemble: each part is judged by the others' calibration."""
+"""Calibration on validation, and cross-validation: each part is judged by the others' calibration."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import metrics as sk
 
 from brain_mri.artifact.config import Segmenter
 from brain_mri.classes import CLASSES
 from brain_mri.data.folders import CLASS_FOLDER
+from brain_mri.evaluation.calibration import calibration_metrics
 from brain_mri.evaluation.records import Metrics
+from brain_mri.inference.decision import softmax
 from brain_mri.inference.runner import Outputs
 from brain_mri.reporting import tables
+from brain_mri.training import calibrate
 from brain_mri.training.calibrate import Part, cross_validation
+from tests.helpers.answers import random_case
 
 SIDE, EACH = 32, 40
 CONFIG = Segmenter(architecture="guided")
@@ -86,3 +91,44 @@ def test_without_masks_that_half_is_missing():
     found: Any = cross_validation(parts, CONFIG, bare, resamples=0)
     assert found.segmentation is None and found.classification.accuracy.value > 0.97
     assert tables.cross_validation(shown(cross_validation=found)) and tables.cross_validation(shown()) is None
+
+
+def test_temperature_undoes_overconfidence_and_lowers_ece():
+    rng = np.random.default_rng(0)
+    true_logits = rng.normal(size=(6000, 4)) * 2
+    probabilities = softmax(true_logits)
+    labels = np.array([rng.choice(4, p=p) for p in probabilities])
+    temperature = calibrate.fit_temperature(3 * true_logits, labels)
+    assert temperature == pytest.approx(3, rel=0.1)
+    before: Any = calibration_metrics(softmax(3 * true_logits), labels)
+    after: Any = calibration_metrics(softmax(3 * true_logits / temperature), labels)
+    assert after.ece.value < 0.02 < before.ece.value
+    assert after.nll.value < before.nll.value
+    assert calibrate.fit_temperature(np.zeros((0, 4)), np.zeros(0)) == 1.0
+    assert 0.05 <= calibrate.fit_temperature(100 * np.eye(4), np.arange(4)) < 100
+
+
+def test_abstention_threshold_reaches_its_target_with_the_most_answers():
+    probabilities, labels, _ = random_case(400)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    threshold = calibrate.choose_abstain_threshold(probabilities, labels, target=0.8, min_coverage=0.3)
+    kept = confidence >= threshold
+    assert right[kept].mean() >= 0.8 > right.mean()
+    lower = [t for t in np.unique(confidence) if t < threshold and (confidence >= t).sum() > kept.sum()]
+    assert all(right[confidence >= t].mean() < 0.8 for t in lower)
+    assert calibrate.choose_abstain_threshold(probabilities, labels, target=0.01) == 0.0
+    best = calibrate.choose_abstain_threshold(probabilities, labels, target=1.01, min_coverage=0.7)
+    assert (confidence >= best).mean() >= 0.7
+    assert right[confidence >= best].mean() > right.mean()
+    assert calibrate.choose_abstain_threshold(np.zeros((0, 4)), np.zeros(0)) == 0.0
+
+
+def test_tumor_threshold_is_the_best_youden_point():
+    rng = np.random.default_rng(5)
+    tumor = rng.random(300) < 0.6
+    score = np.round(np.clip(rng.normal(0.35 + 0.3 * tumor, 0.2), 0, 1), 2)
+    threshold = calibrate.choose_tumor_threshold(score, tumor)
+    false, true, _ = sk.roc_curve(tumor, score)
+    reached = (score[tumor] >= threshold).mean() - (score[~tumor] >= threshold).mean()
+    assert reached == pytest.approx((true - false).max())
+    assert calibrate.choose_tumor_threshold(score, np.ones(300, bool)) == 0.5

@@ -1,0 +1,46 @@
+"""Which pictures may judge a model: under any name only those that it has never seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from brain_mri.artifact.folder import load_artifact
+from brain_mri.evaluation import held_out
+from tests.helpers.handmade import write_handmade
+
+
+def test_training_data_is_recognised_by_its_fingerprint(dataset, tmp_path):
+    artifact = load_artifact(write_handmade(tmp_path / "a", data={"fingerprint": dataset.fingerprint()}))
+    same, known = held_out.held_out(artifact, dataset)
+    assert same is dataset
+    assert "held out" in known
+
+
+def test_pictures_seen_in_training_are_set_aside_under_any_name_with_their_whole_group(dataset, tmp_path):
+    artifact = load_artifact(write_handmade(tmp_path / "a"))
+    held_out.write_split(artifact.folder, dataset)
+    renamed = dataset.table.assign(path="x", file="y", split="test", official_split="")
+    renamed.loc[renamed.index[0], "digest"] = "changed" * 5  # a picture of a group that was seen, itself unknown
+    found, known = held_out.held_out(artifact, replace(dataset, table=renamed))
+    first = dataset.table.iloc[0]
+    siblings = dataset.table["group"] == first["group"]
+    assert siblings.sum() > 1
+    assert (found.table["split"] == dataset.table["split"]).all()
+    assert "set aside" in known
+    shuffled = renamed.sample(frac=1, random_state=0)
+    again, _ = held_out.held_out(artifact, replace(dataset, table=shuffled))
+    assert (again.table["split"].sort_index() == dataset.table["split"]).all()
+
+
+def test_group_that_touches_training_and_validation_counts_as_training(dataset, tmp_path):
+    artifact = load_artifact(write_handmade(tmp_path / "a"))
+    held_out.write_split(artifact.folder, dataset)
+    merged = dataset.table.assign(group="everybody")
+    found, _ = held_out.held_out(artifact, replace(dataset, table=merged))
+    assert set(found.table["split"]) == {"train"}
+
+
+def test_unknown_model_measures_everything_and_says_so(dataset, handmade_artifact):
+    found, known = held_out.held_out(load_artifact(handmade_artifact), dataset)
+    assert set(found.table["split"]) == {"test"}
+    assert "does not say" in known
