@@ -55,6 +55,7 @@ DRAW: dict[str, Callable[[Analysis], np.ndarray]] = {
 PICTURES = ("overlay", "mask")
 THUMBNAIL = 96  # pixels on the longer side
 LIBRARIES = ("gradio", "onnxruntime", "numpy", "opencv-python-headless", "pydicom", "nibabel")
+LONGEST = 60  # characters of a name: file systems count bytes, and a temporary name is longer
 AHEAD = 4  # results for each thread that may wait for the one before them
 
 
@@ -127,7 +128,7 @@ def named(paths: Iterable[Path], file: Callable[[Path], str] = os.fspath) -> lis
     for path in paths:
         stem = clean_name(path)
         stem = stem.removesuffix(".gz").rsplit(".", 1)[0].strip(". ") or "scan"
-        stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem)
+        stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem)[:LONGEST]
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1

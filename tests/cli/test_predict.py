@@ -116,6 +116,15 @@ def test_a_name_that_is_no_utf8(tmp_path: Path, phantom_png: Png, handmade_artif
     assert len(json.loads((out / "predictions.json").read_text(encoding="utf-8"))["scans"]) == 1
 
 
+def test_the_longest_names_that_a_disk_takes(tmp_path: Path, phantom_png: Png, handmade_artifact: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for end in ("甲", "乙"):
+        shutil.copy(phantom_png(), tmp_path / "scans" / f"{'脑' * 82}{end}.png")  # 253 bytes
+    out = tmp_path / "out"
+    assert predict.main(["--model", str(handmade_artifact), "--out", str(out), str(tmp_path / "scans")]) == 0
+    assert len({row["overlay"] for row in rows_of(out)}) == len(list((out / "overlays").iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
