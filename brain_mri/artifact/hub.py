@@ -12,6 +12,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -105,18 +106,8 @@ def _fetch(
     left = timeout - (time.monotonic() - started) if patience is None else patience
 
     def download(name: str, *, force: bool = False) -> Path:
-        return Path(
-            huggingface_hub.hf_hub_download(
-                repo_id,
-                name,
-                revision=sha,
-                endpoint=endpoint(),
-                cache_dir=cache,
-                token=token,
-                etag_timeout=timeout,
-                force_download=force,
-            )
-        )
+        options: dict[str, Any] = {"cache_dir": cache, "etag_timeout": timeout, "force_download": force}
+        return Path(ask.hf_hub_download(repo_id, name, revision=sha, **options))
 
     def download_all() -> None:
         snapshot = cache / f"models--{repo_id.replace('/', '--')}" / "snapshots" / sha

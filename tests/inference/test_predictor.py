@@ -336,6 +336,14 @@ def test_serving_imports_no_tensorflow(handmade_artifact: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 
+def test_importing_the_package_is_cheap() -> None:
+    code = (
+        "import sys, brain_mri; assert not {'numpy', 'cv2', 'onnxruntime', 'pydantic'} & set(sys.modules);"
+        "assert brain_mri.Predictor.load and brain_mri.read_scan; from brain_mri import Predictor, read_scan"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
 def test_phantom_files_from_disk(model: Predictor, phantom_png: Callable[..., Path]) -> None:
     a = model.analyze(read_scan(phantom_png("meningioma", 3)))
     assert a.mask.shape == (256, 256) and a.name.endswith(".png")
