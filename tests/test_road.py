@@ -13,6 +13,7 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from huggingface_hub import RepoCard
 
 from tests.helpers import space_process
@@ -41,6 +42,7 @@ def python_of_the_space(folder: Path, tmp_path: Path) -> str:
     return python
 
 
+@pytest.mark.slow
 def test_from_class_folders_to_the_page_of_a_space(
     loopback: LoopbackHub, tmp_path: Path, phantom_png: Callable[..., Path]
 ) -> None:

@@ -233,6 +233,7 @@ def test_the_app_needs_no_training_code() -> None:
     assert listed <= wanted, f"requirements-space.txt lists what nothing imports: {listed - wanted}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hardware", ["cpu-basic", "zero-a10g"])
 def test_the_space_starts_and_serves_the_pushed_revision(
     loopback: LoopbackHub, tmp_path: Path, phantom_png: Callable[..., Path], hardware: str
@@ -252,6 +253,7 @@ def test_the_space_starts_and_serves_the_pushed_revision(
     assert reports == (["POST /startup-report"] if hardware == "zero-a10g" else [])
 
 
+@pytest.mark.slow
 def test_a_space_whose_model_is_gone_says_so_and_serves_the_bundled_one(
     loopback: LoopbackHub, tmp_path: Path, bundled: Path
 ) -> None:

@@ -49,6 +49,7 @@ def run(out: Path, *more: str) -> int:
     return tune.main(["--data", "D", "--out", str(out), "--epochs", "4", *more])
 
 
+@pytest.mark.slow
 def test_search_finds_the_better_rate_resumes_and_reports(quick, capsys):
     assert run(quick, "--trials", "3") == 0
     assert len(pd.read_csv(quick / "search.csv")) == 3
@@ -75,6 +76,7 @@ def test_other_settings_are_another_search(quick, capsys):
     assert "other settings" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_failed_trials_are_named_and_do_not_count(quick):
     assert run(quick, "--trials", "1", "--train-args=--break") == 0
     found = pd.read_csv(quick / "search.csv")
@@ -82,6 +84,7 @@ def test_failed_trials_are_named_and_do_not_count(quick):
     assert set(found["error"]) == {"no memory"}
 
 
+@pytest.mark.slow
 def test_hopeless_trial_is_stopped_early(quick, monkeypatch):
     """A running trial far below the median is ended before its process would end by itself."""
     assert run(quick, "--trials", "6") == 0

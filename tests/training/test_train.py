@@ -74,6 +74,7 @@ def wait_for_epoch(out: Path, epoch: int, process: subprocess.Popen) -> None:
     raise AssertionError(process.communicate(timeout=10)[0])
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
     out = tmp_path / "run"
     words = arguments(phantoms, out, "--epochs", "8", "--encoder", "resnet")
@@ -119,6 +120,7 @@ def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
     assert Predictor.load(out).analyze(read_scan(path)).probabilities == analysis.probabilities
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_artifact_and_says_how_to_go_on(phantoms, tmp_path):
     out = tmp_path / "run"
     process = start(*arguments(phantoms, out, "--epochs", "50", "--encoder", "resnet"))
@@ -156,6 +158,7 @@ def test_epochs_0_checks_the_data_and_writes_nothing(phantoms, tmp_path, capsys)
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_without_masks_the_user_is_told_what_outlines_the_tumor(phantoms, tmp_path, capsys):
     import train
 
@@ -175,6 +178,7 @@ def test_without_masks_the_user_is_told_what_outlines_the_tumor(phantoms, tmp_pa
     assert outlined.any() and np.array_equal(analysis.mask_probability, restore(outlined, frame))
 
 
+@pytest.mark.slow
 def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
     import train
 
@@ -208,6 +212,7 @@ def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sent
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, handmade_artifact):
     import train
 
@@ -244,6 +249,7 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, hand
     assert run.checked(going_on).encoder == "resnet" and not run.checked(going_on).uses_depthwise
 
 
+@pytest.mark.slow
 def test_networks_that_answer_can_learn_from_all_but_the_test_patients(phantoms, tmp_path, monkeypatch):
     import train
     from brain_mri.training import export

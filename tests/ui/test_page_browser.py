@@ -22,6 +22,8 @@ from brain_mri.inference.predictor import Predictor
 from dev import screenshots
 from tests.helpers.files import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 if not Path(screenshots.CHROMIUM).exists():
     pytest.skip(f"{screenshots.CHROMIUM} is not installed", allow_module_level=True)
 

@@ -79,6 +79,7 @@ def test_the_page_says_that_the_cache_answers_and_which_revision(loopback: Loopb
     assert "HTTP 503" in shown and f"fetched earlier (revision {revision[:7]}) answers instead" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path(screenshots.CHROMIUM).exists(), reason="needs Chromium")
 def test_the_visitor_is_offered_the_newer_revision(
     page: tuple[str, live_model.LiveModel], loopback: LoopbackHub, versions: list[Path]
