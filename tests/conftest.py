@@ -61,6 +61,17 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder named by BRAIN_MRI_CASES: files as people really have them (its README.md says what is right)."""
+    value = os.environ.get("BRAIN_MRI_CASES")
+    if not value:
+        pytest.skip("BRAIN_MRI_CASES names no folder of cases")
+    path = Path(value)
+    assert path.is_dir(), f"BRAIN_MRI_CASES={value} is no folder"
+    return path
+
+
+@pytest.fixture(scope="session")
 def bundled() -> Path:
     """The bundled artifact, weights/ beside the programs."""
     path = Path(__file__).resolve().parent.parent / "weights"
