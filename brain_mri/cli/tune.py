@@ -112,7 +112,7 @@ def objective(trial: optuna.Trial, args: argparse.Namespace) -> float:
         asked["--width"] = trial.suggest_categorical("width", [16, 24, 32])
     words = [str(word) for pair in asked.items() if pair[1] is not None for word in pair]
     with (log := folder.with_suffix(".log")).open("w", encoding="utf-8") as file:
-        command = [sys.executable, TRAIN, "--brief", *words, *more]
+        command = [sys.executable, str(TRAIN), "--brief", *words, *more]
         process, told = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT), 0
         try:
             while (running := process.poll() is None) and not trial.should_prune():
