@@ -72,7 +72,8 @@ def wait_for_epoch(out: Path, epoch: int, process: subprocess.Popen) -> None:
         if state.is_file() and json.loads(state.read_text())["epoch"] >= epoch:
             return
         time.sleep(0.05)
-    raise AssertionError(process.communicate(timeout=10)[0])
+    process.kill()
+    raise AssertionError(process.communicate()[0])
 
 
 def interrupted(process: subprocess.Popen) -> str:
