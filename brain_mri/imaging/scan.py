@@ -51,6 +51,20 @@ class Scan:
         return int(self.image.shape[0]), int(self.image.shape[1])
 
 
+@dataclass(frozen=True)
+class Choice:
+    """One volume of several in an upload: a series of DICOM files, or one file of an archive or folder.
+
+    key       what read_volume takes as `choose`; title: its own name, for a person
+    places    distinct positions: slices, not files
+    """
+
+    key: str
+    title: str
+    places: int
+    chosen: bool = False
+
+
 def clean_name(name: str | os.PathLike[str]) -> str:
     """The last part of a path as printable text of at most 120 characters, whatever bytes it was made of."""
     text = os.fspath(name).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]

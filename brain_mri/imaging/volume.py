@@ -23,6 +23,7 @@ from brain_mri.imaging.orientation import DISPLAY, PLANES, permuted, plane_of, t
 from brain_mri.imaging.scan import (
     MAX_PIXELS,
     MIN_SIDE,
+    Choice,
     Scan,
     ScanError,
     clean_name,
@@ -45,6 +46,8 @@ class Volume:
     spacing   (3,) mm of (slice, row, column), or None when the file does not state it
     plane     "axial", "coronal" or "sagittal": what an acquired slice shows
     limits    display window of the whole volume, so that neighbouring slices look alike
+    choice    own name of what was taken of an upload: a file or a series, never the name of the upload
+    choices   everything that could have been taken, what was taken included
     """
 
     voxels: np.ndarray
@@ -55,6 +58,8 @@ class Volume:
     info: dict[str, object]
     warnings: tuple[str, ...]
     grid: Grid
+    choice: str = ""
+    choices: tuple[Choice, ...] = ()
 
     def __len__(self) -> int:
         return int(self.voxels.shape[0])
@@ -168,9 +173,10 @@ def fullest_slice(stack: np.ndarray, limits: tuple[float, float]) -> int:
     return int(best[len(best) // 2])
 
 
-def read_volume(source: Source, *, name: str | None = None) -> Volume:
+def read_volume(source: Source, *, name: str | None = None, choose: str | None = None) -> Volume:
     """Read a NIfTI file, a DICOM file, a folder, a zip archive, the bytes of one, or several files of one series.
 
+    choose: the key of one of `Volume.choices`, to take another one than by default.
     Raises ScanError with a sentence for a person.
     """
     # pydicom takes a quarter of a second: only when needed
