@@ -101,10 +101,12 @@ def validation_answers(config: TrainConfig, networks: Networks, folder: Path, da
 
 
 def twin_of(trained: Trained, half: bool = False) -> keras.Model:
-    """As it is served; backbones are not fetched again. half: with weights that float16 can hold."""
-    offline = {"weights": None} if trained.name in ("vgg16", "efficientnet") else {}
+    """As it is served. half: with weights that float16 can hold."""
+    backbone = next((layer for layer in trained.model.layers if hasattr(layer, "pretrained")), None)
+    # with ImageNet weights, which lie on disk by now, EfficientNet scales its input in another way than without
+    fetched = {"weights": "imagenet" if backbone.pretrained else None} if backbone else {}
     size = trained.model.input.shape[1]
-    twin = in_float32(lambda: model_def.build(trained.name, size, **trained.arguments, **offline), trained.model)
+    twin = in_float32(lambda: model_def.build(trained.name, size, **trained.arguments, **fetched), trained.model)
     return rounded(twin) if half else twin
 
 

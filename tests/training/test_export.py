@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import model_def
-from brain_mri.training.export import export_classifier, export_segmenter, rounded
+from brain_mri.artifact.config import Stage
+from brain_mri.training.export import export_classifier, export_segmenter, rounded, twin_of
+from brain_mri.training.run import Trained
 
 SIZE = 64
 
@@ -88,3 +90,20 @@ def test_a_served_mask_branch_gives_the_mask_in_the_same_pass(images, tmp_path):
     parts = alone(images) | OnnxModel(tmp_path / "s.onnx", 1, ("mask",))(images)
     for name, value in both(images).items():
         np.testing.assert_allclose(value, parts[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_a_pretrained_backbone_is_served_as_it_was_trained(images, monkeypatch, online):
+    """With ImageNet weights Keras' EfficientNet has a layer more than without."""
+
+    def fetch(constructor, shape, weights):
+        image = keras.Input(shape)
+        x = keras.layers.Rescaling(0.01)(image) if weights and online else image
+        backbone = keras.Model(image, keras.layers.Conv2D(4, 3)(x))
+        backbone.pretrained = bool(weights and online)
+        return backbone
+
+    monkeypatch.setattr(model_def, "fetch_pretrained", fetch)
+    model = model_def.build("efficientnet", SIZE)
+    twin = twin_of(Trained("efficientnet", {}, model, Stage()))
+    np.testing.assert_allclose(twin(images)["logits"], model(images)["logits"], rtol=1e-5)
