@@ -25,7 +25,7 @@ from brain_mri.imaging.preprocessing import PREPROCESSING
 DATA = Path(__file__).resolve().parent
 IMAGING = DATA.parent / "imaging"
 READERS = ("alignment.py", "duplicates.py", "mask_transfer.py", "reader.py")  # of data/: what makes the rows
-_ARRAYS = ("images", "whole", "head", "masks", "mask_rows")
+_ARRAYS = ("images", "whole", "small", "head", "masks", "mask_rows")
 _TABLES = ("rows", "links", "twins")
 
 
@@ -36,6 +36,7 @@ class Row:
     facts: dict[Any, Any]
     square: np.ndarray
     whole: np.ndarray
+    small: np.ndarray
     head: np.ndarray
     mask: np.ndarray | None
 
@@ -46,7 +47,7 @@ class Pixels:
 
     rows     DataFrame: key, width, height, mode, mean, std, sharpness, color, spacing, digest, top, left, side
     images   uint8 (N, S, S)
-    whole    uint8 (N, 64, 64), and head: see duplicates.thumbnails
+    whole    uint8 (N, 64, 64), small (N, 32, 32) and head (N, 64, 64): see duplicates.thumbnails
     masks    uint8 (M, S, S) 0/255 of the rows in mask_rows int64 (M,)
     links    duplicates.find_links of these rows
     twins    mask_transfer.find_twins of these rows
@@ -55,6 +56,7 @@ class Pixels:
     rows: pd.DataFrame
     images: np.ndarray
     whole: np.ndarray
+    small: np.ndarray
     head: np.ndarray
     masks: np.ndarray
     mask_rows: np.ndarray
@@ -64,7 +66,7 @@ class Pixels:
     def each(self) -> list[Row]:
         """The rows one by one, as views."""
         masks = dict(zip(self.mask_rows.tolist(), self.masks, strict=True))
-        parts = zip(self.rows.to_dict("records"), self.images, self.whole, self.head, strict=True)
+        parts = zip(self.rows.to_dict("records"), self.images, self.whole, self.small, self.head, strict=True)
         return [Row(*part, masks.get(i)) for i, part in enumerate(parts)]
 
 
@@ -90,7 +92,7 @@ def code_of(imaging: Path = IMAGING, data: Path = DATA) -> str:
 
 def _header(size: int) -> dict[str, Any]:
     """What a cache must agree in to be used: the size, and the very code that turned files into its rows."""
-    return {"format": 4, "preprocessing": PREPROCESSING, "size": size, "code": code_of()}
+    return {"format": 5, "preprocessing": PREPROCESSING, "size": size, "code": code_of()}
 
 
 def save(path: Path, pixels: Pixels, size: int) -> None:

@@ -58,7 +58,7 @@ class Dataset:
     masks    uint8 (N, S, S) 0/255; only meaningful where table.has_mask
     skipped  columns path, reason
     size     S
-    thumbnails  uint8 (N, 64, 64): the whole pictures as stored, aspect not kept
+    thumbnails  uint8 (N, 64, 64): the whole pictures as stored, aspect not kept;  small: at 32 pixels a side
     links    pairs that show the same slice, see duplicates.find_links
     """
 
@@ -67,7 +67,8 @@ class Dataset:
     masks: np.ndarray
     skipped: pd.DataFrame
     size: int
-    thumbnails: np.ndarray = field(default_factory=lambda: np.zeros((0, duplicates.SIDE, duplicates.SIDE), np.uint8))
+    thumbnails: np.ndarray
+    small: np.ndarray
     links: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=duplicates.LINK_COLUMNS))
 
     def rows(self, split: str) -> np.ndarray:
@@ -133,7 +134,7 @@ def load_dataset(
     skipped = [(printable(name), reason) for name, reason in passed]
     skipped += [(printable(source.file), reason) for source, reason in failed]
     left_out = pd.DataFrame(skipped, columns=["path", "reason"])
-    return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.links)
+    return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.small, pixels.links)
 
 
 def labels_of(table: pd.DataFrame) -> np.ndarray:

@@ -32,10 +32,14 @@ PAIRS = 1024  # that are verified at once, to bound the memory
 LINK_COLUMNS = ["a", "b", "kind", "correlation", "mirrored"]
 
 
-def thumbnails(image: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(whole picture, head), both uint8 (SIDE, SIDE).  image: uint8 (H, W); square: of it, preprocessed, at >= SIDE."""
-    whole = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return whole, cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+def thumbnails(image: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(whole picture, the same, head), uint8, SIDE, COARSE and SIDE pixels a side; aspect not kept.
+
+    image: uint8 (H, W); square: of it, preprocessed, at >= SIDE.
+    """
+    sides = ((image, SIDE), (image, COARSE), (square, SIDE))
+    whole, small, head = (cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA) for p, side in sides)
+    return whole, small, head
 
 
 def local_contrast(pictures: np.ndarray) -> np.ndarray:

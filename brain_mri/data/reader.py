@@ -92,14 +92,15 @@ def _read_parallel(sources: list[Source], size: int, progress: bool) -> list[Row
 def _joined(read: list[Source], rows: list[Row], size: int) -> Pixels:
     """The rows as arrays, with the copies among them and the masks that they lend each other."""
     facts = pd.DataFrame([row.facts for row in rows])
-    images, whole, head = (np.stack([getattr(row, name) for row in rows]) for name in ("square", "whole", "head"))
+    parts = ("square", "whole", "small", "head")
+    images, whole, small, head = (np.stack([getattr(row, name) for row in rows]) for name in parts)
     masked = np.array([row.mask is not None for row in rows])
     masks = np.array([row.mask for row in rows if row.mask is not None], np.uint8).reshape(-1, size, size)
     links = duplicates.find_links(whole, head, facts["digest"].tolist())
     frames = facts[FRAME_COLUMNS].to_numpy(np.int64)
     takers = np.flatnonzero([source.source == CLASS_FOLDER and source.label != NO_TUMOR for source in read])
     twins = mask_transfer.find_twins(images, whole, head, frames, takers, np.flatnonzero(masked))
-    return Pixels(facts, images, whole, head, masks, np.flatnonzero(masked), links, twins)
+    return Pixels(facts, images, whole, small, head, masks, np.flatnonzero(masked), links, twins)
 
 
 def _retry(action: Callable[[], Any]) -> Any:
@@ -178,7 +179,7 @@ def _read_one(source: Source, size: int) -> Row:
     image, stamps = scan.image, [stamp]
     square, frame = preprocess(image, size)
     common = square if size == 128 else preprocess(image, 128)[0]  # links must not depend on the size that is trained
-    whole, head = duplicates.thumbnails(image, common)
+    whole, small, head = duplicates.thumbnails(image, common)
     mask = None
     if source.mask is not None:
         try:
@@ -203,7 +204,7 @@ def _read_one(source: Source, size: int) -> Row:
         "left": frame.left,
         "side": frame.side,
     }
-    return Row(facts, square, whole, head, mask)
+    return Row(facts, square, whole, small, head, mask)
 
 
 def stored_mask(raw: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,11 +8,8 @@ frame, the margins and the aspect ratio are exactly what gives the source (and w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
@@ -34,30 +31,6 @@ DESCRIPTIONS = {
     "border_forest": f"Random forest that sees only the outermost {BORDER} pixels of the thumbnail, never the brain",
     "thumbnail_forest": "Random forest on the whole thumbnail",
 }
-
-
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """The whole picture, any (H, W), as uint8 (32, 32); aspect not kept."""
-    return cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-
-
-def thumbnails(paths: Sequence[Any], images: np.ndarray) -> np.ndarray:
-    """uint8 (N, 32, 32) of the files; where one cannot be read by OpenCV, of its preprocessed image (N, S, S).
-
-    The data set's own thumbnails, 64 x 64, made smaller once more would move the scores by up to a point.
-    """
-
-    def one(i: int) -> np.ndarray:
-        try:
-            data = np.frombuffer(Path(paths[i]).read_bytes(), np.uint8)
-            picture = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-        except (OSError, TypeError, cv2.error):
-            picture = None
-        return thumbnail(images[i] if picture is None else picture)
-
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(one, range(len(images))))
-    return np.stack(found) if found else np.zeros((0, THUMBNAIL, THUMBNAIL), np.uint8)
 
 
 def border(thumbs: np.ndarray) -> np.ndarray:
@@ -146,7 +119,7 @@ def baselines(
         return None
     both: np.ndarray = np.r_[train, test]
     part = table.iloc[both]
-    thumbs = thumbnails(list(part["path"]), dataset.images[both])
+    thumbs = dataset.small[both]
     labels, groups = np.array([list(classes).index(c) for c in part["class"]]), part["group"].to_numpy(dtype=object)
     seen, asked = np.arange(len(train)), np.arange(len(train), len(both))
     truth, own = labels[asked], groups[asked]

@@ -259,6 +259,19 @@ def test_spacing_and_colour_modes(tmp_path: Path) -> None:
     assert table["duplicate_of"].tolist().count(-1) == len(table) - 1, "both files show the same slice"
 
 
+def test_thumbnails_are_of_the_whole_picture_as_stored(tmp_path: Path) -> None:
+    root = _two_classes(tmp_path, 2)
+    picture = np.zeros((60, 100), np.uint8)
+    picture[:, 50:] = 200
+    Image.fromarray(picture).save(root / "glioma" / "halves.png")
+    dataset = _load(root)
+    row = dataset.table.index[dataset.table["file"] == "glioma/halves.png"][0]
+    for found in (dataset.small[row], dataset.thumbnails[row]):
+        assert found[:, 0].max() == 0
+        assert found[:, -1].min() == 200
+    assert dataset.small.shape == (5, 32, 32) and dataset.thumbnails.shape == (5, 64, 64)
+
+
 def test_mask_pairs_of_many_kinds(tmp_path: Path) -> None:
     root = _two_classes(tmp_path / "d", 3)
     pairs = tmp_path / "pairs"
@@ -307,7 +320,7 @@ def test_second_start_reads_no_picture(phantoms: Path, monkeypatch: pytest.Monke
     second = _load(phantoms, phantoms / "segmentation")
     pd.testing.assert_frame_equal(first.table, second.table)
     pd.testing.assert_frame_equal(first.links, second.links, check_dtype=False)
-    for name in ("images", "masks", "thumbnails"):
+    for name in ("images", "masks", "thumbnails", "small"):
         assert np.array_equal(getattr(first, name), getattr(second, name))
 
 

@@ -31,7 +31,7 @@ def people() -> list[np.ndarray]:
 
 def _thumbs(pictures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     pairs = [duplicates.thumbnails(p, preprocess(p, SIZE)[0]) for p in pictures]
-    return np.stack([whole for whole, _ in pairs]), np.stack([head for _, head in pairs])
+    return np.stack([whole for whole, _, _ in pairs]), np.stack([head for _, _, head in pairs])
 
 
 def _links(pictures: list[np.ndarray]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ SIZE = 128
 
 def _thumbs(pictures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     pairs = [duplicates.thumbnails(p, preprocess(p, SIZE)[0]) for p in pictures]
-    return np.stack([whole for whole, _ in pairs]), np.stack([head for _, head in pairs])
+    return np.stack([whole for whole, _, _ in pairs]), np.stack([head for _, _, head in pairs])
 
 
 def _crop(p: np.ndarray) -> np.ndarray:

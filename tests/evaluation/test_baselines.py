@@ -55,15 +55,3 @@ def test_out_of_fold_baselines_never_see_the_own_group():
     answers = baselines.predict_out_of_fold(thumbs, groups, groups.astype(str))
     assert all((answer != groups).all() for answer in answers.values())
     assert baselines.predict_out_of_fold(thumbs[:4], groups[:4], groups[:4].astype(str)) == {}
-
-
-def test_thumbnails_are_of_the_whole_picture_as_stored(tmp_path):
-    picture = np.zeros((60, 100), np.uint8)
-    picture[:, 50:] = 200
-    path = tmp_path / "a.png"
-    cv2.imwrite(str(path), picture)
-    square = np.full((2, 64, 64), 9, np.uint8)
-    found = baselines.thumbnails([path, tmp_path / "missing.png"], square)
-    assert found[0, :, 0].max() == 0
-    assert found[0, :, -1].min() == 200
-    assert (found[1] == 9).all()
