@@ -196,6 +196,7 @@ def test_downloads_lie_where_gradio_deletes_them(server: tuple[str, Path], clien
     assert reports and all(path.is_relative_to(server[1]) for path in reports)
 
 
+@pytest.mark.slow
 def test_thirty_callers_at_once(server: tuple[str, Path], predictor: Predictor, phantom_png) -> None:
     jobs = [(label, seed) for seed in range(5) for label in ("glioma", "meningioma", "notumor", "pituitary")] * 2
     expected = {job: predictor.analyze(read_scan(phantom_png(*job))) for job in set(jobs)}

@@ -379,6 +379,7 @@ def every_tab(page: Page, samples: dict[str, Path]) -> Iterator[str]:
     yield "Model"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])
 def test_contrast_names_and_width(chromium: Browser, url: str, samples: dict[str, Path], look: str) -> None:
     page = screenshots.open_page(chromium, url, look)
