@@ -49,16 +49,12 @@ class AuditResult:
 
     def text(self) -> str:
         """The report for a console of 120 columns."""
-        percent = {"accuracy", "balanced_accuracy", "majority", "tumor_auc"}
 
         def block(title: str, table: pd.DataFrame, limit: int = 12) -> list[str]:
             if table.empty:
                 return []
-            shown = table.head(limit).copy()
-            for name in percent & set(shown.columns):
-                shown[name] = shown[name].map(lambda value: f"{value:.3f}")
             more = [f"  ... and {len(table) - limit} more"] if len(table) > limit else []
-            lines = shown.to_string(index=False).splitlines()
+            lines = table.head(limit).to_string(index=False, float_format="{:.3f}".format).splitlines()
             return ["", title, *(f"  {line}" for line in lines), *more]
 
         kinds = self.links.groupby("kind").size().rename("pairs").reset_index()

@@ -77,7 +77,12 @@ def segmentation_metrics(
 
     def summary(rows: np.ndarray, keys: Sequence[str] = ("dice", "hd95")) -> dict[str, Any]:
         """count, missed, and the mean and median of these scores, of rows, bool (N,), of the table."""
-        return _summary({key: table[key][rows] for key in keys}, groups[lesion][rows], seed, resamples)
+        boot = Bootstrap(groups[lesion][rows], resamples=resamples, seed=seed)
+        found = {key: Center(mean=boot.mean(table[key][rows]), median=boot.median(table[key][rows])) for key in keys}
+        undefined = int(np.isnan(table["hd95"][rows]).sum())
+        found["hd95"] = found["hd95"].model_copy(update={"undefined": undefined})
+        missed = boot.ratio(table["dice"][rows] < MISSED_DICE, np.ones(int(rows.sum())))
+        return {**found, "count": int(rows.sum()), "missed": missed}
 
     by_class = {name: MaskPart(**summary(names[lesion] == name)) for name in sorted(set(names[lesion]))}
     by_size = []
@@ -104,19 +109,6 @@ def segmentation_metrics(
         fraction=[round(float(v), 5) for v in areas[lesion]],
     )
     return found.model_copy(update={"per_image": slices})
-
-
-def _summary(table: dict[str, np.ndarray], groups: np.ndarray, seed: int, resamples: int) -> dict[str, Any]:
-    boot = Bootstrap(groups, resamples=resamples, seed=seed)
-    found: dict[str, Any] = {
-        key: Center(mean=boot.mean(table[key]), median=boot.median(table[key])) for key in table if key != "hd95"
-    }
-    distances, undefined = table["hd95"], int((~np.isfinite(table["hd95"])).sum())
-    return found | {
-        "count": len(groups),
-        "hd95": Center(mean=boot.mean(distances), median=boot.median(distances), undefined=undefined),
-        "missed": boot.ratio(table["dice"] < MISSED_DICE, np.ones(len(groups))),
-    }
 
 
 def _tumor_free(predicted: Sequence[np.ndarray], groups: np.ndarray, seed: int, resamples: int) -> TumorFree | None:
