@@ -27,7 +27,6 @@ state = out / "checkpoints" / "classifier"
 state.mkdir(parents=True, exist_ok=True)
 score = 1 - abs(rate - 0.002) * 100
 (state / "state.json").write_text(json.dumps({"history": {"val_logits_accuracy": [score] * 4, "loss": [1] * 4}}))
-(out / "score").write_text(str(score))
 time.sleep(float(value("--sleep")) if "--sleep" in words else 0)
 """
 
@@ -38,9 +37,6 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script.write_text(STUB)
     monkeypatch.setattr(tune, "TRAIN", script)
     monkeypatch.setattr(tune, "POLL", 0.02)
-    monkeypatch.setattr(
-        tune, "validation_scores", lambda folder, args: {"macro_f1": float((folder / "score").read_text())}
-    )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return tmp_path / "out"
 
@@ -72,13 +68,13 @@ def test_search_finds_the_better_rate_resumes_and_reports(quick, capsys):
 
 def test_other_settings_are_another_search(quick, capsys):
     assert run(quick, "--trials", "1") == 0
-    assert run(quick, "--trials", "2", "--train-args", "--size 64") == 1
+    assert run(quick, "--trials", "2", "--size", "64") == 1
     assert "other settings" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_failed_trials_are_named_and_do_not_count(quick):
-    assert run(quick, "--trials", "1", "--train-args=--break") == 0
+    assert run(quick, "--trials", "1", "--break") == 0
     found = pd.read_csv(quick / "search.csv")
     assert set(found["state"]) == {"fail"}
     assert set(found["error"]) == {"no memory"}
@@ -93,10 +89,9 @@ def test_hopeless_trial_is_stopped_early(quick, monkeypatch):
                                      "label-smoothing": 0.0, "width": 16})  # fmt: skip
     asked: dict[str, Any] = dict(fixed.params)
     study.enqueue_trial(asked | {"learning-rate": 0.005})
-    args = tune.parser().parse_args(["--data", "D", "--out", str(quick), "--epochs", "4", "--train-args", "--sleep 20"])
     trial = study.ask()
     with pytest.raises(optuna.TrialPruned):
-        tune.objective(trial, args)
+        tune.objective(trial, quick, ["--data", "D", "--epochs", "4", "--sleep", "20"])
 
 
 def test_progress_of_a_run_that_has_not_begun_is_empty(tmp_path):
@@ -115,5 +110,5 @@ def test_storage_that_is_no_url_is_a_sentence(quick, capsys):
 
 @pytest.mark.parametrize("more", ["--refit", "--epochs 2 --members=3"])
 def test_networks_that_learn_from_validation_rows_cannot_be_searched(quick, capsys, more):
-    assert run(quick, f"--train-args={more}") == 1
+    assert run(quick, *more.split()) == 1
     assert "learn from validation rows" in capsys.readouterr().err and not quick.exists()
