@@ -21,6 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from brain_mri.imaging import dicom_mosaic
 from brain_mri.imaging.file_type import has_dicom_preamble
 from brain_mri.imaging.orientation import DISPLAY, axes_of, permuted, plane_of, turned
 from brain_mri.imaging.picture import check_size, compact, gray_and_color
@@ -51,12 +52,13 @@ class Place:
     """Where a frame lies in the patient; None for what the file does not state sensibly.
 
     spacing (row, column) mm; directions (3, 3), columns = RAS unit vectors of increasing column index, row index and
-    slice normal; position: RAS mm of the first pixel.
+    slice normal; position: RAS mm of the first pixel; location: SliceLocation, mm along the normal.
     """
 
     spacing: tuple[float, float] | None
     directions: np.ndarray | None
     position: np.ndarray | None
+    location: float | None = None
 
     @property
     def axes(self) -> str | None:
@@ -82,6 +84,9 @@ def open_dicom(data: bytes, name: str) -> pydicom.Dataset:
             raise ScanError(f"{name} has only {columns}x{rows} pixels, too few to show a head.")
         if frames < 1 or samples not in (1, 3, 4) or frames * rows * columns > MAX_VOXELS:
             raise ScanError(f"{name} has {frames} frames of {columns}x{rows} pixels, which cannot be read here.")
+        if dicom_mosaic.is_mosaic(dataset):
+            _check_stream(dataset, 0)
+            dicom_mosaic.unpack(dataset, name)
     except ScanError:
         raise
     except Exception:  # pydicom raises many kinds on damaged files
@@ -222,17 +227,22 @@ def frame_place(dataset: pydicom.Dataset, index: int) -> Place:
     if spacing is not None and not ((spacing > 0.01) & (spacing < 100)).all():
         spacing = None
     stated = numbers(functional(dataset, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
-    position = numbers(functional(dataset, index, "PlanePositionSequence"), "ImagePositionPatient", 3)
+    item = functional(dataset, index, "PlanePositionSequence")
+    position, location = numbers(item, "ImagePositionPatient", 3), numbers(dataset, "SliceLocation", 1)
+    if item is dataset and frame_count(dataset) > 1:
+        position = location = None  # one place for all frames says nothing of each
     directions = None
     if stated is not None:
         row, column = stated[:3] * _TO_RAS, stated[3:] * _TO_RAS
         normal = np.cross(row, column)
         if abs(np.linalg.norm(normal) - 1) <= 0.05:  # two perpendicular unit vectors
-            directions = np.column_stack([row, column, normal])
+            vectors = np.column_stack([row, column, normal])
+            directions = vectors / np.linalg.norm(vectors, axis=0)
     return Place(
         None if spacing is None else (float(spacing[0]), float(spacing[1])),
         directions,
         None if position is None else position * _TO_RAS,
+        None if location is None else float(location[0]),
     )
 
 
@@ -270,5 +280,7 @@ def read_dicom_slice(data: bytes, name: str, index: int | None = None) -> Scan:
         if spacing is not None:
             spacing = permuted((spacing[1], spacing[0], None), axes, DISPLAY[plane])[1:]
     if frames > 1 and index is None:
-        warnings.append(f"{name} holds {frames} frames; frame {chosen} is shown.")
+        warnings.append(
+            f"{name} holds {frames} slices; slice {chosen + 1} of {frames} (frame {chosen}, counted from 0) is shown."
+        )
     return windowed(raw, spacing, name, info, [*warnings, *stretched(spacing)], color)

@@ -9,11 +9,12 @@ import os
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pydicom
 
 from brain_mri.imaging.dicom import (
     Place,
@@ -27,21 +28,51 @@ from brain_mri.imaging.dicom import (
 )
 from brain_mri.imaging.file_type import is_medical, looks_like_dicom
 from brain_mri.imaging.nifti import LAS, Grid
+from brain_mri.imaging.orientation import axes_of
 from brain_mri.imaging.scan import MAX_BYTES, MAX_VOXELS, ScanError, clean_name, read_bytes
 
 MAX_FILES = 5000  # of one folder or archive
 MAX_TOTAL = 2 * MAX_BYTES  # bytes of all files together
+TOLERANCE = 0.05  # of direction cosines (3 degrees) and of pixel sizes (5 %) of one series
+APART = 0.01  # mm between two places; rounded positions of one place stay below
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a file says of its series; nothing that identifies a person."""
+
+    uid: str
+    description: str
+    number: int | None
+    contrast: bool  # was a contrast agent given?
+    kind: tuple[str, ...]  # ImageType: ORIGINAL or DERIVED, PRIMARY ...
 
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
     values: np.ndarray
     place: Place
-    series: str
+    about: _About
     number: float  # InstanceNumber
     thickness: float | None
     info: dict[str, object]
     color: float
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Frames that fit together: one series, one size, one direction.
+
+    places: distinct positions (a diffusion series holds several pictures of each); description, number, contrast, kind
+    as the first frame states them.
+    """
+
+    frames: list[_Frame]
+    places: int
+    description: str
+    number: int | None
+    contrast: bool
+    kind: tuple[str, ...]
 
 
 Named = tuple[str, bytes]
@@ -115,10 +146,17 @@ def zip_files(data: bytes, name: str) -> Iterator[Named]:
 
 
 def load_series(files: Iterable[Named], name: str) -> Grid:
-    """DICOM files -> Grid with the array order (columns, rows, slices), slices along the normal. Raises ScanError.
+    """DICOM files -> Grid of the series with the most places. Raises ScanError."""
+    found, passed = series_of(files, name)
+    best = max(found, key=lambda series: series.places)
+    if len(found) > 1:
+        passed.append(f"{name} holds {len(found)} series or directions; the largest ({best.places} slices) is used.")
+    grid = stack_of(best, name)
+    return replace(grid, warnings=(*passed, *grid.warnings))
 
-    Damaged files and files without pictures are passed over with a warning; of several series the largest is used.
-    """
+
+def series_of(files: Iterable[Named], name: str) -> tuple[list[Series], list[str]]:
+    """(every series of DICOM files, sentences on damaged files and files without pictures). Raises ScanError."""
     frames: list[_Frame] = []
     failed: list[str] = []
     voxels = 0
@@ -139,8 +177,8 @@ def load_series(files: Iterable[Named], name: str) -> Grid:
         if len(failed) == 1:
             raise ScanError(failed[0])
         raise ScanError(f"{name} holds no readable DICOM picture" + (f"; {failed[0]}" if failed else "."))
-    warnings = [f"{len(failed)} DICOM files of {name} were passed over: {failed[0]}"] if failed else []
-    return _stack(_largest(frames, name, warnings), name, warnings)
+    passed = [f"{len(failed)} DICOM files of {name} were passed over: {failed[0]}"] if failed else []
+    return [_series(group) for group in _groups(frames)], passed
 
 
 def _frames(data: bytes, file: str) -> Iterator[_Frame]:
@@ -148,18 +186,17 @@ def _frames(data: bytes, file: str) -> Iterator[_Frame]:
     for i in range(frame_count(dataset)):
         values, color = frame_values(dataset, i, file)
         try:
-            place, info = frame_place(dataset, i), describe(dataset)
+            place, info, about = frame_place(dataset, i), describe(dataset), _about(dataset)
             measures = functional(dataset, i, "PixelMeasuresSequence")
             thickness = numbers(dataset, "SpacingBetweenSlices", 1)
             thickness = numbers(measures, "SliceThickness", 1) if thickness is None else thickness
             number = numbers(dataset, "InstanceNumber", 1)
-            series = str(dataset.get("SeriesInstanceUID") or "")
         except Exception:  # tags of a wrong type
             raise ScanError(f"{file} is a damaged or incomplete DICOM file.") from None
         yield _Frame(
             values,
             place,
-            series,
+            about,
             (0.0 if number is None else float(number[0])) + i * 1e-6,
             None if thickness is None or not 0.01 < abs(thickness[0]) < 100 else abs(float(thickness[0])),
             info,
@@ -167,53 +204,101 @@ def _frames(data: bytes, file: str) -> Iterator[_Frame]:
         )
 
 
-def _largest(frames: list[_Frame], name: str, warnings: list[str]) -> list[_Frame]:
-    """The frames that fit together: same series, size and direction."""
-    groups: dict[tuple[object, ...], list[_Frame]] = defaultdict(list)
+def _about(dataset: pydicom.Dataset) -> _About:
+    number = numbers(dataset, "SeriesNumber", 1)
+    described = str(dataset.get("SeriesDescription") or "").strip()
+    return _About(
+        str(dataset.get("SeriesInstanceUID") or ""),
+        clean_name(described.replace("/", "-").replace("\\", "-")) if described else "",
+        None if number is None else int(number[0]),
+        bool(str(dataset.get("ContrastBolusAgent") or "").strip()),
+        tuple(str(word).upper() for word in np.atleast_1d(dataset.get("ImageType") or ())),
+    )
+
+
+def _groups(frames: list[_Frame]) -> list[list[_Frame]]:
+    """Frames of the same series and size whose directions and pixel sizes differ by no more than TOLERANCE."""
+    alike: dict[tuple[object, ...], list[_Frame]] = defaultdict(list)
     for frame in frames:
-        directions = frame.place.directions
-        turned = None if directions is None else tuple(np.round(directions.ravel(), 2) + 0.0)
-        groups[(frame.series, frame.values.shape, turned)].append(frame)
-    best = max(groups.values(), key=len)
-    if len(groups) > 1:
-        warnings.append(f"{name} holds {len(groups)} series or directions; the largest ({len(best)} slices) is used.")
-    return best
+        place = frame.place
+        missing = (place.directions is None, place.spacing is None, place.position is None)
+        alike[(frame.about.uid, frame.values.shape, missing)].append(frame)
+    groups = []
+    for members in alike.values():
+        directions = [np.zeros(9) if f.place.directions is None else f.place.directions.ravel() for f in members]
+        sizes = [np.zeros(2) if f.place.spacing is None else np.log(f.place.spacing) for f in members]
+        points, left = np.column_stack([directions, sizes]), np.arange(len(members))
+        while len(left):  # whoever is near to one of a group belongs to it, so that no rounding boundary parts them
+            group, new, left = [], [int(left[0])], left[1:]
+            while new:
+                group.append(new.pop())
+                near = np.abs(points[left] - points[group[-1]]).max(axis=1) <= TOLERANCE
+                new += left[near].tolist()
+                left = left[~near]
+            groups.append([members[i] for i in sorted(group)])
+    return groups
 
 
-def _stack(frames: list[_Frame], name: str, warnings: list[str]) -> Grid:
-    first = frames[0].place
-    axes, directions = first.axes, first.directions
-    places = [f.place.position for f in frames]
-    gap: float | None = None
-    if directions is not None and axes is not None and all(p is not None for p in places):
-        heights = np.array([p @ directions[:, 2] for p in places if p is not None])
-        order = sorted(range(len(frames)), key=lambda i: (heights[i], frames[i].number))
-        kept = [order[0]]
-        for i in order[1:]:
-            if heights[i] - heights[kept[-1]] > 1e-3:
-                kept.append(i)
-        if len(kept) < len(frames):
-            warnings.append(f"{name} holds several pictures of the same place; the first of each is used.")
-        steps = np.diff(heights[kept])
-        if len(steps):
-            gap = float(np.median(steps))
-            if steps.max() > 1.1 * gap or steps.min() < 0.9 * gap:
-                warnings.append(f"The slices of {name} are not evenly spaced; some may be missing.")
-    else:
+def _series(frames: list[_Frame]) -> Series:
+    about, heights = frames[0].about, _heights(frames)
+    places = len(frames) if heights is None else len(_apart(frames, heights))
+    return Series(frames, places, about.description, about.number, about.contrast, about.kind)
+
+
+def _directions(frames: list[_Frame]) -> np.ndarray | None:
+    """(3, 3) of all frames: the medians of those that each states."""
+    stated = [f.place.directions for f in frames if f.place.directions is not None]
+    if not stated:
+        return None
+    middle = np.median(stated, axis=0)
+    return np.asarray(middle / np.linalg.norm(middle, axis=0))
+
+
+def _heights(frames: list[_Frame]) -> np.ndarray | None:
+    """mm along the normal of each frame, from its position, else from SliceLocation; None when not all state it."""
+    directions = _directions(frames)
+    places = [f.place.position for f in frames if f.place.position is not None]
+    if directions is not None and len(places) == len(frames):
+        return np.asarray(np.array(places) @ directions[:, 2])
+    locations = np.array([f.place.location for f in frames if f.place.location is not None])
+    return locations if len(locations) == len(frames) and np.ptp(locations) > APART else None
+
+
+def _apart(frames: list[_Frame], heights: np.ndarray) -> list[int]:
+    """The frames in the order of their heights, of each place the one with the least number."""
+    kept: list[int] = []
+    for i in sorted(range(len(frames)), key=lambda i: (heights[i], frames[i].number)):
+        if not kept or heights[i] - heights[kept[-1]] > APART:
+            kept.append(i)
+        elif frames[i].number < frames[kept[-1]].number:
+            kept[-1] = i
+    return kept
+
+
+def stack_of(series: Series, name: str) -> Grid:
+    """A series as a Grid with the array order (columns, rows, slices), slices along the normal."""
+    warnings: list[str] = []
+    frames, directions, heights = series.frames, _directions(series.frames), _heights(series.frames)
+    if heights is None:
         kept = sorted(range(len(frames)), key=lambda i: frames[i].number)
         if len(frames) > 1:
             warnings.append(f"{name} does not state where its slices lie; they are in the order of their numbers.")
-    frames = [frames[i] for i in kept]
-    place = frames[0].place
-    gap = frames[0].thickness if gap is None else gap
-    spacing = None if place.spacing is None else (place.spacing[1], place.spacing[0], gap or 1.0)
-    if place.spacing is not None and gap is None and len(frames) > 1:
-        warnings.append(f"{name} does not state the distance of its slices; 1 mm is assumed.")
-    if directions is None or axes is None:
+    else:
+        kept = _apart(frames, heights)
+        if frames[0].place.position is None:
+            warnings.append(f"{name} does not state where its slices lie; they are in the order of SliceLocation.")
+    if len(kept) < len(frames):
+        warnings.append(f"{name} holds several pictures of the same place; the first of each is used.")
+    if directions is None:
         warnings.append(f"{name} does not state its orientation; it is shown as stored.")
-        directions, axes = np.diag([-1.0, -1.0, 1.0]), "LPS"  # front up, patient's right on the left
+        axes, directions = "LPS", np.diag([-1.0, -1.0, 1.0])  # front up, patient's right on the left
+    else:
+        axes = axes_of(directions) or "LPS"
+    frames = [frames[i] for i in kept]
+    step, doubts = _step(frames, None if heights is None else heights[kept], directions[:, 2], name)
+    place = frames[0].place
     affine = LAS.copy()
-    affine[:3, :3] = directions * np.array(spacing or (1.0, 1.0, 1.0))
+    affine[:3, :3] = np.column_stack([directions[:, :2] * np.array((place.spacing or (1.0, 1.0))[::-1]), step])
     if place.position is not None:
         affine[:3, 3] = place.position
     types = {f.values.dtype for f in frames}
@@ -225,11 +310,36 @@ def _stack(frames: list[_Frame], name: str, warnings: list[str]) -> Grid:
         stack.transpose(2, 1, 0),
         affine,
         axes,
-        spacing,
+        None if place.spacing is None else (place.spacing[1], place.spacing[0], float(np.linalg.norm(step))),
         2,
         stack.shape[::-1],
         None,
-        frames[0].info | {"orientation": "from ImageOrientationPatient"},
+        frames[0].info | {"orientation": "as stored" if place.directions is None else "from ImageOrientationPatient"},
         tuple(warnings),
         max(f.color for f in frames),
+        tuple(doubts),
     )
+
+
+def _step(
+    frames: list[_Frame], heights: np.ndarray | None, normal: np.ndarray, name: str
+) -> tuple[np.ndarray, list[str]]:
+    """((3,) RAS mm from one slice to the next, doubts): along the positions, off the normal for a tilted gantry."""
+    thickness = frames[0].thickness
+    if heights is None or len(frames) == 1:
+        if thickness is None and frames[0].place.spacing is not None:
+            what = "how thick its slice is" if len(frames) == 1 else "the distance of its slices"
+            said = f"{name} does not state {what}; 1 mm is assumed, so a volume in mL may be wrong."
+            return normal, [said]
+        return normal * (thickness or 1.0), []
+    steps = np.diff(heights)
+    gap = float(np.median(steps))
+    even = steps.max() <= 1.1 * gap and steps.min() >= 0.9 * gap
+    gap = float(steps.mean()) if even else gap
+    step = normal * gap
+    places = np.array([f.place.position for f in frames if f.place.position is not None])
+    if len(places):
+        step = (places[-1] - places[0]) * (gap / (heights[-1] - heights[0]))
+        even = even and np.abs(places - places[0] - np.arange(len(places))[:, None] * step).max() <= 0.5 * gap
+    said = f"The slices of {name} are not evenly spaced; some may be missing, so a volume in mL may be wrong."
+    return step, [] if even else [said]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from brain_mri.imaging.orientation import axes_of
-from brain_mri.imaging.scan import MAX_PIXELS, MAX_VOXELS, ScanError, finite
+from brain_mri.imaging.scan import MAX_PIXELS, MAX_VOXELS, MIN_SIDE, ScanError, finite
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -26,7 +26,7 @@ class Grid:
 
     voxels (n0, n1, n2) uint8, int16, uint16 or float32; affine (4, 4) to RAS millimetres; axes: see orientation.py;
     spacing (3,) mm per array axis; slice_axis: the array axis along which slices lie; shape: as stored;
-    header: to write the same geometry again.
+    header: to write the same geometry again; doubts: sentences on why sizes, or left and right, may be wrong.
     """
 
     voxels: np.ndarray
@@ -39,6 +39,7 @@ class Grid:
     info: dict[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     color: float = 0.0
+    doubts: tuple[str, ...] = ()
 
 
 def load_nifti(data: bytes, name: str) -> Grid:
@@ -50,10 +51,12 @@ def load_nifti(data: bytes, name: str) -> Grid:
     kind = nib.Nifti2Header if data[4:7] == b"n+2" else nib.Nifti1Header
     try:
         header = kind(data[: kind.sizeof_hdr], check=False)
+        _forgive(header)
         shape = tuple(int(n) for n in header.get_data_shape())
         dtype, offset = header.get_data_dtype(), max(int(header.get_data_offset()), kind.sizeof_hdr)
         slope, intercept = header.get_slope_inter()
-        affine = np.asarray(header.get_best_affine(), np.float64)
+        coded = [m for m, _ in (header.get_sform(coded=True), header.get_qform(coded=True)) if m is not None]
+        affine = next((m for m in coded if axes_of(m)), header.get_best_affine())
         zooms = [float(z) for z in header.get_zooms()[:3]]
     except Exception:  # nibabel raises many kinds on damaged headers
         raise ScanError(f"{name} has a damaged NIfTI header.") from None
@@ -64,17 +67,24 @@ def load_nifti(data: bytes, name: str) -> Grid:
     if replaced:
         warnings.append("Some voxels hold no finite number and are shown black.")
     axes = axes_of(affine)
-    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
     if axes is None or not coded:
-        warnings.append(f"{name} does not state its orientation; the front of the head may not be up.")
+        warnings.append(
+            f"{name} does not state its orientation; the front of the head may not be up, and left may be right."
+        )
     unit = {1: 1000.0, 3: 0.001}.get(int(header["xyzt_units"]) & 7, 1.0)  # 0 unknown, 1 m, 2 mm, 3 micrometre
     lengths = np.linalg.norm(affine[:3, :3], axis=0) if axes else (*zooms, 1.0)[:3]
     a, b, c = (float(z) * unit for z in lengths)
     spacing = (a, b, c) if all(np.isfinite(z) and 0.01 <= z <= 100 for z in (a, b, c)) else None
     if spacing is None:
         warnings.append(f"{name} does not state a usable voxel size, so no areas in mm can be given.")
+    doubts = _contradictions(header, shape, name) if axes else []
+    warnings += doubts
+    if len(shape) < 3 and spacing is not None:
+        doubts = [*doubts, f"{name} does not state how thick its slice is, so a volume in mL may be wrong."]
     if axes is None:
-        affine, axes = LAS, "LAS"
+        affine, axes = LAS * [*(spacing or (1, 1, 1)), 1], "LAS"
+    else:
+        affine = np.diag([unit, unit, unit, 1.0]) @ affine
     info: dict[str, object] = {
         "format": "NIfTI",
         "orientation": "from the affine" if coded else "not stated",
@@ -83,7 +93,39 @@ def load_nifti(data: bytes, name: str) -> Grid:
         "shape": shape,
     }
     slice_axis = _slice_axis(voxels.shape, spacing, axes)
-    return Grid(voxels, affine, axes, spacing, slice_axis, shape, header, info, tuple(warnings))
+    return Grid(voxels, affine, axes, spacing, slice_axis, shape, header, info, tuple(warnings), doubts=tuple(doubts))
+
+
+def _forgive(header: nib.Nifti1Header) -> None:
+    """Take slips as NIfTI's reference library does: a quaternion that rounding made too long, qfac 0, sizes below 0."""
+    keys = ("quatern_b", "quatern_c", "quatern_d")
+    length = float(np.linalg.norm([float(header[key]) for key in keys]))
+    for key in keys:
+        header[key] = float(header[key]) / max(length, 1.0)
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
+
+
+def _contradictions(header: nib.Nifti1Header, shape: tuple[int, ...], name: str) -> list[str]:
+    """Sentences on where sform, qform and pixdim say different things."""
+    sform, aligned = header.get_sform(coded=True)
+    qform, scanner = header.get_qform(coded=True)
+    if sform is None or axes_of(sform) is None:
+        return []
+    found, axes = [], min(3, len(shape))
+    stated, given = np.linalg.norm(sform[:3, :axes], axis=0), np.asarray(header["pixdim"][1 : axes + 1], np.float64)
+    if (given > 0).all() and (np.abs(stated / given - 1) > 0.02).any():
+        one, other = (" x ".join(f"{size:.3g}" for size in sizes) for sizes in (stated, given))
+        found.append(
+            f"its sform states voxels of {one} mm, its pixdim {other} mm; the sform is used, so sizes in mm and mL "
+            f"may be wrong (by pixdim, volumes are {(given / stated).prod():.3g} times as large)."
+        )
+    if qform is not None and axes_of(qform) is not None:
+        if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
+            found.append("its sform and qform disagree about left and right; the sform is used.")
+        elif aligned == scanner and axes_of(sform) != axes_of(qform):
+            found.append("its sform and qform disagree about which way is up; the sform is used.")
+    return [f"{name} contradicts itself: {what}" for what in found]
 
 
 def _stored(data: bytes, name: str, shape: tuple[int, ...], dtype: np.dtype, offset: int) -> np.ndarray:
@@ -121,12 +163,17 @@ def _real(voxels: np.ndarray, slope: float | None, intercept: float | None) -> n
 
 
 def _slice_axis(size: tuple[int, ...], spacing: tuple[float, ...] | None, axes: str) -> int:
-    """The array axis of the slices: the only flat one, the clearly coarsest one, else head to foot."""
-    single = [i for i in range(3) if size[i] == 1]
-    if len(single) == 1:
-        return single[0]
+    """The array axis of the slices: the only flat one, the clearly coarsest one, that of a thin slab of a head, else
+    head to foot."""
+    for flat in ([i for i in range(3) if size[i] < least] for least in (2, MIN_SIDE)):
+        if len(flat) == 1:
+            return flat[0]
     if spacing is not None:
         order = np.argsort(spacing)
         if spacing[order[2]] > 1.5 * spacing[order[1]]:
             return int(order[2])
+        extents = np.multiply(size, spacing)
+        thin, middle, _ = np.argsort(extents)
+        if extents[middle] > 100 and extents[thin] < 0.4 * extents[middle]:
+            return int(thin)
     return next(i for i in range(3) if axes[i] in "SI")

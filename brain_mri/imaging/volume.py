@@ -34,6 +34,7 @@ from brain_mri.imaging.scan import (
     windowed,
 )
 
+SLAB = (12, 50.0)  # so many slices that span fewer mm are a doubtful header: a head is three times as high
 Named = tuple[str, bytes]  # file name, content
 Source = str | Path | bytes | Sequence[str | Path]
 
@@ -48,6 +49,7 @@ class Volume:
     limits    display window of the whole volume, so that neighbouring slices look alike
     choice    own name of what was taken of an upload: a file or a series, never the name of the upload
     choices   everything that could have been taken, what was taken included
+    doubt     why sizes in mm and mL, or left and right, may be wrong, in sentences; "" when nothing speaks for it
     """
 
     voxels: np.ndarray
@@ -60,6 +62,7 @@ class Volume:
     grid: Grid
     choice: str = ""
     choices: tuple[Choice, ...] = ()
+    doubt: str = ""
 
     def __len__(self) -> int:
         return int(self.voxels.shape[0])
@@ -69,6 +72,18 @@ class Volume:
         depth, height, width = self.voxels.shape
         return depth, height, width
 
+    @property
+    def voxel_mm3(self) -> float | None:
+        """mm³ of a voxel, sheared or not; None when the file does not state it."""
+        return None if self.spacing is None else float(abs(np.linalg.det(self.grid.affine[:3, :3])))
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """The planes that can be shown, the acquired one first: a few slices show nothing of the others."""
+        others = [plane for plane in PLANES if plane != self.plane]
+        shapes = {p: permuted(self.shape, DISPLAY[self.plane], DISPLAY[p])[1:] for p in others}
+        return (self.plane, *(p for p in others if min(_squared(shapes[p], self.plane_spacing(p))) >= MIN_SIDE))
+
     def scan(self, index: int | None = None, plane: str = "acquired") -> Scan:
         """One slice; by default the one with the most content.
 
@@ -76,8 +91,11 @@ class Volume:
         """
         own = plane in ("acquired", self.plane)
         stack = self.voxels if own else self.reslice(self.voxels, plane)
+        warnings = [w for w in self.warnings if w in self.grid.warnings or w not in self.doubt]  # not of mL alone
         if index is None:
             index = fullest_slice(stack, self.limits)
+            if len(stack) > 1:
+                warnings.append(f"{self.name} holds {len(stack)} slices; slice {index + 1} of {len(stack)} is shown.")
         if not 0 <= index < len(stack):
             which = "" if own else f"{plane} "
             raise ScanError(f"{self.name} has the {which}slices 0 to {len(stack) - 1}, so there is no slice {index}.")
@@ -92,7 +110,7 @@ class Volume:
             most = MAX_PIXELS // 10**6
             raise ScanError(f"{self.name} has slices of {width}x{height} pixels; the limit is {most} million.")
         info = {**self.grid.info, "plane": self.plane if own else plane, "index": index, "slices": len(stack)}
-        warnings = (*self.warnings, *stretched(spacing))
+        warnings += stretched(spacing)
         raw = np.ascontiguousarray(values)
         return windowed(raw, spacing, self.name, info, warnings, self.grid.color, self.limits)
 
@@ -130,8 +148,10 @@ class Volume:
         if self.grid.header is None:
             image = nib.Nifti1Image(own, self.grid.affine)
             image.header.set_xyzt_units("mm")
-            image.set_qform(self.grid.affine, 1)
             image.set_sform(self.grid.affine, 1)
+            image.set_qform(self.grid.affine, 1)
+            if not np.allclose(image.get_qform(), self.grid.affine, atol=1e-3):  # sheared: no quaternion says that
+                image.set_qform(self.grid.affine, 0)
         else:
             header = self.grid.header.copy()
             header.set_data_dtype(np.uint8)
@@ -150,13 +170,17 @@ class Volume:
         return path
 
 
+def _squared(shape: tuple[int, ...], spacing: tuple[float, float, float] | None) -> tuple[int, int]:
+    """(height, width) of a slice when its pixels are made square."""
+    sides = spacing[1:] if spacing else (1.0, 1.0)
+    height, width = (min(4096, max(1, round(n * s / min(sides)))) for n, s in zip(shape, sides, strict=True))
+    return height, width
+
+
 def _square(values: np.ndarray, spacing: tuple[float, float, float] | None) -> np.ndarray:
     """Stretch the coarser direction of a slice so that pixels are square. Labels keep no new values in between."""
     values = np.ascontiguousarray(values)
-    if spacing is None:
-        return values
-    side = min(spacing[1:])
-    height, width = (min(4096, max(1, round(n * s / side))) for n, s in zip(values.shape, spacing[1:], strict=True))
+    height, width = _squared(values.shape, spacing)
     if (height, width) == values.shape:
         return values
     if values.dtype == bool:
@@ -223,4 +247,31 @@ def volume_of(grid: Grid, name: str) -> Volume:
     voxels = turned(grid.voxels, grid.axes, DISPLAY[plane])
     spacing = permuted(grid.spacing, grid.axes, DISPLAY[plane]) if grid.spacing else None
     info = {**grid.info, "plane": plane, "slices": len(voxels)}
-    return Volume(voxels, spacing, plane, window_limits(grid.voxels), name, info, grid.warnings, grid)
+    doubts, tilt = [*grid.doubts, *_slab(len(voxels), spacing)], _tilt(grid)
+    if tilt > 45:
+        doubts.append("The slices contradict the line that they are stacked on, so a volume in mL may be wrong.")
+    warnings = (*grid.warnings, *(doubt for doubt in doubts if doubt not in grid.warnings))
+    if 2 < tilt <= 45:
+        warnings += (f"The slices are tilted by {tilt:.0f} degrees, so other planes than theirs look slanted.",)
+    return Volume(
+        voxels, spacing, plane, window_limits(grid.voxels), name, info, warnings, grid, doubt=" ".join(doubts)
+    )
+
+
+def _tilt(grid: Grid) -> float:
+    """Degrees between the normal of the slices and the line that they are stacked on (a tilted gantry)."""
+    columns = grid.affine[:3, :3].T
+    step = columns[grid.slice_axis]
+    normal = np.cross(*np.delete(columns, grid.slice_axis, axis=0))
+    aligned = abs(step @ normal) / (np.linalg.norm(step) * np.linalg.norm(normal))
+    return float(np.degrees(np.arccos(min(1.0, aligned))))
+
+
+def _slab(depth: int, spacing: tuple[float, float, float] | None) -> list[str]:
+    """A sentence when many slices span too little for a head."""
+    if spacing is None or depth < SLAB[0] or depth * spacing[0] >= SLAB[1]:
+        return []
+    return [
+        f"The file states {spacing[0]:.3g} mm between slices, so its {depth} slices span only "
+        f"{depth * spacing[0]:.0f} mm; if that is wrong, so is the volume in mL."
+    ]

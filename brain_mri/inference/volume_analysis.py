@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from brain_mri.classes import NO_TUMOR
-from brain_mri.imaging.orientation import DISPLAY, PLANES, moved, permuted
-from brain_mri.imaging.volume import Volume, volume_of
+from brain_mri.imaging.orientation import DISPLAY, PLANES, moved, permuted, turned
+from brain_mri.imaging.volume import Volume
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
 
 GROUP = 16  # slices from one report of the progress to the next
-SLAB = (12, 50.0)  # so many slices that span fewer mm are a doubtful header: a head is three times as high
 Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0
 
 
@@ -58,9 +57,8 @@ class VolumeAnalysis:
     @property
     def millilitres(self) -> float | None:
         """Marked volume; None when the spacing is not known."""
-        if not self.volume.spacing:
-            return None
-        return float(np.count_nonzero(self.mask)) * float(np.prod(self.volume.spacing)) / 1000
+        voxel = self.volume.voxel_mm3
+        return None if voxel is None else float(np.count_nonzero(self.mask)) * voxel / 1000
 
     @property
     def marked(self) -> int:
@@ -102,6 +100,7 @@ class VolumeAnalysis:
             "marked_slices": self.marked,
             "largest_slice": int(self.area.argmax()) if self.marked else None,
             "volume_ml": self.millilitres,
+            "doubt": self.volume.doubt,
             "area_unit": self.unit,
             "per_slice": [
                 {
@@ -154,17 +153,12 @@ def _on_disk(volume: Volume, folder: Path) -> Volume:
     """The same volume with its voxels in a file: a hundred visitors' volumes do not fit in memory."""
     voxels = np.lib.format.open_memmap(folder / "voxels.npy", "w+", volume.grid.voxels.dtype, volume.grid.voxels.shape)
     voxels[...] = volume.grid.voxels
-    return volume_of(replace(volume.grid, voxels=voxels), volume.name)
+    grid = replace(volume.grid, voxels=voxels)
+    return replace(volume, grid=grid, voxels=turned(voxels, grid.axes, DISPLAY[volume.plane]))
 
 
 def _warnings(volume: Volume, foreign: np.ndarray) -> tuple[str, ...]:
     found = list(volume.warnings)
-    depth, thickness = len(foreign), volume.spacing[0] if volume.spacing else 0.0
-    if volume.spacing and depth >= SLAB[0] and depth * thickness < SLAB[1]:
-        found.append(
-            f"The file states {thickness:.3g} mm between slices, so its {depth} slices span only "
-            f"{depth * thickness:.0f} mm; if that is wrong, so is the volume in mL."
-        )
     if foreign.all():
         found.append("No slice looks like a brain MRI, so nothing is marked.")
     elif foreign.any():

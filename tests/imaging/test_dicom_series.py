@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import os
 import random
+from io import BytesIO
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 from brain_mri.imaging import dicom_series
 from brain_mri.imaging.file_type import is_volume
+from brain_mri.imaging.orientation import DISPLAY, turned
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
 from tests.helpers.files import SPACING, dicom, item, load, nifti, saved, series, zipped
@@ -240,3 +243,150 @@ def test_large_volume_stays_usable() -> None:
     tracemalloc.stop()
     assert scan.shape == (512, 512) and volume.shape == (200, 512, 512)
     assert peak < 0.6 * len(data) and seconds < 5
+
+
+# ---- geometry, against the tags of the files ----
+
+
+def oblique(
+    stack: np.ndarray, jitter: float = 0.0, step: tuple[float, float, float] | None = None, **tags: object
+) -> list[bytes]:
+    """Files of slices turned by 20 degrees about their rows, each next one `step` further (default: along the normal);
+    every other slice is turned by `jitter` more about its normal."""
+    normal = np.array([0, -np.sin(np.deg2rad(20)), np.cos(np.deg2rad(20))])
+    way = normal * SPACING[0] if step is None else np.array(step)
+    files = []
+    for i, values in enumerate(stack):
+        row, column = np.array([1.0, 0, 0]), np.cross(normal, [1.0, 0, 0])
+        more = jitter * (i % 2)
+        row, column = row * np.cos(more) + column * np.sin(more), column * np.cos(more) - row * np.sin(more)
+        place = np.array([-20.0, -25, -30]) + i * way
+        geometry = {
+            "SeriesInstanceUID": "1.2.3",
+            "ImageOrientationPatient": [round(float(v), 12) for v in (*row, *column)],
+            "ImagePositionPatient": [round(float(v), 6) for v in place],
+            "PixelSpacing": [SPACING[1], SPACING[2]],
+        }
+        files.append(saved(dicom(values, InstanceNumber=i + 1, **(geometry | tags))))
+    return files
+
+
+def world(data: bytes, column: float, row: float) -> np.ndarray:
+    """RAS mm of a pixel of a DICOM file, by the formula of the standard (C.7.6.2.1.1)."""
+    tags = pydicom.dcmread(BytesIO(data))
+    orientation, (down, right) = np.array(tags.ImageOrientationPatient, float), map(float, tags.PixelSpacing)
+    lps = np.array(tags.ImagePositionPatient, float) + orientation[:3] * right * column + orientation[3:] * down * row
+    return lps * [-1, -1, 1]
+
+
+def check_mask(files: list[bytes], path: Path, away: float = 1e-3) -> None:
+    """A mask that marks one pixel of each slice lies on these pixels, within `away` mm."""
+    volume = read_volume(zipped({f"{i}.dcm": data for i, data in enumerate(files)}))
+    for data in files:
+        pixels = pydicom.dcmread(BytesIO(data)).pixel_array
+        index = next(k for k in range(len(volume)) if np.array_equal(volume.grid.voxels[:, :, k].T, pixels))
+        own = np.zeros(volume.grid.voxels.shape, bool)
+        own[11, 29, index] = True
+        mask = turned(own, volume.grid.axes, DISPLAY[volume.plane])
+        image = load(volume.save_mask(mask, path))
+        ((x, y, z),) = np.argwhere(np.asarray(image.dataobj))
+        assert np.abs((image.affine @ [x, y, z, 1])[:3] - world(data, 11, 29)).max() < away
+        qform, code = image.get_qform(coded=True)
+        assert code == 0 or np.allclose(qform, image.affine, atol=1e-3)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1e-9, 6e-3, 0.02])
+def test_directions_that_differ_a_little_are_one_series(stack: np.ndarray, jitter: float, tmp_path: Path) -> None:
+    files = oblique(stack, jitter)
+    volume = read_volume(zipped({f"{i}": data for i, data in enumerate(files)}))
+    assert len(volume) == 7 and volume.spacing == pytest.approx(SPACING, rel=1e-6) and volume.warnings == ()
+    check_mask(files, tmp_path / "m.nii", away=1e-3 + jitter * 60)
+
+
+def test_no_rounding_boundary_parts_a_series(stack: np.ndarray) -> None:
+    """Whatever the directions are, a jitter of the ninth decimal about them stays one series."""
+    for angle in np.deg2rad(np.linspace(0, 12, 17)):
+        files = []
+        for i, values in enumerate(stack):
+            a = angle + (i % 2) * 2e-9
+            across = [np.cos(a), np.sin(a), 0, -np.sin(a), np.cos(a), 0]
+            tags = {"ImageOrientationPatient": [round(float(v), 12) for v in across], "PixelSpacing": [1, 1]}
+            files.append(saved(dicom(values, InstanceNumber=i, ImagePositionPatient=[0, 0, 5.0 * i], **tags)))
+        assert len(read_volume(zipped({f"{i}": d for i, d in enumerate(files)}))) == 7
+
+
+def test_a_tilted_gantry(stack: np.ndarray, tmp_path: Path) -> None:
+    files = oblique(stack, step=(0, 0, SPACING[0]))
+    volume = read_volume(zipped({f"{i}": data for i, data in enumerate(files)}))
+    assert volume.voxel_mm3 == pytest.approx(np.prod(SPACING) * np.cos(np.deg2rad(20)), rel=1e-6)
+    assert any("tilted by 20 degrees" in w for w in volume.warnings)
+    check_mask(files, tmp_path / "m.nii")
+
+
+def test_slice_location_where_there_is_no_position(stack: np.ndarray) -> None:
+    for directions in ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, {}):
+        files = [
+            saved(dicom(v, InstanceNumber=9 - i, SliceLocation=-30 + 6.5 * i, PixelSpacing=[1, 1], **directions))
+            for i, v in enumerate(stack)
+        ]
+        volume = read_volume(zipped({f"{i}": data for i, data in enumerate(files)}))
+        assert np.array_equal(volume.voxels, stack) and volume.spacing == pytest.approx((6.5, 1, 1))
+        assert any("SliceLocation" in w for w in volume.warnings) and volume.doubt == ""
+
+
+def test_distances_that_are_guessed_are_doubtful(stack: np.ndarray) -> None:
+    bare = {"ImagePositionPatient": None, "SeriesInstanceUID": "1"}
+    volume = read_volume(zipped({f"{i}": data for i, data in enumerate(oblique(stack, **bare))}))
+    assert "1 mm is assumed" in volume.doubt and volume.doubt in volume.warnings
+    volume = read_volume(oblique(stack)[0], name="one.dcm")
+    assert len(volume) == 1 and "how thick" in volume.doubt and volume.planes == ("axial",)
+    assert read_volume(oblique(stack, SliceThickness=4)[0]).doubt == ""
+    files = oblique(stack)
+    volume = read_volume(zipped({f"{i}": data for i, data in enumerate(files[:3] + files[4:])}))
+    assert "not evenly spaced" in volume.doubt
+
+
+def test_one_position_for_all_frames_says_nothing_of_each(stack: np.ndarray) -> None:
+    one = dicom(stack, ImagePositionPatient=[1, 2, 3], ImageOrientationPatient=[1, 0, 0, 0, 1, 0], PixelSpacing=[1, 1])
+    volume = read_volume(saved(one))
+    assert np.array_equal(volume.voxels, stack) and any("where its slices lie" in w for w in volume.warnings)
+
+
+def test_series_and_what_they_say_of_themselves(stack: np.ndarray) -> None:
+    named = {
+        "SeriesDescription": "T1 +C / ax",
+        "SeriesNumber": 4,
+        "ContrastBolusAgent": "Gd",
+        "ImageType": ["ORIGINAL"],
+    }
+    scout = oblique(stack[:2, :36], ImageOrientationPatient=[0, 1, 0, 0, 0, -1], ImagePositionPatient=[0, 0, 0])
+    files = oblique(stack, **named) + oblique(stack, **named) + scout
+    found, passed = dicom_series.series_of(((f"{i}", data) for i, data in enumerate(files)), "study")
+    first, second = found
+    assert passed == [] and (len(first.frames), first.places, len(second.frames), second.places) == (14, 7, 2, 1)
+    assert (first.description, first.number, first.contrast, first.kind) == ("T1 +C - ax", 4, True, ("ORIGINAL",))
+    assert (second.description, second.number, second.contrast, second.kind) == ("", None, False, ())
+    assert np.array_equal(dicom_series.stack_of(first, "study").voxels, stack.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("folder", ["iop_jitter_6e-3", "iop_jitter_9th_decimal", "with_localizer"])
+def test_cases_of_odd_directions(cases: Path, folder: str) -> None:
+    volume = read_volume(cases / "dicom-oddities" / folder)
+    assert len(volume) == 12 and volume.spacing == pytest.approx((120 / 11, 230 / 96, 230 / 96), rel=1e-6)
+    for i, values in enumerate(volume.voxels):
+        stored = pydicom.dcmread(cases / "dicom-oddities" / folder / f"{i}.dcm").pixel_array
+        assert np.array_equal(values, stored)
+    assert len(volume.warnings) == (folder == "with_localizer") and volume.doubt == ""
+
+
+def test_case_of_a_tilted_gantry(cases: Path, tmp_path: Path) -> None:
+    paths = sorted((cases / "gantry-tilt" / "series").iterdir())
+    volume = read_volume(paths)
+    assert volume.voxel_mm3 == pytest.approx((230 / 96) ** 2 * 6 * np.cos(np.deg2rad(20)), rel=1e-6)
+    check_mask([path.read_bytes() for path in paths], tmp_path / "m.nii.gz")
+
+
+def test_case_of_one_slice(cases: Path) -> None:
+    path = cases / "few-slices" / "one.dcm"
+    volume = read_volume(path)
+    assert np.array_equal(volume.voxels[0], pydicom.dcmread(path).pixel_array) and volume.planes == ("axial",)
