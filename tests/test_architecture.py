@@ -46,7 +46,7 @@ BESIDES = {"ui": {"brain_mri.reporting.tables", "brain_mri.evaluation.records"}}
 TESTED_THROUGH: dict[str, str] = {
     "tests/test_readme.py": "__init__",  # README's example
     "tests/imaging/test_read.py": "imaging.picture imaging.file_type imaging.scan",  # read_scan is their only entrance
-    "tests/imaging/test_volume.py": "imaging.nifti imaging.orientation",  # as read_volume is theirs
+    "tests/imaging/test_volume.py": "imaging.orientation",  # as read_volume is theirs
     "tests/inference/test_guard.py": "inference.guard_descriptors imaging.skull_strip evaluation.guard_check",
     "tests/inference/test_predictor.py": "inference.analysis inference.onnx_model inference.runner",  # one answer
     "tests/artifact/test_hub.py": "artifact.hub_client",  # against a Hub on the loopback, as push is

@@ -40,7 +40,7 @@ def mosaic(stack: np.ndarray, *, normal: list[str] | None = None, csa_count: boo
     for i, values in enumerate(stack):
         y, x = divmod(i, side)
         tiled[y * height : (y + 1) * height, x * width : (x + 1) * width] = values
-    geometry = {
+    geometry: dict[str, Any] = {
         "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"],
         "ImageOrientationPatient": [1, 0, 0, 0, 0.96, 0.28],
         "ImagePositionPatient": [-90, -100, -40],

@@ -7,6 +7,7 @@ import os
 import random
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -249,7 +250,7 @@ def test_large_volume_stays_usable() -> None:
 
 
 def oblique(
-    stack: np.ndarray, jitter: float = 0.0, step: tuple[float, float, float] | None = None, **tags: object
+    stack: np.ndarray, jitter: float = 0.0, step: tuple[float, float, float] | None = None, **tags: Any
 ) -> list[bytes]:
     """Files of slices turned by 20 degrees about their rows, each next one `step` further (default: along the normal);
     every other slice is turned by `jitter` more about its normal."""
@@ -261,7 +262,7 @@ def oblique(
         more = jitter * (i % 2)
         row, column = row * np.cos(more) + column * np.sin(more), column * np.cos(more) - row * np.sin(more)
         place = np.array([-20.0, -25, -30]) + i * way
-        geometry = {
+        geometry: dict[str, Any] = {
             "SeriesInstanceUID": "1.2.3",
             "ImageOrientationPatient": [round(float(v), 12) for v in (*row, *column)],
             "ImagePositionPatient": [round(float(v), 6) for v in place],
@@ -310,7 +311,10 @@ def test_no_rounding_boundary_parts_a_series(stack: np.ndarray) -> None:
         for i, values in enumerate(stack):
             a = angle + (i % 2) * 2e-9
             across = [np.cos(a), np.sin(a), 0, -np.sin(a), np.cos(a), 0]
-            tags = {"ImageOrientationPatient": [round(float(v), 12) for v in across], "PixelSpacing": [1, 1]}
+            tags: dict[str, Any] = {
+                "ImageOrientationPatient": [round(float(v), 12) for v in across],
+                "PixelSpacing": [1, 1],
+            }
             files.append(saved(dicom(values, InstanceNumber=i, ImagePositionPatient=[0, 0, 5.0 * i], **tags)))
         assert len(read_volume(zipped({f"{i}": d for i, d in enumerate(files)}))) == 7
 
@@ -324,7 +328,8 @@ def test_a_tilted_gantry(stack: np.ndarray, tmp_path: Path) -> None:
 
 
 def test_slice_location_where_there_is_no_position(stack: np.ndarray) -> None:
-    for directions in ({"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, {}):
+    stated: list[dict[str, Any]] = [{"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}, {}]
+    for directions in stated:
         files = [
             saved(dicom(v, InstanceNumber=9 - i, SliceLocation=-30 + 6.5 * i, PixelSpacing=[1, 1], **directions))
             for i, v in enumerate(stack)
@@ -335,7 +340,7 @@ def test_slice_location_where_there_is_no_position(stack: np.ndarray) -> None:
 
 
 def test_distances_that_are_guessed_are_doubtful(stack: np.ndarray) -> None:
-    bare = {"ImagePositionPatient": None, "SeriesInstanceUID": "1"}
+    bare: dict[str, Any] = {"ImagePositionPatient": None, "SeriesInstanceUID": "1"}
     volume = read_volume(zipped({f"{i}": data for i, data in enumerate(oblique(stack, **bare))}))
     assert "1 mm is assumed" in volume.doubt and volume.doubt in volume.warnings
     volume = read_volume(oblique(stack)[0], name="one.dcm")
@@ -353,13 +358,14 @@ def test_one_position_for_all_frames_says_nothing_of_each(stack: np.ndarray) -> 
 
 
 def test_series_and_what_they_say_of_themselves(stack: np.ndarray) -> None:
-    named = {
+    named: dict[str, Any] = {
         "SeriesDescription": "T1 +C / ax",
         "SeriesNumber": 4,
         "ContrastBolusAgent": "Gd",
         "ImageType": ["ORIGINAL"],
     }
-    scout = oblique(stack[:2, :36], ImageOrientationPatient=[0, 1, 0, 0, 0, -1], ImagePositionPatient=[0, 0, 0])
+    scouts: dict[str, Any] = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [0, 0, 0]}
+    scout = oblique(stack[:2, :36], **scouts)
     files = oblique(stack, **named) + oblique(stack, **named) + scout
     found, passed = dicom_series.series_of(((f"{i}", data) for i, data in enumerate(files)), "study")
     first, second = found
