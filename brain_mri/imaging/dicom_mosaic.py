@@ -11,7 +11,7 @@ import pydicom
 from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian
 
-from brain_mri.imaging.scan import ScanError
+from brain_mri.imaging.scan import MIN_SIDE, ScanError
 
 _COUNT, _CREATOR = (0x0019, 0x100A), (0x0019, 0x0010)  # NumberOfImagesInMosaic, and who defined it
 
@@ -33,7 +33,7 @@ def unpack(dataset: pydicom.Dataset, name: str) -> None:
     count = _count(dataset) or int(_first(csa, "NumberOfImagesInMosaic") or 0)
     side = math.ceil(math.sqrt(max(count, 0)))
     rows, columns = int(dataset.Rows), int(dataset.Columns)
-    if count < 1 or rows % side or columns % side:
+    if count < 1 or rows % side or columns % side or min(rows, columns) // side < MIN_SIDE:
         raise ScanError(
             f"{name} is a Siemens mosaic, many slices tiled in one picture, that does not state how many; "
             "export it as single slices."

@@ -54,6 +54,7 @@ class _Frame:
     place: Place
     about: _About
     number: float  # InstanceNumber
+    distance: float | None  # mm to the next slice
     thickness: float | None
     info: dict[str, object]
     color: float
@@ -188,8 +189,7 @@ def _frames(data: bytes, file: str) -> Iterator[_Frame]:
         try:
             place, info, about = frame_place(dataset, i), describe(dataset), _about(dataset)
             measures = functional(dataset, i, "PixelMeasuresSequence")
-            thickness = numbers(dataset, "SpacingBetweenSlices", 1)
-            thickness = numbers(measures, "SliceThickness", 1) if thickness is None else thickness
+            distance, thickness = (_length(measures, key) for key in ("SpacingBetweenSlices", "SliceThickness"))
             number = numbers(dataset, "InstanceNumber", 1)
         except Exception:  # tags of a wrong type
             raise ScanError(f"{file} is a damaged or incomplete DICOM file.") from None
@@ -198,10 +198,17 @@ def _frames(data: bytes, file: str) -> Iterator[_Frame]:
             place,
             about,
             (0.0 if number is None else float(number[0])) + i * 1e-6,
-            None if thickness is None or not 0.01 < abs(thickness[0]) < 100 else abs(float(thickness[0])),
+            distance or _length(dataset, "SpacingBetweenSlices"),
+            thickness,
             info,
             color,
         )
+
+
+def _length(item: pydicom.Dataset, key: str) -> float | None:
+    """mm of a tag, or None when there is no sensible one."""
+    length = numbers(item, key, 1)
+    return abs(float(length[0])) if length is not None and 0.01 < abs(length[0]) < 100 else None
 
 
 def _about(dataset: pydicom.Dataset) -> _About:
@@ -325,13 +332,13 @@ def _step(
     frames: list[_Frame], heights: np.ndarray | None, normal: np.ndarray, name: str
 ) -> tuple[np.ndarray, list[str]]:
     """((3,) RAS mm from one slice to the next, doubts): along the positions, off the normal for a tilted gantry."""
-    thickness = frames[0].thickness
     if heights is None or len(frames) == 1:
-        if thickness is None and frames[0].place.spacing is not None:
-            what = "how thick its slice is" if len(frames) == 1 else "the distance of its slices"
-            said = f"{name} does not state {what}; 1 mm is assumed, so a volume in mL may be wrong."
-            return normal, [said]
-        return normal * (thickness or 1.0), []
+        distance, thickness = frames[0].distance, frames[0].thickness
+        what = "the distance of its slices" if len(frames) > 1 else "how thick its slice is"
+        taken = f"their thickness of {thickness:.3g} mm" if thickness else "1 mm"
+        said = f"{name} does not state {what}; {taken} is assumed, so a volume in mL may be wrong."
+        stated = frames[0].place.spacing is None or distance or (thickness and len(frames) == 1)
+        return normal * (distance or thickness or 1.0), [] if stated else [said]
     steps = np.diff(heights)
     gap = float(np.median(steps))
     even = steps.max() <= 1.1 * gap and steps.min() >= 0.9 * gap

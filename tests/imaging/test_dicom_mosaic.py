@@ -115,6 +115,7 @@ def test_a_mosaic_that_cannot_be_told_apart_is_refused_by_name(stack: np.ndarray
         mosaic(stack, csa_count=False),
         with_count(mosaic(stack, csa_count=False), "US", 17),  # five tiles a side: no whole pixels
         with_count(mosaic(stack, csa_count=False), "US", 60000),
+        with_count(mosaic(stack[:, :24, :24], csa_count=False), "US", 144),  # 12 tiles a side, of 6 x 6 pixels
     ):
         for read in (read_volume, read_scan):
             with pytest.raises(ScanError, match="Siemens mosaic") as error:

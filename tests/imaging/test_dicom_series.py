@@ -343,6 +343,9 @@ def test_distances_that_are_guessed_are_doubtful(stack: np.ndarray) -> None:
     bare: dict[str, Any] = {"ImagePositionPatient": None, "SeriesInstanceUID": "1"}
     volume = read_volume(zipped({f"{i}": data for i, data in enumerate(oblique(stack, **bare))}))
     assert "1 mm is assumed" in volume.doubt and volume.doubt in volume.warnings
+    for thick in ({"SliceThickness": 4}, {"SliceThickness": 3, "SpacingBetweenSlices": 4}):
+        volume = read_volume(zipped({f"{i}": data for i, data in enumerate(oblique(stack, **(bare | thick)))}))
+        assert volume.spacing == pytest.approx((4, 1.5, 1.25)) and ("thickness" in volume.doubt) == (len(thick) == 1)
     volume = read_volume(oblique(stack)[0], name="one.dcm")
     assert len(volume) == 1 and "how thick" in volume.doubt and volume.planes == ("axial",)
     assert read_volume(oblique(stack, SliceThickness=4)[0]).doubt == ""
@@ -358,12 +361,8 @@ def test_one_position_for_all_frames_says_nothing_of_each(stack: np.ndarray) -> 
 
 
 def test_series_and_what_they_say_of_themselves(stack: np.ndarray) -> None:
-    named: dict[str, Any] = {
-        "SeriesDescription": "T1 +C / ax",
-        "SeriesNumber": 4,
-        "ContrastBolusAgent": "Gd",
-        "ImageType": ["ORIGINAL"],
-    }
+    named: dict[str, Any] = {"SeriesDescription": "T1 +C / ax", "SeriesNumber": 4, "ImageType": ["ORIGINAL"]}
+    named["ContrastBolusAgent"] = "Gd"
     scouts: dict[str, Any] = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [0, 0, 0]}
     scout = oblique(stack[:2, :36], **scouts)
     files = oblique(stack, **named) + oblique(stack, **named) + scout
