@@ -348,5 +348,5 @@ def _step(
     if len(places):
         step = (places[-1] - places[0]) * (gap / (heights[-1] - heights[0]))
         even = even and np.abs(places - places[0] - np.arange(len(places))[:, None] * step).max() <= 0.5 * gap
-    said = f"The slices of {name} are not evenly spaced; some may be missing, so a volume in mL may be wrong."
-    return step, [] if even else [said]
+    said = f"The slices of {name} are not evenly spaced; some may be missing, so a volume in mL may be wrong"
+    return step, [] if even else [f"{said}, and a mask may lie beside its slices."]

@@ -28,7 +28,7 @@ def axes_of(affine: np.ndarray) -> str | None:
     from nibabel.orientations import aff2axcodes  # as above
 
     matrix = np.asarray(affine, np.float64)[:3, :3]
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) <= 1e-4 * np.linalg.norm(matrix, axis=0).prod():
         return None
     names = aff2axcodes(from_matvec(matrix))
     return None if None in names else "".join(names)

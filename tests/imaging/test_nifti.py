@@ -102,9 +102,10 @@ def test_an_sform_that_says_nothing_leaves_the_word_to_the_qform(stack: np.ndarr
 
 
 def test_voxels_in_meters_have_their_size_in_millimetres(stack: np.ndarray) -> None:
-    image = nib.Nifti1Image(stack.transpose(2, 1, 0), np.diag([-0.001, -0.001, 0.004, 1]))
+    image = nib.Nifti1Image(stack.transpose(2, 1, 0), np.diag([-0.0005, -0.0005, 0.002, 1]))
     image.header.set_xyzt_units("meter")
-    assert read_volume(image.to_bytes()).voxel_mm3 == pytest.approx(4, rel=1e-5)
+    volume = read_volume(image.to_bytes())
+    assert volume.voxel_mm3 == pytest.approx(0.5, rel=1e-5) and np.array_equal(volume.voxels, stack)
 
 
 def test_a_few_slices_are_slices_whichever_way_they_lie() -> None:

@@ -65,3 +65,41 @@ def test_a_doubtful_slice_distance_is_said(predictor: Predictor, tmp_path: Path)
         path = write_nifti(tmp_path / f"{distance:.0f}.nii", voxels, (distance, rows, columns))
         said = " ".join(volume_analysis.analyze_volume(predictor, read_volume(path)).warnings)
         assert ("if that is wrong" in said) == doubtful
+
+
+SIDE = 230 / 96  # mm of a pixel of the drawn series
+MEASURED = [  # file, mm³ of a voxel by its tags, slices, what is said of doubts
+    ("dicom-oddities/iop_jitter_6e-3", SIDE**2 * 120 / 11, 12, ""),
+    ("dicom-oddities/iop_jitter_9th_decimal", SIDE**2 * 120 / 11, 12, ""),
+    ("dicom-oddities/with_localizer", SIDE**2 * 120 / 11, 12, ""),
+    ("gantry-tilt/series", SIDE**2 * 6 * np.cos(np.deg2rad(20)), 14, ""),
+    ("gantry-tilt/shear20.nii.gz", SIDE**2 * 6 * np.cos(np.deg2rad(20)), 14, ""),
+    ("qform/w2.nii", SIDE**2 * 120 / 11, 12, ""),
+    ("contradicting-header/sform_1mm_64slices.nii.gz", 1.0, 64, "10.9 times as large"),
+    ("contradicting-header/lr_disagree.nii.gz", SIDE**2 * 120 / 11, 12, "left and right"),
+    ("few-slices/one.dcm", 1.2**2, 1, "how thick its slice is"),
+    ("few-slices/truly_2d.nii.gz", 1.2**2, 1, "how thick its slice is"),
+    ("few-slices/one_slice_2d.nii.gz", 1.2**2 * 5, 1, ""),
+    ("few-slices/five_thin_slices.nii.gz", 1.8**2, 5, ""),
+]
+
+
+@pytest.fixture(scope="module")
+def served(bundled: Path) -> Predictor:
+    return Predictor.load(bundled)
+
+
+@pytest.mark.parametrize("name, voxel, depth, doubt", MEASURED)
+def test_cases_are_measured_as_their_tags_say(
+    served: Predictor, cases: Path, name: str, voxel: float, depth: int, doubt: str
+) -> None:
+    found = volume_analysis.analyze_volume(served, read_volume(cases / name))
+    assert len(found.area) == depth and found.marked
+    assert found.millilitres == pytest.approx(np.count_nonzero(found.mask) * voxel / 1000, rel=1e-6)
+    said = found.to_dict()["doubt"]
+    assert doubt in said if doubt else said == ""
+
+
+def test_case_of_a_meningioma_that_was_cut_in_half(served: Predictor, cases: Path) -> None:
+    found = volume_analysis.analyze_volume(served, read_volume(cases / "dicom-oddities" / "iop_jitter_6e-3"))
+    assert found.label == "meningioma" and found.millilitres == pytest.approx(15.1, rel=0.3)  # every slice, once
