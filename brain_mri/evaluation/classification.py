@@ -24,13 +24,6 @@ from brain_mri.evaluation.scores import (
 )
 
 
-def tumor_probability(probabilities: np.ndarray, classes: Sequence[str]) -> np.ndarray | None:
-    """Probability of any tumor, (N,): one minus that of `notumor`. None when the model has no such class."""
-    if NO_TUMOR not in classes:
-        return None
-    return 1.0 - np.asarray(probabilities, dtype=np.float64)[:, list(classes).index(NO_TUMOR)]
-
-
 def label_metrics(predicted: np.ndarray, labels: np.ndarray, boot: Bootstrap, classes: Sequence[str]) -> LabelScores:
     """Accuracy, precision, recall, F1 (per class and macro) and confusion of predicted labels (N,) int.
 
@@ -114,23 +107,20 @@ def classification_metrics(
     if not np.isfinite(probabilities).all():
         raise ValueError("The classifier returned values that are no numbers (NaN or infinite).")
     boot = Bootstrap(groups, resamples=resamples, seed=seed)
-    curves: dict[str, RocCurve] = {}
-    areas = {name: boot.auc(probabilities[:, i], labels == i) for i, name in enumerate(classes)}
-    known = [area.value for area in areas.values() if area.value is not None]
-    for i, (name, area) in enumerate(areas.items()):
-        if area.value is not None:
-            curves[name] = _curve(probabilities[:, i], labels == i)
-    score, binary = tumor_probability(probabilities, classes), None
-    if score is not None:
-        tumor = labels != list(classes).index(NO_TUMOR)
-        binary = _binary(score, tumor, boot, tumor_threshold)
-        if binary.roc_auc.value is not None:
-            curves["tumor"] = _curve(score, tumor)
+    columns = {name: (probabilities[:, i], labels == i) for i, name in enumerate(classes)}
+    areas = {name: boot.auc(*column) for name, column in columns.items()}
+    known = {name: area.value for name, area in areas.items() if area.value is not None}
+    curves, binary = {name: _curve(*columns[name]) for name in known}, None
+    if NO_TUMOR in columns:
+        chance, free = columns[NO_TUMOR]
+        binary = _binary(1.0 - chance, ~free, boot, tumor_threshold)
+        if NO_TUMOR in known:
+            curves["tumor"] = _curve(1.0 - chance, ~free)
     found = label_metrics(probabilities.argmax(axis=1), labels, boot, classes)
     per_class = {name: row.model_copy(update={"roc_auc": areas[name]}) for name, row in found.per_class.items()}
     return ClassificationScores(
         **{**dict(found), "per_class": per_class},
-        roc_auc_macro=float(np.mean(known)) if known else None,
+        roc_auc_macro=float(np.mean(list(known.values()))) if known else None,
         binary=binary,
         calibration=calibration_metrics(probabilities, labels, boot),
         abstention=abstention_metrics(probabilities, labels, abstain_threshold, boot),
