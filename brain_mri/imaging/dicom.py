@@ -43,7 +43,7 @@ for _logger in ("pydicom", "openjpeg", "pylibjpeg"):
     logging.getLogger(_logger).setLevel(logging.CRITICAL)
 python_warnings.filterwarnings("ignore", module=r"pydicom\.")
 
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _TO_RAS = np.array([-1.0, -1.0, 1.0])  # DICOM counts towards left and posterior, NIfTI towards right and anterior
 
 
@@ -73,7 +73,7 @@ def open_dicom(data: bytes, name: str) -> pydicom.Dataset:
     try:
         dataset = pydicom.dcmread(io.BytesIO(data), force=True)
         _settle_syntax(dataset)
-        if not any(key in dataset for key in _PIXELS):
+        if not any(key in dataset for key in PIXELS):
             what = _readable(str(dataset.get("Modality") or "")) or "unknown modality"
             raise ScanError(f"{name} is a DICOM file without a picture ({what}).")
         rows, columns = int(dataset.Rows), int(dataset.Columns)

@@ -1,22 +1,16 @@
-"""Many DICOM files, a folder or a zip archive -> one volume.
-
-Archives are read in memory, member by member and never unpacked to disk, so names like ../../x lead nowhere.
-"""
+"""Many DICOM files, a folder or a zip archive -> one volume."""
 
 from __future__ import annotations
 
-import os
-import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from io import BytesIO
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pydicom
 
 from brain_mri.imaging.dicom import (
+    PIXELS,
     Place,
     describe,
     frame_count,
@@ -26,13 +20,10 @@ from brain_mri.imaging.dicom import (
     numbers,
     open_dicom,
 )
-from brain_mri.imaging.file_type import is_medical, looks_like_dicom
 from brain_mri.imaging.nifti import LAS, Grid
 from brain_mri.imaging.orientation import axes_of
-from brain_mri.imaging.scan import MAX_BYTES, MAX_VOXELS, ScanError, clean_name, read_bytes
+from brain_mri.imaging.scan import MAX_VOXELS, ScanError, TooLarge, clean_name
 
-MAX_FILES = 5000  # of one folder or archive
-MAX_TOTAL = 2 * MAX_BYTES  # bytes of all files together
 TOLERANCE = 0.05  # of direction cosines (3 degrees) and of pixel sizes (5 %) of one series
 APART = 0.01  # mm between two places; rounded positions of one place stay below
 
@@ -49,15 +40,24 @@ class _About:
 
 
 @dataclass(frozen=True, eq=False)
+class _File:
+    name: str
+    load: Callable[[], bytes]
+
+
+@dataclass(frozen=True, eq=False)
 class _Frame:
-    values: np.ndarray
+    """One picture, known by its header; stack_of decodes those that it needs."""
+
+    file: _File
+    index: int
+    shape: tuple[int, int]
     place: Place
     about: _About
     number: float  # InstanceNumber
     distance: float | None  # mm to the next slice
     thickness: float | None
     info: dict[str, object]
-    color: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,133 +76,82 @@ class Series:
     kind: tuple[str, ...]
 
 
-Named = tuple[str, bytes]
+def series_of(files: Iterable[tuple[str, Callable[[], bytes]]], name: str) -> tuple[list[Series], list[str]]:
+    """(every series of DICOM files, sentences on damaged files and files without pictures). Raises ScanError.
 
-
-def folder_files(folder: Path) -> Iterator[Path]:
-    """The DICOM and NIfTI files in a folder and below it; links and hidden files are passed over. Raises ScanError."""
-    seen = 0
-    for root, folders, files in os.walk(folder, followlinks=False):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
-        for file in sorted(files):
-            path = Path(root, file)
-            if file.startswith(".") or path.is_symlink() or not path.is_file():
-                continue
-            seen += 1
-            if seen > MAX_FILES:
-                raise ScanError(f"{clean_name(folder)} holds more than {MAX_FILES} files; choose one series.")
-            try:
-                with path.open("rb") as stream:
-                    start = stream.read(512)
-            except OSError as error:  # gone, or not to be read, since the folder was listed
-                raise ScanError(f"{clean_name(file)} could not be opened ({error.strerror}).") from None
-            if is_medical(start):
-                yield path
-
-
-def read_files(paths: Iterable[Path], name: str) -> Iterator[Named]:
-    """(name, content) of files, read one after the other. Raises ScanError."""
-    total = 0
-    for path in paths:
-        data = read_bytes(path)
-        total += len(data)
-        if total > MAX_TOTAL:
-            raise ScanError(f"{name} holds more than {MAX_TOTAL // 2**20} MB; choose one series.")
-        yield clean_name(path), data
-
-
-def zip_files(data: bytes, name: str) -> Iterator[Named]:
-    """(name, content) of the DICOM and NIfTI members of a zip archive. Raises ScanError for a bomb or a damaged one."""
-    if data.count(b"PK\x01\x02") > MAX_FILES:  # before a directory of millions is parsed
-        raise ScanError(f"{name} holds more than {MAX_FILES} files; make an archive of one series.")
-    try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
-            if len(members) > MAX_FILES:
-                raise ScanError(f"{name} holds more than {MAX_FILES} files; make an archive of one series.")
-            total = 0
-            for member in members:
-                file = clean_name(member.filename)
-                if file.startswith(".") or "__MACOSX" in member.filename:
-                    continue
-                if member.flag_bits & 1:
-                    raise ScanError(f"{name} is protected by a password; unpack it first.")
-                with archive.open(member) as stream:  # a bomb is read no further than the limit
-                    start = stream.read(512)
-                    if not is_medical(start):
-                        continue
-                    content = start + stream.read(min(MAX_BYTES, MAX_TOTAL - total) + 1)
-                if len(content) > MAX_BYTES:
-                    raise ScanError(f"{file} in {name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
-                total += len(content)
-                if total > MAX_TOTAL:
-                    raise ScanError(f"{name} unpacks to more than {MAX_TOTAL // 2**20} MB and was refused.")
-                yield file, content
-    except ScanError:
-        raise
-    except MemoryError:
-        raise ScanError(f"{name} needs more memory than there is.") from None
-    except Exception:  # BadZipFile, zlib.error, NotImplementedError, EOFError, ...
-        raise ScanError(f"{name} is a damaged zip archive or of a kind that cannot be unpacked here.") from None
-
-
-def load_series(files: Iterable[Named], name: str) -> Grid:
-    """DICOM files -> Grid of the series with the most places. Raises ScanError."""
-    found, passed = series_of(files, name)
-    best = max(found, key=lambda series: series.places)
-    if len(found) > 1:
-        passed.append(f"{name} holds {len(found)} series or directions; the largest ({best.places} slices) is used.")
-    grid = stack_of(best, name)
-    return replace(grid, warnings=(*passed, *grid.warnings))
-
-
-def series_of(files: Iterable[Named], name: str) -> tuple[list[Series], list[str]]:
-    """(every series of DICOM files, sentences on damaged files and files without pictures). Raises ScanError."""
+    files: the name of each, and what reads it; twice at most, so that a whole study needs no memory.
+    """
     frames: list[_Frame] = []
     failed: list[str] = []
-    voxels = 0
-    for file, data in files:
-        if not looks_like_dicom(data[:512]):
-            continue
+    for file, load in files:
         try:
-            for frame in _frames(data, file):
-                voxels += frame.values.size
-                if voxels > MAX_VOXELS:
-                    raise MemoryError
-                frames.append(frame)
-        except MemoryError:
-            raise ScanError(f"{name} has more than {MAX_VOXELS // 10**6} million voxels.") from None
+            frames += _frames(_File(file, load))
+        except TooLarge:
+            raise
         except ScanError as error:
             failed.append(str(error))
     if not frames:
-        if len(failed) == 1:
-            raise ScanError(failed[0])
-        raise ScanError(f"{name} holds no readable DICOM picture" + (f"; {failed[0]}" if failed else "."))
-    passed = [f"{len(failed)} DICOM files of {name} were passed over: {failed[0]}"] if failed else []
-    return [_series(group) for group in _groups(frames)], passed
+        raise _unreadable(failed, name)
+    return [_series(group) for group in _groups(frames)], _passed_over(failed, name)
 
 
-def _frames(data: bytes, file: str) -> Iterator[_Frame]:
-    dataset = open_dicom(data, file)
-    for i in range(frame_count(dataset)):
-        values, color = frame_values(dataset, i, file)
-        try:
-            place, info, about = frame_place(dataset, i), describe(dataset), _about(dataset)
+def _unreadable(failed: Sequence[str], name: str) -> ScanError:
+    if len(failed) == 1:
+        return ScanError(failed[0])
+    return ScanError(f"{name} holds no readable DICOM picture" + (f"; {failed[0]}" if failed else "."))
+
+
+def _passed_over(failed: Sequence[str], name: str) -> list[str]:
+    return [f"{len(failed)} DICOM files of {name} were passed over: {failed[0]}"] if failed else []
+
+
+def _frames(file: _File) -> Iterator[_Frame]:
+    dataset = open_dicom(file.load(), file.name)
+    try:
+        info, about, shape = describe(dataset), _about(dataset), (int(dataset.Rows), int(dataset.Columns))
+        number = numbers(dataset, "InstanceNumber", 1)
+        first = 0.0 if number is None else float(number[0])
+        for i in range(min(frame_count(dataset), _most_frames(dataset))):
             measures = functional(dataset, i, "PixelMeasuresSequence")
             distance, thickness = (_length(measures, key) for key in ("SpacingBetweenSlices", "SliceThickness"))
-            number = numbers(dataset, "InstanceNumber", 1)
-        except Exception:  # tags of a wrong type
-            raise ScanError(f"{file} is a damaged or incomplete DICOM file.") from None
-        yield _Frame(
-            values,
-            place,
-            about,
-            (0.0 if number is None else float(number[0])) + i * 1e-6,
-            distance or _length(dataset, "SpacingBetweenSlices"),
-            thickness,
-            info,
-            color,
-        )
+            distance = distance or _length(dataset, "SpacingBetweenSlices")
+            yield _Frame(file, i, shape, frame_place(dataset, i), about, first + i * 1e-6, distance, thickness, info)
+    except Exception:  # tags of a wrong type
+        raise ScanError(f"{file.name} is a damaged or incomplete DICOM file.") from None
+
+
+def _most_frames(dataset: pydicom.Dataset) -> int:
+    """Frames that the bytes of a file can hold, whatever its header promises; and one more, to find it damaged."""
+    data = next((dataset[key].value for key in PIXELS if key in dataset), None) or b""
+    bits = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("BitsAllocated") or 8)
+    return 1 + 8 * len(data) // (64 if dataset.file_meta.TransferSyntaxUID.is_encapsulated else bits)
+
+
+def _decoded(frames: list[_Frame], name: str) -> tuple[list[_Frame], dict[_Frame, tuple[np.ndarray, float]], list[str]]:
+    """(frames without those that are damaged, (values, colour) of those of them that make the stack, warnings)."""
+    pictures: dict[_Frame, tuple[np.ndarray, float]] = {}
+    failed: dict[str, str] = {}
+    for order in (_order(frames), range(len(frames))):  # the others only when one of a place may replace another
+        wanted: dict[_File, list[_Frame]] = defaultdict(list)
+        for i in order:
+            if frames[i] not in pictures:
+                wanted[frames[i].file].append(frames[i])
+        if (len(pictures) + sum(map(len, wanted.values()))) * np.prod(frames[0].shape) > MAX_VOXELS:
+            raise TooLarge(f"{name} has more than {MAX_VOXELS // 10**6} million voxels.")
+        for file, own in wanted.items():
+            try:
+                dataset = open_dicom(file.load(), file.name)
+                for frame in own:
+                    pictures[frame] = frame_values(dataset, frame.index, file.name)
+            except TooLarge:
+                raise
+            except ScanError as error:
+                failed[file.name] = str(error)
+        if not failed:
+            return frames, pictures, []
+    if not pictures:
+        raise _unreadable(list(failed.values()), name)
+    return list(pictures), pictures, _passed_over(list(failed.values()), name)
 
 
 def _length(item: pydicom.Dataset, key: str) -> float | None:
@@ -229,7 +178,7 @@ def _groups(frames: list[_Frame]) -> list[list[_Frame]]:
     for frame in frames:
         place = frame.place
         missing = (place.directions is None, place.spacing is None, place.position is None)
-        alike[(frame.about.uid, frame.values.shape, missing)].append(frame)
+        alike[(frame.about.uid, frame.shape, missing)].append(frame)
     groups = []
     for members in alike.values():
         directions = [np.zeros(9) if f.place.directions is None else f.place.directions.ravel() for f in members]
@@ -282,18 +231,23 @@ def _apart(frames: list[_Frame], heights: np.ndarray) -> list[int]:
     return kept
 
 
-def stack_of(series: Series, name: str) -> Grid:
-    """A series as a Grid with the array order (columns, rows, slices), slices along the normal."""
-    warnings: list[str] = []
-    frames, directions, heights = series.frames, _directions(series.frames), _heights(series.frames)
+def _order(frames: list[_Frame]) -> list[int]:
+    """The frames that make a stack, from its first slice to its last."""
+    heights = _heights(frames)
     if heights is None:
-        kept = sorted(range(len(frames)), key=lambda i: frames[i].number)
+        return sorted(range(len(frames)), key=lambda i: frames[i].number)
+    return _apart(frames, heights)
+
+
+def stack_of(series: Series, name: str) -> Grid:
+    """A series as a Grid with the array order (columns, rows, slices), slices along the normal. Raises ScanError."""
+    frames, pictures, warnings = _decoded(series.frames, name)
+    directions, heights, kept = _directions(frames), _heights(frames), _order(frames)
+    if heights is None:
         if len(frames) > 1:
             warnings.append(f"{name} does not state where its slices lie; they are in the order of their numbers.")
-    else:
-        kept = _apart(frames, heights)
-        if frames[0].place.position is None:
-            warnings.append(f"{name} does not state where its slices lie; they are in the order of SliceLocation.")
+    elif frames[0].place.position is None:
+        warnings.append(f"{name} does not state where its slices lie; they are in the order of SliceLocation.")
     if len(kept) < len(frames):
         warnings.append(f"{name} holds several pictures of the same place; the first of each is used.")
     if directions is None:
@@ -308,11 +262,11 @@ def stack_of(series: Series, name: str) -> Grid:
     affine[:3, :3] = np.column_stack([directions[:, :2] * np.array((place.spacing or (1.0, 1.0))[::-1]), step])
     if place.position is not None:
         affine[:3, 3] = place.position
-    types = {f.values.dtype for f in frames}
+    types = {pictures[f][0].dtype for f in frames}
     dtype = types.pop() if len(types) == 1 else np.dtype(np.float32)
-    stack = np.empty((len(frames), *frames[0].values.shape), dtype)
+    stack = np.empty((len(frames), *frames[0].shape), dtype)
     for i, frame in enumerate(frames):
-        stack[i] = frame.values
+        stack[i] = pictures[frame][0]
     return Grid(
         stack.transpose(2, 1, 0),
         affine,
@@ -323,7 +277,7 @@ def stack_of(series: Series, name: str) -> Grid:
         None,
         frames[0].info | {"orientation": "as stored" if place.directions is None else "from ImageOrientationPatient"},
         tuple(warnings),
-        max(f.color for f in frames),
+        max(pictures[f][1] for f in frames),
         tuple(doubts),
     )
 

@@ -92,7 +92,7 @@ def load_nifti(data: bytes, name: str) -> Grid:
         "bits": dtype.itemsize * 8,
         "shape": shape,
     }
-    slice_axis = _slice_axis(voxels.shape, spacing, axes)
+    slice_axis = axis_of_slices(voxels.shape, spacing, axes)
     return Grid(voxels, affine, axes, spacing, slice_axis, shape, header, info, tuple(warnings), doubts=tuple(doubts))
 
 
@@ -162,7 +162,7 @@ def _real(voxels: np.ndarray, slope: float | None, intercept: float | None) -> n
     return voxels
 
 
-def _slice_axis(size: tuple[int, ...], spacing: tuple[float, ...] | None, axes: str) -> int:
+def axis_of_slices(size: tuple[int, ...], spacing: tuple[float, ...] | None, axes: str) -> int:
     """The array axis of the slices: the only flat one, the clearly coarsest one, that of a thin slab of a head, else
     head to foot."""
     for flat in ([i for i in range(3) if size[i] < least] for least in (2, MIN_SIDE)):

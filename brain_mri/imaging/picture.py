@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF, BMP, WebP and GIF -> gray values, nothing lost that the file holds.
+"""PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000, AVIF and HEIC -> gray values, nothing lost that the file holds.
 
 Pillow decodes; OpenCV where Pillow would cut 16-bit colour to 8 bit or lacks a sample type (64-bit float TIFF).
 """
@@ -6,21 +6,26 @@ Pillow decodes; OpenCV where Pillow would cut 16-bit colour to 8 bit or lacks a 
 from __future__ import annotations
 
 import io
+import time
 import warnings as python_warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from brain_mri.imaging.scan import MAX_PIXELS, ScanError
+from brain_mri.imaging.file_type import HEIF
+from brain_mri.imaging.scan import MAX_PIXELS, MAX_VOXELS, ScanError, TooLarge
 
 # The decoders write a line to the console for every irregular tag; what matters becomes a ScanError or a warning.
 python_warnings.filterwarnings("ignore", module=r"PIL\.")
 (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)  # silent; OpenCV 4 and 5 differ in the name
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")
+COUNTING = 2.0  # seconds at most to count the pictures of a file; a hostile one could take minutes
 DEFLATE = 1100  # a byte of a PNG cannot stand for more bytes than this
 _ORIENTATION = 0x0112  # EXIF tag
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
@@ -31,7 +36,7 @@ _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB] if hasattr(cv2, "IM
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """values: (H, W) as stored (uint8, uint16, int16, float32); color: see Scan."""
+    """values: (H, W), or (N, H, W) of a stack, as stored (uint8, uint16, int16, float32); color: see Scan."""
 
     values: np.ndarray
     color: float
@@ -41,8 +46,17 @@ class Picture:
 
 def read_picture(data: bytes, name: str, index: int | None = None) -> Picture:
     """Decode frame `index` (default the first). Raises ScanError."""
+    return _decoded(lambda: _read(data, name, index), name)
+
+
+def read_stack(data: bytes, name: str) -> Picture:
+    """Every picture of an animation or of a TIFF of many pages that is as large as the first. Raises ScanError."""
+    return _decoded(lambda: _read_stack(data, name), name)
+
+
+def _decoded(decode: Callable[[], Picture], name: str) -> Picture:
     try:
-        return _read(data, name, index)
+        return decode()
     except ScanError:
         raise
     except MemoryError:
@@ -55,9 +69,29 @@ def read_picture(data: bytes, name: str, index: int | None = None) -> Picture:
         ) from None
 
 
+def _open(source: bytes | Path, name: str) -> Image.Image:
+    start = source[:64] if isinstance(source, bytes) else b""
+    formats: tuple[str, ...] = FORMATS
+    if start[:4] == b"\xff\x4f\xff\x51" or start[4:8] == b"jP  ":
+        formats = ("JPEG2000",)
+    elif start[4:8] == b"ftyp":
+        kind = "HEIC" if start[8:12] in HEIF and b"avif" not in start else "AVIF"
+        formats = ("HEIF",) if kind == "HEIC" else ("AVIF",)
+        try:
+            if kind == "HEIC":
+                import pi_heif  # an optional package, and only when needed
+
+                pi_heif.register_heif_opener()
+            elif not features.check("avif"):
+                raise ImportError
+        except ImportError:
+            raise ScanError(f"{name} is a {kind} picture, which cannot be read here; save it as PNG or JPEG.") from None
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
+
+
 def _read(data: bytes, name: str, index: int | None) -> Picture:
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = _open(data, name)
     except UnidentifiedImageError:
         if data[:4] in (b"II*\0", b"MM\0*"):
             return _with_opencv(data, "TIFF", name, _tiff_size(data))
@@ -70,8 +104,9 @@ def _read(data: bytes, name: str, index: int | None) -> Picture:
         except EOFError:
             raise ScanError(f"{name} has no picture number {index} (counted from 0).") from None
         check_size(picture.width, picture.height, name)
-    elif index is None and _has_second(data):
-        warnings = (f"{name} holds several pictures; the first is shown.",)
+    pictures = frame_count(data)
+    if index is None and pictures > 1:
+        warnings = (f"{name} holds {pictures} pictures; the first is shown: frame 1 of {pictures}.",)
     kind, bits = str(picture.format), _bits(picture, data)
     if kind == "PNG" and not _plausible_png(data, picture.width * picture.height):
         raise ScanError(f"{name} is damaged: it is too short for what its header states.")
@@ -79,6 +114,8 @@ def _read(data: bytes, name: str, index: int | None) -> Picture:
         return _with_opencv(data, kind, name, picture.size, warnings)
     picture.load()
     info: dict[str, object] = {"format": kind, "mode": picture.mode, "bits": bits, "index": index or 0}
+    if pictures > 1:
+        info["slices"] = pictures
     values, color = _gray(picture)
     orientation = _orientation(picture)
     if orientation != 1:
@@ -95,16 +132,49 @@ def _plausible_png(data: bytes, pixels: int) -> bool:
     return at + 12 <= len(data) and pixels <= 8 * DEFLATE * len(data)  # at 1 bit a pixel
 
 
-def _has_second(data: bytes) -> bool:
-    """Whether a GIF, TIFF, WebP or PNG holds more pictures; counting them all could take minutes in a hostile file."""
-    if data.startswith(b"\xff\xd8\xff"):  # a phone's JPEG may carry a preview; that is no second scan
-        return False
+def _read_stack(data: bytes, name: str) -> Picture:
+    with _open(data, name) as picture:
+        check_size(picture.width, picture.height, name)
+        size, kind, mode, bits = picture.size, str(picture.format), picture.mode, _bits(picture, data)
+        frames: list[np.ndarray] = []
+        color, passed = 0.0, 0
+        for i in range(MAX_VOXELS):
+            try:
+                picture.seek(i)
+            except EOFError:
+                break
+            if picture.size != size:  # a thumbnail, a smaller copy
+                passed += 1
+                continue
+            if (len(frames) + 1) * size[0] * size[1] > MAX_VOXELS:
+                raise TooLarge(f"{name} has more than {MAX_VOXELS // 10**6} million voxels.")
+            picture.load()
+            values, saturation = _gray(picture)
+            frames.append(values)
+            color = max(color, saturation)
+    warnings = (f"{passed} pictures of another size in {name} were passed over.",) if passed else ()
+    info: dict[str, object] = {"format": kind, "mode": mode, "bits": bits}
+    return Picture(compact(np.stack(frames)), color, info, warnings)
+
+
+def frame_count(source: bytes | Path, most: int = MAX_VOXELS) -> int:
+    """Pictures of a GIF, TIFF, WebP, PNG or AVIF that are as large as the first; at most `most` are counted."""
+    end = time.monotonic() + COUNTING
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            picture.seek(1)
-    except Exception:  # EOFError when there is none; a damaged second picture does not matter
-        return False
-    return True
+        with _open(source, "") as picture:
+            if picture.format not in ("GIF", "TIFF", "WEBP", "PNG", "AVIF"):
+                return 1  # a phone's JPEG or HEIC may carry previews; they are no scans
+            stated = getattr(picture, "n_frames", 1) if picture.format not in ("GIF", "TIFF") else 0
+            size, count, i = picture.size, 1, 1
+            while not stated and count < most and time.monotonic() < end:
+                picture.seek(i)
+                count += picture.size == size
+                i += 1
+            return min(stated or count, most)
+    except EOFError:
+        return count
+    except Exception:  # no picture, or a damaged second one, which does not matter
+        return 1
 
 
 def check_size(width: int, height: int, name: str, limit: int = MAX_PIXELS) -> None:

@@ -12,11 +12,23 @@ from pathlib import Path
 
 import numpy as np
 
-from brain_mri.imaging.file_type import GZIP, ZIP, has_dicom_preamble, is_picture, looks_like_dicom, looks_like_nifti
+from brain_mri.imaging.file_type import (
+    GZIP,
+    archive_kind,
+    has_dicom_preamble,
+    is_other_volume,
+    is_picture,
+    looks_like_dicom,
+    looks_like_nifti,
+    not_a_scan,
+)
 from brain_mri.imaging.nifti import load_nifti
 from brain_mri.imaging.picture import compact, gray_and_color, read_picture
 from brain_mri.imaging.scan import MIN_SIDE, Scan, ScanError, clean_name, content_of, finite, inflate, windowed
 from brain_mri.imaging.volume import volume_of
+from brain_mri.imaging.volume_formats import load_other
+
+FORMATS = "PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000, AVIF, HEIC, DICOM, NIfTI, MetaImage, NRRD, MGZ"
 
 
 def read_scan(source: str | Path | bytes, *, name: str | None = None, index: int | None = None) -> Scan:
@@ -26,24 +38,26 @@ def read_scan(source: str | Path | bytes, *, name: str | None = None, index: int
     the first picture, the middle DICOM frame, the NIfTI slice with the most content. Raises ScanError.
     """
     data, name = content_of(source, name)
+    packed = data[:2] == GZIP
+    if packed:
+        data = inflate(data, name)
     if not has_dicom_preamble(data) and is_picture(data):
         picture = read_picture(data, name, index)
         return _scan(picture.values, None, name, picture.info, picture.warnings, picture.color)
-    if data[:2] == GZIP:
-        data = inflate(data, name)
-        if not looks_like_nifti(data):
-            raise ScanError(f"{name} is compressed but holds no NIfTI volume; unpack it first.")
+    if is_other_volume(data):
+        return volume_of(load_other(data, name), name).scan(index)
+    if looks_like_nifti(data):
+        return volume_of(load_nifti(data, name), name).scan(index)
     if looks_like_dicom(data):
         from brain_mri.imaging.dicom import read_dicom_slice  # pydicom takes a quarter of a second: only when needed
 
         return read_dicom_slice(data, name, index)
-    if looks_like_nifti(data):
-        return volume_of(load_nifti(data, name), name).scan(index)
-    if data[:4] in ZIP:
-        raise ScanError(f"{name} is a zip archive; open it as a series, or unpack it and choose one slice.")
-    raise ScanError(
-        f"{name} is none of the formats that can be read here (PNG, JPEG, TIFF, BMP, WebP, GIF, DICOM, NIfTI)."
-    )
+    kind = archive_kind(data)
+    if kind:
+        raise ScanError(f"{name} is a {kind} archive; open it as a series, or unpack it and choose one slice.")
+    if packed:
+        raise ScanError(f"{name} is compressed but holds no scan that can be read here; unpack it first.")
+    raise ScanError(f"{name} {not_a_scan(data) or f'is none of the formats that can be read here ({FORMATS})'}.")
 
 
 def scan_from_array(array: np.ndarray, *, spacing: tuple[float, float] | None = None, name: str = "array") -> Scan:

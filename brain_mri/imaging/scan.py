@@ -24,6 +24,10 @@ class ScanError(ValueError):
     """A file that cannot be read as a scan; the message is one sentence for a person."""
 
 
+class TooLarge(ScanError):
+    """More than the limits allow: a bomb, perhaps, so that nothing else of the upload is tried."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """One 2D slice, ready for display and analysis.
@@ -129,7 +133,7 @@ def inflate(data: bytes, name: str, *, wbits: int = 31, limit: int = MAX_BYTES) 
             raise ScanError(f"{name} is damaged: its compressed content cannot be unpacked.") from None
         total += len(part)
         if total > limit:
-            raise ScanError(f"{name} unpacks to more than {limit // 2**20} MB and was refused.")
+            raise TooLarge(f"{name} unpacks to more than {limit // 2**20} MB and was refused.")
         if not engine.eof:
             raise ScanError(f"{name} is damaged or incomplete: its compressed content ends too early.")
         parts.append(part)

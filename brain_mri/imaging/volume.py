@@ -1,4 +1,5 @@
-"""Whole volumes: NIfTI, a DICOM series (files, folder, zip archive) or a multi-frame DICOM -> slices the right way up.
+"""Whole volumes: NIfTI and its kin, a DICOM series or a multi-frame DICOM, alone or in an archive -> slices the right
+way up.
 
 volume = read_volume("study.zip")          # raises ScanError with a sentence for a person
 scan = volume.scan(12)                     # an acquired slice, front of the head up
@@ -8,18 +9,20 @@ volume.save_mask(mask, "mask.nii.gz")      # mask (D, H, W) -> NIfTI in the geom
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from brain_mri.files import atomic_write
-from brain_mri.imaging.file_type import GZIP, ZIP, looks_like_dicom, looks_like_nifti
-from brain_mri.imaging.nifti import Grid, load_nifti
+from brain_mri.imaging.archive import Source, open_upload
+from brain_mri.imaging.choice import candidates_of, pick
+from brain_mri.imaging.file_type import first_bytes, is_picture, is_volume
+from brain_mri.imaging.nifti import Grid
 from brain_mri.imaging.orientation import DISPLAY, PLANES, permuted, plane_of, turned
+from brain_mri.imaging.picture import frame_count
 from brain_mri.imaging.scan import (
     MAX_PIXELS,
     MIN_SIDE,
@@ -27,16 +30,13 @@ from brain_mri.imaging.scan import (
     Scan,
     ScanError,
     clean_name,
-    content_of,
-    inflate,
     stretched,
     window_limits,
     windowed,
 )
 
 SLAB = (12, 50.0)  # so many slices that span fewer mm are a doubtful header: a head is three times as high
-Named = tuple[str, bytes]  # file name, content
-Source = str | Path | bytes | Sequence[str | Path]
+_MOVING = (b"acTL", b"ANIM", b"avis")  # of PNG, WebP and AVIF
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,47 +198,32 @@ def fullest_slice(stack: np.ndarray, limits: tuple[float, float]) -> int:
 
 
 def read_volume(source: Source, *, name: str | None = None, choose: str | None = None) -> Volume:
-    """Read a NIfTI file, a DICOM file, a folder, a zip archive, the bytes of one, or several files of one series.
+    """Read a file of a volume, a DICOM file, a folder, an archive, the bytes of one, or several files.
 
     choose: the key of one of `Volume.choices`, to take another one than by default.
     Raises ScanError with a sentence for a person.
     """
-    # pydicom takes a quarter of a second: only when needed
-    from brain_mri.imaging.dicom_series import folder_files, read_files, zip_files
-
-    if not isinstance(source, (str, Path, bytes, bytearray, memoryview)):
-        paths = [Path(p) for p in source]
-        if not paths:
-            raise ScanError("No file was chosen.")
-        if len(paths) == 1:
-            return read_volume(paths[0], name=name)
-        name = clean_name(name or paths[0].parent.name or "series")
-        files = read_files(paths, name)
-    elif isinstance(source, (str, Path)) and Path(source).is_dir():
-        name = clean_name(name or source)
-        files = read_files(folder_files(Path(source)), name)
-    else:
-        data, name = content_of(source, name)
-        files = zip_files(data, name) if data[:4] in ZIP else iter([(name, data)])
-    return volume_of(_grid_of(files, name), name)
+    upload = open_upload(source, name)
+    candidates, warnings = candidates_of(upload)
+    grid, taken, said = pick(candidates, upload.name, choose)
+    volume = volume_of(grid, upload.name)
+    choices = tuple(Choice(c.key, c.title, len(volume) if c is taken else c.places, c is taken) for c in candidates)
+    return replace(volume, warnings=(*said, *warnings, *volume.warnings), choice=taken.title, choices=choices)
 
 
-def _grid_of(files: Iterator[Named], name: str) -> Grid:
-    """The first NIfTI volume among the files if they begin with one, else the DICOM series that they form."""
-    from brain_mri.imaging.dicom_series import load_series  # pydicom, only when needed
+def is_stack(source: str | Path | bytes) -> bool:
+    """Whether a file holds several slices: a volume, an archive, an animation or a TIFF of many pages; no folder.
 
-    passed: list[str] = []
-    for file, data in files:
-        if data[:2] == GZIP:
-            data = inflate(data, file)
-        if looks_like_nifti(data):
-            return load_nifti(data, file)
-        if looks_like_dicom(data[:512]):
-            return load_series(chain([(file, data)], files), name)
-        passed.append(file)
-    if passed == [name]:
-        raise ScanError(f"{name} is no volume; NIfTI files, DICOM files and zip archives of them can be read.")
-    raise ScanError(f"{name} holds no NIfTI volume and no DICOM file.")
+    Raises nothing; a damaged file is left to the reader to explain.
+    """
+    try:
+        start = first_bytes(source)
+    except (OSError, ValueError, zlib.error):
+        return False
+    if start and is_volume(source):
+        return True
+    moving = start[:4] in (b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") or any(word in start for word in _MOVING)
+    return moving and is_picture(start) and frame_count(source if isinstance(source, bytes) else Path(source), 2) > 1
 
 
 def volume_of(grid: Grid, name: str) -> Volume:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -138,22 +140,73 @@ def load(path: str | Path) -> nib.Nifti1Image:
     return image
 
 
-def series(stack: np.ndarray) -> list[bytes]:
+def series(stack: np.ndarray, **tags: Any) -> list[bytes]:
     """One DICOM file for each slice of a displayed axial stack, feet to head."""
-    uid = pydicom.uid.generate_uid()
+    tags = {"SeriesInstanceUID": pydicom.uid.generate_uid()} | tags
     return [
         saved(
             dicom(
                 values,
-                SeriesInstanceUID=uid,
                 InstanceNumber=i + 1,
                 ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
                 ImagePositionPatient=[-20, -25, -30 + SPACING[0] * i],
                 PixelSpacing=[SPACING[1], SPACING[2]],
+                **tags,
             )
         )
         for i, values in enumerate(stack)
     ]
+
+
+def metaimage(stack: np.ndarray, file: str = "LOCAL", packed: bool = False, **fields: object) -> bytes:
+    """A displayed axial stack as .mha (axes L, P, S as MetaImage counts), or its header alone for another file."""
+    voxels = stack.tobytes()
+    said = {
+        "ObjectType": "Image",
+        "NDims": 3,
+        "BinaryDataByteOrderMSB": stack.dtype.byteorder == ">",
+        "CompressedData": packed,
+        "TransformMatrix": "1 0 0 0 1 0 0 0 1",
+        "Offset": "-20 -25 -30",
+        "ElementSpacing": f"{SPACING[2]} {SPACING[1]} {SPACING[0]}",
+        "DimSize": " ".join(str(n) for n in stack.shape[::-1]),
+        "ElementType": {"u1": "MET_UCHAR", "i2": "MET_SHORT", "f4": "MET_FLOAT"}[stack.dtype.str[1:]],
+    } | fields
+    text = "".join(f"{key} = {value}\n" for key, value in said.items()) + f"ElementDataFile = {file}\n"
+    return text.encode() + ((zlib.compress(voxels) if packed else voxels) if file == "LOCAL" else b"")
+
+
+def nrrd(stack: np.ndarray, file: str = "", encoding: str = "raw", **fields: object) -> bytes:
+    """A displayed axial stack as NRRD, or its header alone for another file; fields with _ for a blank."""
+    voxels = gzip.compress(stack.tobytes()) if encoding == "gzip" else stack.tobytes()
+    said = {
+        "type": {"u1": "uchar", "i2": "short", "f4": "float"}[stack.dtype.str[1:]],
+        "dimension": stack.ndim,
+        "space": "left-posterior-superior",
+        "sizes": " ".join(str(n) for n in stack.shape[::-1]),
+        "space directions": f"({SPACING[2]},0,0) (0,{SPACING[1]},0) (0,0,{SPACING[0]})",
+        "space origin": "(-20,-25,-30)",
+        "endian": "big" if stack.dtype.byteorder == ">" else "little",
+        "encoding": encoding,
+    } | {key.replace("_", " "): value for key, value in fields.items()}
+    text = "NRRD0004\n# made by hand\n" + "".join(f"{key}: {value}\n" for key, value in said.items())
+    return f"{text}data file: {file}\n\n".encode() if file else f"{text}\n".encode() + voxels
+
+
+def mgh(stack: np.ndarray) -> bytes:
+    affine = np.diag([-SPACING[2], -SPACING[1], SPACING[0], 1.0])
+    affine[:3, 3] = 20, 25, -30
+    return nib.MGHImage(stack.transpose(2, 1, 0), affine).to_bytes()
+
+
+def tarred(files: dict[str, bytes], kind: str = "w") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=kind) as archive:  # type: ignore[call-overload]
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
 
 
 def zipped(files: dict[str, bytes]) -> bytes:

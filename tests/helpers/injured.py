@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import nibabel as nib
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -23,7 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from tests.helpers.files import dicom, encode, saved
+from tests.helpers.files import dicom, encode, metaimage, mgh, nrrd, saved, tarred, zipped
 
 HEAD = cv2.resize(
     np.pad(np.hypot(*np.mgrid[-12:13, -10:11]) < 9, 3).astype(np.uint8) * 180 + 20,
@@ -50,6 +50,8 @@ def pictures() -> list[bytes]:
     found += [encode(gray, "JPEG", exif=exif.tobytes()), encode(gray, "JPEG", progressive=True)]
     found += [encode(gray, "TIFF", compression=c) for c in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")]
     found += [encode(frames[0], k, save_all=True, append_images=frames[1:]) for k in ("GIF", "TIFF", "PNG", "WEBP")]
+    found += [encode(gray, "JPEG2000", num_resolutions=3), encode(deep, "JPEG2000", num_resolutions=3)]
+    found += [encode(gray, "AVIF")] if features.check("avif") else []
     for values in (np.dstack([DEEP] * 3), np.dstack([DEEP] * 4)):
         found.append(cv2.imencode(".png", values)[1].tobytes())
     found += [cv2.imencode(".tiff", HEAD.astype(t))[1].tobytes() for t in (np.float32, np.float64, np.int32)]
@@ -90,6 +92,7 @@ def niftis() -> list[bytes]:
     found = [nib.Nifti1Image(STACK.transpose(2, 1, 0).astype(t), affine).to_bytes() for t in ("u1", "i2", "f4", ">f8")]
     found += [nib.Nifti1Image(a, np.eye(4)).to_bytes() for a in (HEAD, np.stack([STACK, STACK], 3))]
     found.append(nib.Nifti2Image(STACK, affine).to_bytes())
+    found += [metaimage(STACK), metaimage(STACK, packed=True), nrrd(STACK), nrrd(STACK, encoding="gzip"), mgh(STACK)]
     return [*found, gzip.compress(found[0]), gzip.compress(found[1])]
 
 
@@ -106,7 +109,8 @@ def archives() -> list[bytes]:
                 archive.writestr(f"s/{i}.dcm", saved(dicom(values, **position)))
             archive.writestr("s/notes.txt", "x" * 50)
         found.append(stream.getvalue())
-    return found
+    files = {"a/t1.nii": niftis()[0], "b/inner.zip": found[0], "flair.nii.gz": niftis()[-1]}
+    return [*found, tarred(files), gzip.compress(tarred(files)), zipped(files)]
 
 
 EXTREMES = [

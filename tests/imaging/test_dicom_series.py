@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from brain_mri.imaging import dicom_series
+from brain_mri.imaging import archive, dicom_series
 from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.orientation import DISPLAY, turned
 from brain_mri.imaging.scan import ScanError
@@ -125,7 +126,7 @@ def test_zip_tricks(stack: np.ndarray, tmp_path: Path, monkeypatch: pytest.Monke
     assert np.array_equal(volume.voxels, stack)
     assert sorted(tmp_path.rglob("*")) == before  # nothing was unpacked to disk
     assert np.array_equal(read_volume(zipped({"v.nii.gz": gzip.compress(nifti(stack))})).voxels, stack)
-    for bad in ({}, {"a.txt": b"hello", "b.png": b"\x89PNG"}, {"inner.zip": zipped({"a": files[0]})}):
+    for bad in ({}, {"a.txt": b"hello", "b.png": b"\x89PNG"}, {"in.zip": zipped({"b.zip": zipped({"a": files[0]})})}):
         with pytest.raises(ScanError, match="holds no"):
             read_volume(zipped(bad), name="z.zip")
     good = zipped({str(i): d for i, d in enumerate(files)})
@@ -143,7 +144,7 @@ def test_zip_tricks(stack: np.ndarray, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_zip_bombs(stack: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_series, "MAX_TOTAL", 3_000_000)
+    monkeypatch.setattr(archive, "MAX_TOTAL", 3_000_000)
     bomb = zipped({"a.dcm": bytes(128) + b"DICM" + bytes(40_000_000)})
     assert len(bomb) < 60_000
     with pytest.raises(ScanError, match="unpacks to more than"):
@@ -151,7 +152,7 @@ def test_zip_bombs(stack: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     many = zipped({f"{i}.dcm": bytes(128) + b"DICM" + bytes(900_000) for i in range(9)})
     with pytest.raises(ScanError):
         read_volume(many)
-    monkeypatch.setattr(dicom_series, "MAX_FILES", 5)
+    monkeypatch.setattr(archive, "MAX_FILES", 5)
     with pytest.raises(ScanError, match="more than 5 files"):
         read_volume(zipped({str(i): b"x" for i in range(6)}))
 
@@ -366,7 +367,7 @@ def test_series_and_what_they_say_of_themselves(stack: np.ndarray) -> None:
     scouts: dict[str, Any] = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "ImagePositionPatient": [0, 0, 0]}
     scout = oblique(stack[:2, :36], **scouts)
     files = oblique(stack, **named) + oblique(stack, **named) + scout
-    found, passed = dicom_series.series_of(((f"{i}", data) for i, data in enumerate(files)), "study")
+    found, passed = dicom_series.series_of(((f"{i}", partial(bytes, data)) for i, data in enumerate(files)), "study")
     first, second = found
     assert passed == [] and (len(first.frames), first.places, len(second.frames), second.places) == (14, 7, 2, 1)
     assert (first.description, first.number, first.contrast, first.kind) == ("T1 +C - ax", 4, True, ("ORIGINAL",))

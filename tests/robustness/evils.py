@@ -231,7 +231,8 @@ def archives() -> Iterator[Evil]:
     yield Evil("zip with a name that is no UTF-8", bytes(raw), "read")
     yield Evil("empty zip", zipped({}), "refused")
     yield Evil("zip of text", zipped({"readme.txt": b"hello"}), "refused")
-    yield Evil("zip in a zip", zipped({"inner.zip": tricky}), "refused")
+    yield Evil("zip in a zip", zipped({"inner.zip": tricky}), "read")
+    yield Evil("zip in a zip in a zip", zipped({"outer.zip": zipped({"inner.zip": tricky})}), "refused")
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.dcm", "w") as member:
         member.write(bytes(128) + b"DICM")
