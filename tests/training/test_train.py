@@ -77,12 +77,16 @@ def wait_for_epoch(out: Path, epoch: int, process: subprocess.Popen) -> None:
 
 
 def interrupted(process: subprocess.Popen) -> str:
-    """What it prints up to its end. Ctrl-C again while it goes on: Python drops one that meets it in a destructor."""
-    for _ in range(10):
+    """What it prints up to its end, minutes later on a busy machine.
+
+    Ctrl-C again where that has not come: Python drops one that it meets in a destructor.
+    """
+    for _ in range(3):
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.communicate(timeout=120)[0]
-    raise AssertionError("it does not end")
+            return process.communicate(timeout=600)[0]
+    process.kill()
+    raise AssertionError(process.communicate()[0])
 
 
 @pytest.mark.slow
