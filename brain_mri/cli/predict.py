@@ -1,4 +1,4 @@
-"""Analyse many scans: files, folders or patterns in; one table, overlays and masks out.
+"""Analyse many scans: files, folders, archives or patterns in; one table, overlays and masks out.
 
     python -m brain_mri predict --out results scans/                 # the bundled model, every picture below scans/
     python -m brain_mri predict --model user/name@v1 --out results "day1/*.dcm" extra.png
@@ -6,7 +6,11 @@
 
 Writes to OUT: predictions.csv (one row a file, in order; a file that cannot be read is a row with its reason),
 predictions.json (the same, with the model's particulars), overlays/*.png, masks/*.png (255 = tumor) and, when asked
-for, heatmaps/*.png. Both tables appear when they are complete; after Ctrl-C the rows so far are in *.partial.*.
+for, heatmaps/*.png. A volume (NIfTI, multi-frame, animated picture, archive; the DICOM files of one series in a folder)
+is one row, and all of its slices are analysed: the answer, the slices it is marked on, mL; its mask is
+masks/*.nii.gz, its pictures are of the slice with the largest mark. --slices adds predictions_slices.csv, a row for
+each slice. Both tables appear when they are complete; until then the rows so far are in *.partial.*. The same command
+again, after a kill or Ctrl-C, keeps them and goes on from there.
 Exit status: 0 every file was analysed, 1 some could not be, 2 none could be or the run could not start or go on.
 """
 
@@ -23,7 +27,8 @@ from tqdm.auto import tqdm
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import BUNDLED
 from brain_mri.artifact.hub_client import HubError
-from brain_mri.inference.batch import PICTURES, BatchError, find, named, to_folder
+from brain_mri.inference.batch import PICTURES, to_folder
+from brain_mri.inference.jobs import BatchError, find, named
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
 
@@ -33,22 +38,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be anything
     pictures = () if args.table_only else (*PICTURES, "heatmap") if args.heatmaps else PICTURES
+    files = failed = kept = 0
     try:
-        jobs = named(find(args.inputs, args.out))
+        paths = find(args.inputs, args.out)
         # One thread inside the models: the cores are busy with whole files.
         model = Predictor.load(args.model, threads=1 if args.threads > 1 else None)
-        rows = to_folder(model, jobs, args.out, pictures=pictures, threads=args.threads)
-        bar = tqdm(rows, total=len(jobs), unit="scan", disable=None)  # silent when the output is no terminal
-        failed = sum(bool(row.error) for row in bar)
+        rows = to_folder(
+            model, named(paths), args.out, pictures=pictures, threads=args.threads, slices=args.slices
+        )
+        with tqdm(total=len(paths), unit="file", disable=None) as bar:  # silent when the output is no terminal
+            for row in rows:
+                files += row.files
+                failed += row.files if row.error else 0
+                kept += row.files if row.kept else 0
+                bar.update(row.files)
     except (ArtifactError, BatchError, HubError) as error:
         print(f"predict: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nStopped; the rows so far are in {args.out / 'predictions.partial.csv'}.", file=sys.stderr)
         return 2
+    if kept:
+        print(f"{kept} of {files} files had been analysed before the run was stopped; their rows are kept.")
     table = args.out / "predictions.csv"
-    print(f"{len(jobs) - failed} of {len(jobs)} files analysed by {model.model_id} ({model.revision}): {table}")
-    return 0 if not failed else 1 if failed < len(jobs) else 2
+    print(f"{files - failed} of {files} files analysed by {model.model_id} ({model.revision}): {table}")
+    return 0 if not failed else 1 if failed < files else 2
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -58,6 +72,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--model", default=str(BUNDLED), help="artifact folder or user/name[@revision] (default: the bundled model)")
     add("--out", type=Path, required=True, help="folder for the results")
     add("--heatmaps", action="store_true", help="also write Grad-CAM pictures")
+    add("--slices", action="store_true", help="also write a row for each slice of a volume")
     add("--table-only", action="store_true", help="write no pictures")
     add("--threads", type=int, default=cores(), help="files worked on at once (default: all cores)")
     args = parser.parse_args(arguments)

@@ -11,17 +11,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brain_mri.classes import NO_TUMOR
+from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.orientation import DISPLAY, PLANES, moved, permuted, turned
 from brain_mri.imaging.volume import Volume
+from brain_mri.inference.analysis import NO_SKULL
 from brain_mri.inference.onnx_model import cores
-from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.predictor import Predictor, likeliest
 
 GROUP = 16  # slices from one report of the progress to the next
 Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0
@@ -42,6 +43,7 @@ class VolumeAnalysis:
     model_id: str
     revision: str
     folder: Any = field(repr=False, default=None)  # tempfile.TemporaryDirectory
+    abstain_below: float = 0.0  # a confidence under which the model does not commit itself
 
     @property
     def tumor(self) -> np.ndarray:
@@ -66,11 +68,52 @@ class VolumeAnalysis:
         return int(np.count_nonzero(self.area))
 
     @property
+    def answer(self) -> dict[str, float]:
+        """Class -> probability: of the marked slices, weighted by their area, or of all with a brain when none is."""
+        weights = self.area if self.marked else (~self.foreign).astype(np.float32)
+        mean = (self.probabilities * weights[:, None]).sum(axis=0, dtype=np.float64) / max(1e-9, float(weights.sum()))
+        return dict(zip(self.classes, mean.tolist(), strict=True))
+
+    @property
     def label(self) -> str:
         """The class that the marked slices speak for, weighted by their area; NO_TUMOR when nothing is marked."""
+        return likeliest(self.answer) if self.marked else NO_TUMOR
+
+    @property
+    def marked_on(self) -> str:
+        """The slices with a mark, counted from 1: "3-5, 8"."""
+        numbers = np.flatnonzero(self.area) + 1
+        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1) if len(numbers) else []
+        return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)
+
+    @property
+    def said(self) -> str:
+        """Where something is marked, in a sentence without its stop."""
         if not self.marked:
-            return NO_TUMOR
-        return self.classes[int((self.probabilities * self.area[:, None]).sum(axis=0).argmax())]
+            return f"The segmentation marks nothing on any of the {len(self.area)} slices"
+        size = f", {self.millilitres:.1f} mL in all" if self.millilitres is not None else ""
+        size += " (doubtful)" if size and self.volume.doubt else ""
+        return f"Marked on {self.marked} of {len(self.area)} slices{size}; largest on slice {self.start()[0] + 1}"
+
+    @property
+    def reason(self) -> str:
+        """Why there is no answer for the volume, or "" when there is one: `label`."""
+        answer, label = self.answer, self.label
+        if self.foreign.all():
+            return "No slice of this volume looks like a brain MRI, so no finding is given."
+        if self.skull_stripped:
+            return f"{self.said}, but {NO_SKULL}."
+        first = likeliest(answer)
+        if not self.marked and first != NO_TUMOR:
+            return f"{self.said}, but the classifier's most likely answer is {title(first)}: the two models disagree."
+        if self.marked and label == NO_TUMOR:
+            return f"{self.said}. On these slices the classifier sees no tumor, so the two models disagree."
+        if answer.get(label, 1.0) >= self.abstain_below:
+            return ""
+        return (
+            f"{self.said}. The classifier's most likely answer there is {title(label)} at {answer[label]:.0%}; "
+            f"below {self.abstain_below:.0%} the model does not commit itself."
+        )
 
     @property
     def skull_stripped(self) -> bool:
@@ -88,16 +131,27 @@ class VolumeAnalysis:
         return index, int(np.median(rows)), int(np.median(columns))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the arrays, ready for JSON."""
+        """Everything but the arrays, ready for JSON. Slices are counted from 0, only in `marked_on` from 1."""
+        answer = self.answer
         return {
             "name": self.volume.name,
+            "choice": self.volume.choice,
+            "choices": [asdict(choice) for choice in self.volume.choices],
             "plane": self.volume.plane,
             "slices": len(self.area),
             "shape": list(self.volume.shape),
             "spacing_mm": list(self.volume.spacing) if self.volume.spacing else None,
             "label": self.label,
+            "confidence": answer.get(self.label, 0.0),
+            "probabilities": answer,
+            "tumor_probability": 1.0 - answer.get(NO_TUMOR, 0.0),
+            "tumor": bool(self.marked) and self.label != NO_TUMOR,
+            "abstained": bool(self.reason),
+            "reason": self.reason,
+            "not_brain_mri": bool(self.foreign.all()),
             "skull_stripped": self.skull_stripped,
             "marked_slices": self.marked,
+            "marked_on": self.marked_on,
             "largest_slice": int(self.area.argmax()) if self.marked else None,
             "volume_ml": self.millilitres,
             "doubt": self.volume.doubt,
@@ -145,7 +199,7 @@ def analyze_volume(
         pool.shutdown(cancel_futures=True)  # after an exception, also one of `progress`, the rest is not begun
     return VolumeAnalysis(
         volume, mask, probabilities, predictor.classes, area, foreign, stripped, _warnings(volume, foreign),
-        predictor.model_id, predictor.revision, folder,
+        predictor.model_id, predictor.revision, folder, predictor.abstain_below,
     )  # fmt: skip
 
 

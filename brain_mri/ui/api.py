@@ -22,8 +22,9 @@ from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
-from brain_mri.inference.batch import Row, stem_of
+from brain_mri.inference.jobs import stem_of
 from brain_mri.inference.live_model import Models
+from brain_mri.inference.rows import Row
 from brain_mri.inference.volume_analysis import analyze_volume
 from brain_mri.ui import views
 from brain_mri.ui.batch_tab import run_batch

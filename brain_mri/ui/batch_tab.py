@@ -11,9 +11,11 @@ import gradio as gr
 
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.scan import ScanError, clean_name
-from brain_mri.inference.batch import Row, named, to_zip
+from brain_mri.inference.batch import to_zip
+from brain_mri.inference.jobs import named
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.rows import Row
 from brain_mri.ui import views
 from brain_mri.ui.common import HEAVY, Example, Update, download_box, output_folder, sentence_of
 from brain_mri.ui.html import banner, error_banner, image, safe, table

@@ -11,7 +11,8 @@ import segmentation
 from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
 from brain_mri.imaging.picture import png
-from brain_mri.inference.batch import stem_of, versions
+from brain_mri.inference.jobs import stem_of
+from brain_mri.inference.rows import versions
 from brain_mri.reporting import tables
 from brain_mri.ui import theme, views
 from brain_mri.ui.html import banner, card, image, notes, safe, table

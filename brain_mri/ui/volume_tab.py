@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 import segmentation
-from brain_mri.classes import DISCLAIMER, NO_TUMOR, title
+from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
 from brain_mri.imaging.volume import read_volume
-from brain_mri.inference.analysis import NO_SKULL
-from brain_mri.inference.batch import guarded, stem_of, versions
+from brain_mri.inference.jobs import stem_of
 from brain_mri.inference.live_model import Models
+from brain_mri.inference.rows import guarded, versions
 from brain_mri.inference.volume_analysis import (
     Point,
     VolumeAnalysis,
@@ -120,20 +120,11 @@ def headline(found: VolumeAnalysis) -> str:
 
 def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
     """(kind, word, sentence) as views.sentence gives for a slice."""
-    depth = len(found.area)
-    if found.foreign.all():
-        return "foreign", "Not a brain MRI?", "No slice of this volume looks like a brain MRI, so no finding is given."
-    if found.skull_stripped:
-        where = f"Marked on {found.marked} of {depth} slices" if found.marked else "Nothing is marked"
-        return "unsure", "Not sure", f"{where}, but {NO_SKULL}."
+    if found.reason:
+        return ("foreign", "Not a brain MRI?", found.reason) if found.foreign.all() else ("unsure", "Not sure", found.reason)
     if not found.marked:
-        return "clear", "Nothing marked", f"The segmentation marks nothing on any of the {depth} slices."
-    size = f", {found.millilitres:.1f} mL in all" if found.millilitres is not None else ""
-    where = f"largest on slice {int(found.area.argmax()) + 1}"
-    text = f"Marked on {found.marked} of {depth} slices{size}; {where}."
-    if found.label == NO_TUMOR:
-        return "unsure", "Not sure", text + " On these slices the classifier sees no tumor, so the two models disagree."
-    return "tumor", "Marked", text + f" The classifier's most likely answer there: {title(found.label)}."
+        return "clear", "Nothing marked", f"{found.said}."
+    return "tumor", "Marked", f"{found.said}. The classifier's most likely answer there: {title(found.label)}."
 
 
 def plane_sliders(found: VolumeAnalysis, point: Point) -> list[gr.Slider]:

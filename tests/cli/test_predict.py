@@ -19,6 +19,7 @@ from brain_mri.classes import CLASSES
 from brain_mri.cli import predict
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference import batch
+from brain_mri.inference.rows import Tables
 from brain_mri.inference.predictor import Predictor
 from tests.helpers.files import dicom, saved
 from tests.helpers.handmade import picture_of
@@ -178,7 +179,7 @@ def test_interrupt_keeps_the_old_table_and_the_rows_so_far(
     arguments = ["--model", str(handmade_artifact), "--out", str(out), "--threads", "1", str(folder)]
     predict.main(arguments)
     before = (out / "predictions.csv").read_bytes()
-    real = batch.Tables.add
+    real = Tables.add
     calls: list[dict] = []
 
     def add(self, row):
@@ -187,7 +188,7 @@ def test_interrupt_keeps_the_old_table_and_the_rows_so_far(
         calls.append(row)
         real(self, row)
 
-    monkeypatch.setattr(batch.Tables, "add", add)
+    monkeypatch.setattr(Tables, "add", add)
     assert predict.main(arguments) == 2
     assert (out / "predictions.csv").read_bytes() == before
     assert len((out / "predictions.partial.csv").read_text().splitlines()) == 3
@@ -201,7 +202,7 @@ def test_the_window_is_bounded(tmp_path: Path, handmade_artifact: Path, monkeypa
     for i in range(60):
         cv2.imwrite(str(tmp_path / f"scans/{i:03}.bmp"), picture)
     started, most = [0], [0]
-    work, add = batch.work, batch.Tables.add
+    work, add = batch.work, Tables.add
 
     def counted_work(*args, **options):
         started[0] += 1
@@ -213,7 +214,7 @@ def test_the_window_is_bounded(tmp_path: Path, handmade_artifact: Path, monkeypa
         add(self, row)
 
     monkeypatch.setattr(batch, "work", counted_work)
-    monkeypatch.setattr(batch.Tables, "add", counted_add)
+    monkeypatch.setattr(Tables, "add", counted_add)
     arguments = ["--model", str(handmade_artifact), "--out", str(tmp_path / "out"), "--threads", "2", "--table-only"]
     assert predict.main([*arguments, str(tmp_path / "scans")]) == 0
     assert len(rows_of(tmp_path / "out")) == 60 and most[0] <= 9

@@ -1,4 +1,4 @@
-"""The engine of many files: a row for each, names that are safe, cells that no spreadsheet runs, a ZIP."""
+"""The engine of many files: a row for each, a volume is one, a ZIP; a run that was stopped goes on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from brain_mri.imaging.read import read_scan
-from brain_mri.inference import batch
-from brain_mri.inference.batch import Row, Tables, named, stem_of, to_zip
+from brain_mri.inference.batch import to_zip
+from brain_mri.inference.jobs import named
 from brain_mri.inference.predictor import Predictor
 from tests.helpers.files import decode
 
@@ -21,13 +21,6 @@ from tests.helpers.files import decode
 @pytest.fixture(scope="module")
 def predictor(handmade_artifact: Path) -> Predictor:
     return Predictor.load(handmade_artifact)
-
-
-def test_names_are_unique_and_harmless() -> None:
-    paths = [Path(p) for p in ("a/x.png", "b/X.PNG", "x.nii.gz", "x-2.png", "we:ird*.png", "....png", ".png")]
-    names = [job.name for job in batch.named(paths)]
-    assert len({name.casefold() for name in names}) == len(names)
-    assert names[0] == "x" and all("/" not in n and ":" not in n and "*" not in n and n.strip(". ") for n in names)
 
 
 def test_batch_writes_a_row_for_every_file(predictor: Predictor, phantom_png, tmp_path: Path) -> None:
@@ -47,21 +40,6 @@ def test_batch_writes_a_row_for_every_file(predictor: Predictor, phantom_png, tm
         alone.probabilities["notumor"], abs=1e-4
     )
     assert table[1]["error"] and not table[1]["label"]
-
-
-def test_csv_cells_are_no_formulas(predictor: Predictor, tmp_path: Path) -> None:
-    with Tables(tmp_path, "results", predictor) as tables:
-        tables.add(Row("=HYPERLINK(1)", "=bad"))
-    text = (tmp_path / "results.csv").read_text()
-    assert "'=HYPERLINK" in text and "'=bad" in text
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [("a b.nii.gz", "a_b"), ("../../etc/passwd", "etc_passwd"), ("ö.png", "scan"), ("x.tar.dcm", "x.tar")],
-)
-def test_stems_are_safe_file_names(name: str, stem: str) -> None:
-    assert stem_of(name) == stem
 
 
 def test_a_row_says_what_the_caller_wants_said(

@@ -1,0 +1,141 @@
+"""What to read of many inputs: files, folders and patterns -> jobs, each one file or the DICOM files of one series.
+
+    jobs = named(find(["scans/", "extra.png"], out))
+
+Nothing is decoded here; of DICOM files only the tags that say which series they belong to are read.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from brain_mri.imaging.file_type import GZIP, looks_like_dicom
+from brain_mri.imaging.scan import clean_name
+
+SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".avif", ".heic",
+    ".heif", ".dcm", ".dicom", ".ima", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz",
+    ".zip", ".tar", ".tgz",
+}  # fmt: skip
+LONGEST = 60  # characters of a name: file systems count bytes, and a temporary name is longer
+TAGS = 2**18  # bytes of a DICOM file in which the tags of its series stand
+
+
+class BatchError(Exception):
+    """The run cannot start or go on; the message is one sentence for a person."""
+
+
+@dataclass(frozen=True)
+class Job:
+    paths: tuple[Path, ...]  # one file, or those of a series
+    name: str  # of its output files, unique within the run
+    file: str  # how the tables name it
+
+    def stamp(self) -> str:
+        """Sizes and times of the files: another one means that they were replaced. "" when they cannot be looked at."""
+        try:
+            states = [path.stat() for path in self.paths]
+        except OSError:
+            return ""
+        return f"{len(states)} {sum(s.st_size for s in states)} {max(s.st_mtime_ns for s in states)}"
+
+
+def find(inputs: Sequence[str], out: Path) -> list[Path]:
+    """The files that the arguments mean, each once, in order. Raises BatchError when there are none.
+
+    A file named by itself is always read. In folders, only names that look like scans, or have no suffix as DICOM
+    files often do, are; hidden files, __MACOSX and the output folder are passed over.
+    """
+    found: dict[Path, None] = {}
+    for text in inputs:
+        path = Path(text)
+        matches = [path] if path.exists() else [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+        if not matches:
+            raise BatchError(f"There is no file, folder or match for {text}.")
+        for match in matches:
+            for file in _below(match, out.absolute()) if match.is_dir() else [match]:
+                found.setdefault(Path(os.path.abspath(file)), None)
+    if not found:
+        raise BatchError(f"There are no scans in {', '.join(inputs)}.")
+    here = Path.cwd()
+    return [path.relative_to(here) if path.is_relative_to(here) else path for path in found]
+
+
+def _below(folder: Path, out: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and name != "__MACOSX" and Path(root, name).absolute() != out
+        )
+        for name in sorted(files):
+            stem, suffix = os.path.splitext(name.lower().removesuffix(".gz"))
+            if not name.startswith(".") and (suffix in SUFFIXES or (not suffix and stem not in ("readme", "license"))):
+                yield Path(root, name)
+
+
+def named(paths: Iterable[Path], file: Callable[[Path], str] = os.fspath, *, apart: bool = True) -> Iterator[Job]:
+    """The jobs, one after the other. Their outputs are called as the file, with a number when another one took that.
+
+    file: how the tables name a path; the page has no business to show where the server keeps an upload.
+    apart: the files of a series lie in one folder; uploads each have one of their own.
+    """
+    taken: set[str] = set()
+    for group, whole in _series(paths, apart):
+        own = group[0].parent if whole else group[0]
+        stem = clean_name(own)
+        stem = stem if whole else stem.removesuffix(".gz").rsplit(".", 1)[0]
+        stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem.strip(". ") or "scan")[:LONGEST]
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        more = f" and {len(group) - 1} more" if len(group) > 1 and not whole else ""
+        yield Job(group, name, file(own) + more)
+
+
+def _series(paths: Iterable[Path], apart: bool) -> Iterator[tuple[tuple[Path, ...], bool]]:
+    """(files that belong together, whether they are the one series of their folder), as their first files come."""
+    for _, near in groupby(paths, key=lambda path: path.parent if apart else None):
+        groups: dict[object, list[Path]] = {}
+        for path in near:
+            groups.setdefault(_series_of(path) or path, []).append(path)
+        several = sum(len(group) > 1 for group in groups.values())
+        for group in groups.values():
+            yield tuple(group), apart and several == 1 < len(group)
+
+
+def _series_of(path: Path) -> tuple[str, ...] | None:
+    """Patient, study and series of a DICOM file; None of any other file, and where they are not stated."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+            packed = start[:2] == GZIP
+            if not packed and not looks_like_dicom(start):
+                return None
+            file.seek(0)
+            start = (gzip.GzipFile(fileobj=file) if packed else file).read(TAGS)  # type: ignore[attr-defined]
+        if not looks_like_dicom(start):
+            return None
+        from pydicom.filereader import read_partial  # takes a quarter of a second: only for DICOM files
+
+        tags = read_partial(io.BytesIO(start), stop_when=lambda tag, *_: tag > 0x0020000E, force=True)
+        uid = tags.get("SeriesInstanceUID")
+        return (str(tags.get("PatientID", "")), str(tags.get("StudyInstanceUID", "")), str(uid)) if uid else None
+    except Exception:  # a damaged file stands alone, and its reader says why
+        return None
+
+
+def stem_of(name: str) -> str:
+    """ "Slice 12.nii.gz" -> "Slice_12": the name of a scan as the beginning of a file name on any system."""
+    stem = re.sub(r"\.(nii\.gz|[A-Za-z0-9]{1,5})$", "", name)
+    return re.sub(r"[^\w.-]+", "_", stem, flags=re.ASCII).strip("._")[:60] or "scan"

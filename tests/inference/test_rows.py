@@ -1,0 +1,22 @@
+"""The tables of many files: cells that no spreadsheet runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.rows import Row, Tables
+
+
+@pytest.fixture(scope="module")
+def predictor(handmade_artifact: Path) -> Predictor:
+    return Predictor.load(handmade_artifact)
+
+
+def test_csv_cells_are_no_formulas(predictor: Predictor, tmp_path: Path) -> None:
+    with Tables(tmp_path, "results", predictor) as tables:
+        tables.add(Row("=HYPERLINK(1)", "=bad"))
+    text = (tmp_path / "results.csv").read_text()
+    assert "'=HYPERLINK" in text and "'=bad" in text
