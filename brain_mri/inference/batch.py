@@ -145,6 +145,13 @@ def _of_volume(predictor: Predictor, volume: Volume, name: str, pictures: Sequen
     return result, files, small
 
 
+def _small(overlay: np.ndarray | None) -> np.ndarray | None:
+    if overlay is None:
+        return None
+    scale = THUMBNAIL / max(overlay.shape[:2])
+    return cv2.resize(overlay, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
 # --- where the rows go -----------------------------------------------------------------------------------------
 
 

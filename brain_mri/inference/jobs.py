@@ -108,7 +108,7 @@ def _series(paths: Iterable[Path], apart: bool) -> Iterator[tuple[tuple[Path, ..
     for _, near in groupby(paths, key=lambda path: path.parent if apart else None):
         groups: dict[object, list[Path]] = {}
         for path in near:
-            groups.setdefault(_series_of(path) or path, []).append(path)
+            groups.setdefault(_series_of(path) or object(), []).append(path)
         several = sum(len(group) > 1 for group in groups.values())
         for group in groups.values():
             yield tuple(group), apart and several == 1 < len(group)

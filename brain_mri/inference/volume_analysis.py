@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from brain_mri.classes import NO_TUMOR, title
-from brain_mri.imaging.orientation import DISPLAY, PLANES, moved, permuted, turned
+from brain_mri.imaging.orientation import DISPLAY, moved, permuted, turned
 from brain_mri.imaging.volume import Volume
 from brain_mri.inference.analysis import NO_SKULL
 from brain_mri.inference.onnx_model import cores
@@ -244,8 +244,3 @@ def slice_axis(volume: Volume, plane: str) -> int:
 def plane_shape(volume: Volume, plane: str) -> Point:
     """(slices, rows, columns) of the stack of a plane, unstretched."""
     return permuted(volume.shape, DISPLAY[volume.plane], DISPLAY[plane])
-
-
-def planes(volume: Volume) -> tuple[str, ...]:
-    """The three planes, the acquired one first."""
-    return (volume.plane, *(plane for plane in PLANES if plane != volume.plane))

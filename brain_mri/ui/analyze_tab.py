@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from brain_mri.classes import title
+from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
+from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, views
-from brain_mri.ui.common import Example, speaking
+from brain_mri.ui.common import Example
 from brain_mri.ui.html import error_banner
 from brain_mri.ui.scan_report import write_report
 from brain_mri.ui.views import Settings, View
 
 STATE_SECONDS = 30 * 60  # how long an idle visitor's scan is kept in memory
+CROP = "Choose or paste the picture, draw the frame around one slice, confirm it, and analyze what is left"
+CROPPED = "cropped.png"
 WELCOME = """<ol class="steps"><li>Choose an example, or your own slice</li>
 <li>Read the sentence and the three panels</li><li>Move the sliders, compare, download the report</li></ol>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
@@ -28,7 +33,14 @@ JSON; the mask as PNG."""
 def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a View
+    source = gr.State(None, time_to_live=STATE_SECONDS)  # the path that it was read from
     file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
+    with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as crop:
+        editor = gr.ImageEditor(
+            label=CROP, format="png", image_mode="RGB", sources=("upload", "clipboard"), transforms=("crop",),
+            brush=False, eraser=False, layers=False, elem_id="crop-editor",
+        )  # fmt: skip
+        cut = gr.Button("Analyze what is left", variant="primary", elem_id="crop-analyze")
     finding = gr.HTML(WELCOME, elem_id="finding", apply_default_css=False)
     slice_number = gr.Slider(
         1, 2, 1, step=1, label="Slice of this file", visible=False, elem_id="slice-number", buttons=[]
@@ -55,38 +67,60 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     later = [methods, picture, report]  # made when a visitor asks for them
     shown = [kept, finding, slice_number, bars, *drawn, *controls, *later]
 
-    def show(path: str, name: str | None = None, index: int | None = None) -> common.Update:
-        """Analyse a file; what cannot be read becomes a sentence, and no old result stays beside it."""
-        blank: common.Update = {methods: "", picture: "", report: gr.File(visible=False)}
-        try:
-            view = views.analyze_scan(models.main, read_scan(path, name=name, index=index), path)
-        except Exception as error:
-            blank |= {box: views.panel(kind) for box, kind in zip(panels, views.PANELS, strict=True)}
-            blank |= {kept: None, slice_number: gr.Slider(visible=False), facts: ""}
-            return blank | {finding: error_banner(common.sentence_of(error))}
-        pictures = zip([bars, *drawn], [views.bars_panel(view), *draw(view, views.settings_of(view))], strict=True)
-        said: common.Update = {kept: view, finding: views.finding(view), slice_number: slice_slider(view)}
-        return blank | said | dict(pictures) | dict(zip(controls, start_of(view), strict=True))
+    def failed(message: str) -> common.Update:
+        """The sentence, and nothing of any scan."""
+        blank: common.Update = {kept: None, finding: error_banner(message), facts: "", methods: "", picture: ""}
+        blank |= {box: views.panel(kind) for box, kind in zip(panels, views.PANELS, strict=True)}
+        return blank | {slice_number: gr.Slider(visible=False), report: gr.File(visible=False)}
+
+    def begun(path: str) -> common.Update:
+        return failed("") | {finding: common.working(path), source: path}
 
     def uploaded(path: str | None) -> common.Update:
-        return {file: None} | (show(path) if path else {})
+        return begun(path) | {file: None} | nothing_to_crop() if path else {file: None}
 
     def picked(event: gr.EventData) -> common.Update:
-        return show(str(common.chosen(examples, event).path))
+        return begun(str(common.chosen(examples, event).path)) | nothing_to_crop()
 
-    def another_slice(view: View | None, number: float) -> Any:
-        return show(view.path, view.analysis.name, int(number) - 1) if view else gr.skip()
+    def nothing_to_crop() -> common.Update:
+        return {crop: gr.Accordion(open=False), editor: None}
 
-    file.upload(uploaded, file, [file, *shown], show_progress_on=[finding], **common.MODEL)
-    chooser.select(picked, None, shown, show_progress_on=[finding], **common.MODEL)
+    def cropped(edited: dict[str, Any] | None) -> common.Update:
+        return begun(save_crop(edited))
+
+    def show(path: str | None, index: int | None = None) -> common.Update:
+        if not path:
+            return {}
+        view = views.analyze_scan(models.main, read_scan(path, index=index), path)
+        drawing = zip([bars, *drawn], [views.bars_panel(view), *draw(view, views.settings_of(view))], strict=True)
+        said: common.Update = {kept: view, finding: views.finding(view), slice_number: slice_slider(view)}
+        if views.may_be_cropped(view) and Path(path).name != CROPPED:  # else what it was cut out of stays
+            said |= {crop: gr.Accordion(open=True), editor: path}
+        return said | dict(drawing) | dict(zip(controls, start_of(view), strict=True))
+
+    def another_slice(view: View | None, number: float) -> common.Update:
+        blank: common.Update = {methods: "", picture: "", report: gr.File(visible=False)}
+        return blank | show(view.path, int(number) - 1) if view else {}
+
+    def redraw(view: View | None, *values: Any) -> common.Update:
+        return dict(zip(drawn, draw(view, settings_from(view, values)), strict=True)) if view else {}
+
+    def settled(handler: Any) -> Any:
+        return common.settled(handler, failed)
+
+    starts = [(file.upload, settled(uploaded), file), (chooser.select, settled(picked), None)]
+    starts.append((cut.click, settled(cropped), editor))
+    everything = [file, source, crop, editor, *shown]
+    common.analyzed(starts, settled(show), [source], everything, finding, **common.MODEL)
     slice_number.input(
-        another_slice, [kept, slice_number], shown, trigger_mode="always_last", **common.MODEL | common.QUIET
+        settled(another_slice), [kept, slice_number], everything, trigger_mode="always_last", **common.MODEL | common.QUIET
     )
     for control in controls:
-        control.input(redraw, [kept, *controls], drawn, trigger_mode="always_last", **common.DRAW)
-    methods_tab.select(views.methods, kept, methods, **common.DRAW)
-    picture_tab.select(views.picture_facts, kept, picture, **common.DRAW)
-    make.click(report_files, [kept, *controls], report, concurrency_id="draw", api_visibility="private")
+        control.input(settled(redraw), [kept, *controls], shown, trigger_mode="always_last", **common.DRAW)
+    for opened, panel, content in ((methods_tab, methods, views.methods), (picture_tab, picture, views.picture_facts)):
+        opened.select(common.settled(content, error_banner), kept, panel, **common.DRAW)
+    files = common.settled(report_files, common.no_download)
+    make.click(files, [kept, *controls], report, concurrency_id="draw", api_visibility="private")
 
 
 def adjust_controls(models: Models) -> list[Any]:
@@ -110,10 +144,6 @@ def slider(label: str, low: float, high: float, value: float, info: str) -> gr.S
     return gr.Slider(low, high, value, step=0.01, label=label, info=info or None, buttons=[])
 
 
-def redraw(view: View | None, *values: Any) -> Any:
-    return draw(view, settings_from(view, values)) if view else gr.skip()
-
-
 def draw(view: View, settings: Settings) -> list[str]:
     return [views.overlay_panel(view, settings), views.heat_panel(view, settings), views.facts(view, settings)]
 
@@ -135,10 +165,19 @@ def settings_from(view: View, values: Sequence[Any]) -> Settings:
     )
 
 
-@speaking
+def save_crop(edited: dict[str, Any] | None) -> str:
+    """What is left of a picture in the editor, as a file as an upload is. Raises ScanError."""
+    values = (edited or {}).get("composite")
+    if values is None:
+        raise ScanError("There is no picture to crop; choose or paste one first.")
+    path = common.output_folder() / CROPPED
+    path.write_bytes(png(values))
+    return str(path)
+
+
 def report_files(view: View | None, *values: Any) -> gr.File:
     if view is None:
-        raise gr.Error("Choose a scan or an example first; the report is made from its result.", print_exception=False)
+        raise ScanError("Choose a scan or an example first; the report is made from its result.")
     paths = write_report(view, settings_from(view, values), common.output_folder())
     return gr.File([str(path) for path in paths], visible=True)
 

@@ -31,7 +31,7 @@ from brain_mri.ui.batch_tab import run_batch
 from brain_mri.ui.common import output_folder, speaking
 from brain_mri.ui.scan_report import report_data, write_report
 from brain_mri.ui.views import Settings, View
-from brain_mri.ui.volume_tab import write_files
+from brain_mri.ui.volume_tab import name_of, write_files
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Api:
         mask = a.kmeans() if method == "kmeans" else views.mask_of(view, chosen)
         m = segmentation.measure(mask, a.head, a.spacing)
         data = {
-            "name": a.name, "method": method, "threshold": chosen.threshold if method == "unet" else None,
+            "name": a.name, "slice": views.which_slice(view) or None, "method": method, "threshold": chosen.threshold if method == "unet" else None,
             "tumor_fraction": m.fraction, "tumor_pixels": m.pixels, "tumor_area_mm2": m.area_mm2,
             "tumor_diameter_mm": m.diameter_mm, "model_id": a.model_id, "revision": a.revision,
         }  # fmt: skip
@@ -84,19 +84,24 @@ class Api:
         return [str(path) for path in write_report(view, settings(view, threshold), output_folder())]
 
     @speaking
-    def volume(self, files: list[str]) -> tuple[dict[str, Any], list[str]]:
+    def volume(self, files: list[str], choose: str | None = None) -> tuple[dict[str, Any], list[str]]:
         """Analyse a volume (one NIfTI file, a zip archive, or the DICOM files of a series): probability and area of
-        every slice and the volume in mL as JSON; the mask as NIfTI in the input's own geometry, slices as CSV, JSON."""
-        found = analyze_volume(self.models.main, read_volume(files or []))
+        every slice and the volume in mL as JSON; the mask as NIfTI in the input's own geometry, slices as CSV, JSON.
+        choose: the key of one of "choices", where an upload holds several volumes."""
+        paths = files or []
+        volume = read_volume(paths, name=name_of(paths) if paths else None, choose=choose or None)
+        found = analyze_volume(self.models.main, volume)
         return found.to_dict(), write_files(found)
 
     @speaking
-    def batch(self, files: list[str], progress: gr.Progress = gr.Progress()) -> tuple[dict[str, Any], list[str]]:
-        """Analyse many slices. Rows as JSON (a file that cannot be read is a row with its reason), a CSV, and a ZIP
-        with overlays, masks and JSON."""
+    def batch(
+        self, files: list[str], slices: bool = False, progress: gr.Progress = gr.Progress()
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Analyse many slices and volumes. Rows as JSON (a file that cannot be read is a row with its reason, a volume
+        or a series is one row), a CSV, and a ZIP with overlays, masks and JSON. slices: also each slice of a volume."""
         if not files:
             raise ScanError("No file was given; pass a list of them as `files`.")
-        rows, written = run_batch(self.models.main, files, progress)
+        rows, written = run_batch(self.models.main, files, progress, slices=bool(slices))
         return {"rows": [row_data(row) for row in rows]}, written
 
     def model(self) -> dict[str, Any]:
@@ -160,7 +165,9 @@ def endpoints(models: Models) -> None:
         label = gr.Radio(list(models.main.classes), label="Class to explain; empty: the model's answer")
         opacity = gr.Number(0.5, label="Opacity, 0 to 1")
         series = gr.File(label="One NIfTI file, one zip archive, or a DICOM series", file_count="multiple")
+        choose = gr.Textbox(None, label="Key of another volume of the upload; empty: the best one")
         scans = gr.File(label="Scans", file_count="multiple")
+        slices = gr.Checkbox(False, label="A row for each slice of a volume, too")
         result, measures, rows, about = (gr.JSON(label=name) for name in ("Result", "Measures", "Rows", "Model"))
         overlay, heatmap, mask = (
             gr.Image(label=name, format="png", type="filepath") for name in ("Mask overlay", "Grad-CAM heatmap", "Mask")
@@ -173,8 +180,8 @@ def endpoints(models: Models) -> None:
         endpoint(api.segment, [scan, index, threshold, method], [measures, mask], api_name="segment")
         endpoint(api.heatmap, [scan, index, label, opacity], [heatmap], api_name="heatmap")
         endpoint(api.report, [scan, index, threshold], [report], api_name="report")
-        endpoint(api.volume, [series], [result, volume], api_name="volume", concurrency_id="heavy")
-        endpoint(api.batch, [scans], [rows, table], api_name="batch", concurrency_id="heavy")
+        endpoint(api.volume, [series, choose], [result, volume], api_name="volume", concurrency_id="heavy")
+        endpoint(api.batch, [scans, slices], [rows, table], api_name="batch", concurrency_id="heavy")
         endpoint(api.model, [], [about], api_name="model")
 
 

@@ -17,53 +17,74 @@ from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import Row
 from brain_mri.ui import views
-from brain_mri.ui.common import HEAVY, Example, Update, download_box, output_folder, sentence_of
+from brain_mri.ui.common import (
+    HEAVY,
+    Example,
+    Update,
+    analyzed,
+    download_box,
+    output_folder,
+    sentence_of,
+    settled,
+    working,
+)
 from brain_mri.ui.html import banner, error_banner, image, safe, table
 
 MAX_FILES = 500
-HINT = '<p class="prose-small">Choose several slices at once; each becomes a row, and the table can be downloaded.</p>'
+HINT = """<p class="prose-small">Choose several slices and volumes at once; each file becomes a row, as do the DICOM files
+of one series. Of a volume every slice is analysed. The table can be downloaded.</p>"""
 
 
 def batch_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
+    source = gr.State(None)  # paths
     files = gr.File(label="Your scans", file_count="multiple", elem_id="batch-file", height=170)
     with gr.Row(elem_id="batch-row"):
         summary = gr.HTML(HINT, elem_id="batch-summary", apply_default_css=False, min_width=300)
+        slices = gr.Checkbox(False, label="A row for each slice of a volume", elem_id="batch-slices", min_width=220)
         try_it = gr.Button("Try it with the examples", elem_id="batch-examples", scale=0, min_width=220)
     downloads = download_box("batch-downloads", "Download: CSV, and a ZIP with overlays, masks, JSON")
     results = gr.HTML(elem_id="batch-table", apply_default_css=False)
     shown = [summary, results, downloads]
 
-    def show(paths: Sequence[str], progress: gr.Progress) -> Update:
+    def failed(message: str) -> Update:
+        """The sentence, and no table of before."""
+        return {summary: error_banner(message), results: "", downloads: gr.File(visible=False)}
+
+    def begun(paths: Sequence[str]) -> Update:
+        return failed("") | {summary: working(paths), source: paths}
+
+    def uploaded(paths: list[str] | None) -> Update:
+        return begun(paths) | {files: None} if paths else {files: None}
+
+    def tried() -> Update:
+        return begun([str(example.path) for example in examples])
+
+    def show(paths: list[str] | None, each: bool, progress: gr.Progress = gr.Progress()) -> Update:
+        if not paths:
+            return {}
         predictor = models.main  # one revision for the whole batch
-        try:
-            rows, written = run_batch(predictor, paths, progress)
-        except Exception as error:
-            return {summary: error_banner(sentence_of(error)), results: "", downloads: gr.File(visible=False)}
+        rows, written = run_batch(predictor, paths, progress, slices=each)
         listed = rows_table(rows, predictor.classes)
         return {summary: overview(rows), results: listed, downloads: gr.File(written, visible=True)}
 
-    def uploaded(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> Update:
-        return {files: None} | (show(paths, progress) if paths else {})
-
-    def tried(progress: gr.Progress = gr.Progress()) -> Update:
-        return show([str(example.path) for example in examples], progress)
-
-    files.upload(uploaded, files, [files, *shown], show_progress_on=[summary], **HEAVY)
-    try_it.click(tried, None, shown, show_progress_on=[summary], **HEAVY)
+    starts = [(files.upload, settled(uploaded, failed), files), (try_it.click, settled(tried, failed), None)]
+    analyzed(starts, settled(show, failed), [source, slices], [files, source, *shown], summary, **HEAVY)
 
 
-def run_batch(predictor: Predictor, paths: Sequence[str], progress: gr.Progress) -> tuple[list[Row], list[str]]:
+def run_batch(
+    predictor: Predictor, paths: Sequence[str], progress: gr.Progress, *, slices: bool = False
+) -> tuple[list[Row], list[str]]:
     """Rows, and the paths of results.csv and results.zip. Raises ScanError for too many files."""
-    if len(paths) > MAX_FILES:
-        raise ScanError(f"{len(paths)} files are too many at once; the limit is {MAX_FILES}.")
-    folder, rows = output_folder(), []
     progress(0, desc="Reading the files")
-    jobs = named([Path(path) for path in paths], clean_name)  # not where the server keeps an upload
-    for row in to_zip(predictor, jobs, folder, reduced=True, explain=lambda error, _: sentence_of(error)):
+    jobs = list(named([Path(path) for path in paths], clean_name, apart=False))  # not where the server keeps an upload
+    if len(jobs) > MAX_FILES:
+        raise ScanError(f"{len(jobs)} files are too many at once; the limit is {MAX_FILES}.")
+    folder, rows, sure = output_folder(), [], lambda error, _: sentence_of(error)
+    for row in to_zip(predictor, jobs, folder, reduced=True, slices=slices, explain=sure):
         rows.append(replace(row, pictures={}))
-        progress(len(rows) / len(paths), desc=f"{len(rows)} of {len(paths)} files")
-    return rows, [str(folder / "results.csv"), str(folder / "results.zip")]
+        progress(len(rows) / len(jobs), desc=f"{len(rows)} of {len(jobs)} files")
+    return rows, [str(folder / name) for name in ("results.csv", *(["results_slices.csv"] * slices), "results.zip")]
 
 
 def overview(rows: Sequence[Row]) -> str:
@@ -79,8 +100,8 @@ def overview(rows: Sequence[Row]) -> str:
 
 
 def rows_table(rows: Sequence[Row], classes: Sequence[str]) -> str:
-    columns = ["File", "", "Answer", *(title(name) for name in classes), "Tumor share", "Area", "Notes"]
-    return table(columns, [_cells(row, classes) for row in rows])
+    columns = ["File", "", "Answer", *(title(name) for name in classes), "Marked", "Area", "Notes"]
+    return table(columns, [cells for row in rows for cells in (_cells(row, classes), *_slices(row, classes))])
 
 
 def _cells(row: Row, classes: Sequence[str]) -> list[str]:
@@ -94,10 +115,31 @@ def _cells(row: Row, classes: Sequence[str]) -> list[str]:
         f"<b>{views.percent(p)}</b>" if n == r["label"] else views.percent(p) for n, p in r["probabilities"].items()
     ]
     area = f"{r['tumor_area_mm2']:,.0f} mm²" if r["tumor_area_mm2"] is not None else "–"
-    share = "–" if r["not_brain_mri"] else views.percent(r["tumor_fraction"], 1)
+    said = [r["reason"], *r["warnings"]]
+    if "shown" in r:  # a volume
+        where = f"slices {r['marked_on']} of {r['slices']}" if r["marked_on"] else f"on none of {r['slices']} slices"
+        size = "" if r["volume_ml"] is None else f"{r['volume_ml']:.1f} mL{' (doubtful)' if r['doubt'] else ''}, "
+        share = (size if r["marked_on"] else "") + where
+        said.insert(0, f"Picture: {r['shown']}.")
+    else:
+        share = "–" if r["not_brain_mri"] else f"{views.percent(r['tumor_fraction'], 1)} of the head"
     return [
-        name, thumb, f'<span class="pill {kind}">{safe(word)}</span>', *chances, share, area,
-        safe(" ".join([r["reason"], *r["warnings"]])),
+        name, thumb, f'<span class="pill {kind}">{safe(word)}</span>', *chances, safe(share), area,
+        safe(" ".join(text for text in said if text)),
+    ]  # fmt: skip
+
+
+def _slices(row: Row, classes: Sequence[str]) -> list[list[str]]:
+    """A row for each slice of a volume, when they were asked for."""
+    found = row.result.get("per_slice", [])
+    return [
+        [
+            f"slice {s['slice'] + 1} of {len(found)}", "",
+            safe("Not a brain MRI?" if s["not_brain_mri"] else title(s["label"])),
+            *["–"] * len(classes), f"tumor {views.percent(s['tumor_probability'])}",
+            f"{s['area']:,.0f} {row.result['area_unit']}", "",
+        ]
+        for s in found
     ]  # fmt: skip
 
 

@@ -20,8 +20,8 @@ from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.read import read_scan
-from brain_mri.imaging.scan import ScanError
-from brain_mri.ui.html import data_uri, safe
+from brain_mri.imaging.scan import ScanError, clean_name
+from brain_mri.ui.html import banner, data_uri, error_banner, safe
 
 log = logging.getLogger("brain_mri")
 UNEXPECTED = "Something went wrong that should not have; the details are in the server's log. Please try another file."
@@ -72,6 +72,51 @@ def speaking(handler: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(html.escape(sentence_of(error), quote=False), print_exception=False) from None
 
     return wrapped
+
+
+def settled(handler: Callable[..., Any], failed: Callable[[str], Any]) -> Callable[..., Any]:
+    """The one error path of a tab: an exception of the handler becomes failed(sentence), with empty panels."""
+
+    @functools.wraps(handler)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            return failed(sentence_of(error))
+
+    return wrapped
+
+
+def no_download(message: str) -> gr.File:
+    """In place of files that could not be made: none, not those of before."""
+    gr.Warning(html.escape(message, quote=False))
+    return gr.File(visible=False)
+
+
+# --- a new file ------------------------------------------------------------------------------------------------
+
+Start = tuple[Callable[..., Any], Callable[..., Any], Any]  # an event, its quick handler, the inputs of that
+
+
+def analyzed(
+    starts: Sequence[Start], run: Callable[..., Update], inputs: Sequence[Any], outputs: Sequence[Any], on: Any,
+    **options: Any,
+) -> None:
+    """Each start empties the tab at once, whatever the file turns out to be; then `run` analyses it, showing progress.
+
+    What is still worked out for the file before is given up: its result would come up beside the name of the new one.
+    """
+    at_once = QUIET | {"queue": False, "trigger_mode": "multiple"}
+    begun = [event(handler, given, outputs, **at_once) for event, handler, given in starts]
+    runs = [first.then(run, inputs, outputs, show_progress_on=[on], **options) for first in begun]
+    gr.on([event for event, _, _ in starts], None, None, None, cancels=runs)
+
+
+def working(what: Any) -> str:
+    """The banner while a file, several, or an example is read and analysed."""
+    names = [clean_name(path) for path in ([what] if isinstance(what, (str, Path)) else what)]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return banner("", "Working", f"Reading and analysing {names[0]}{more}.")
 
 
 # --- downloads -------------------------------------------------------------------------------------------------

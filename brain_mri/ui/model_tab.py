@@ -16,7 +16,7 @@ from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import tables
 from brain_mri.ui import theme, views
-from brain_mri.ui.common import MODEL, Example, chosen, scan_inputs, sentence_of
+from brain_mri.ui.common import MODEL, Example, Update, analyzed, chosen, scan_inputs, settled, working
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
 
 
@@ -32,7 +32,8 @@ def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.
             gr.HTML(theme.asset("intended_use.html"), apply_default_css=False)
         with gr.Tab("Compare two models"):
             compare(models, examples)
-    figures_tab.select(lambda: figure_grid(models.main), None, figures, api_visibility="private")
+    drawn = settled(lambda: figure_grid(models.main), error_banner)
+    figures_tab.select(drawn, None, figures, api_visibility="private")
     return who, good
 
 
@@ -51,23 +52,23 @@ def compare(models: Models, examples: Sequence[Example]) -> None:
     file, chooser = scan_inputs("compare", "Your scan", examples)
     result = gr.HTML(elem_id="compare-result", apply_default_css=False)
 
-    def run(left: str, right: str, path: str | None) -> str:
-        try:
-            return side_by_side(models, (left, right), read_scan(path)) if path else ""
-        except Exception as error:
-            return error_banner(sentence_of(error))
+    def failed(message: str) -> Update:
+        return {result: error_banner(message)}
 
-    def uploaded(left: str, right: str, path: str | None) -> list[Any]:
-        return [None, path, run(left, right, path)]
+    def uploaded(path: str | None) -> Update:
+        return {result: working(path), source: path, file: None} if path else {file: None}
 
-    def picked(left: str, right: str, event: gr.EventData) -> list[Any]:
+    def picked(event: gr.EventData) -> Update:
         path = str(chosen(examples, event).path)
-        return [path, run(left, right, path)]
+        return {result: working(path), source: path}
 
-    file.upload(uploaded, [first, second, file], [file, source, result], **MODEL)
-    chooser.select(picked, [first, second], [source, result], **MODEL)
+    def run(left: str, right: str, path: str | None) -> Update:
+        return {result: side_by_side(models, (left, right), read_scan(path))} if path else {}
+
+    starts = [(file.upload, settled(uploaded, failed), file), (chooser.select, settled(picked, failed), None)]
+    analyzed(starts, settled(run, failed), [first, second, source], [file, source, result], result, **MODEL)
     for control in (first, second):
-        control.input(run, [first, second, source], result, **MODEL)
+        control.input(settled(run, failed), [first, second, source], [result], **MODEL)
 
 
 def side_by_side(models: Models, names: Sequence[str], scan: Scan) -> str:
@@ -76,7 +77,7 @@ def side_by_side(models: Models, names: Sequence[str], scan: Scan) -> str:
         predictor = models.get(name)
         view = views.analyze_scan(predictor, scan)
         picture = views.overlay_picture(view, views.settings_of(view))
-        body = banner(*views.sentence(view.analysis)) + views.bars_panel(view)
+        body = banner(*views.sentence(view.analysis), views.which_slice(view)) + views.bars_panel(view)
         body += image(picture, f"{scan.name} with the mask of {name}") + views.facts(view, views.settings_of(view))
         cards.append(card(name, f"Revision {predictor.revision[:12]}", body))
     return f'<div class="pair wide">{"".join(cards)}</div>'

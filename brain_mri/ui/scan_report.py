@@ -35,6 +35,7 @@ def report_data(view: View, settings: Settings) -> dict[str, Any]:
     a, predictor, mask = view.analysis, view.predictor, views.mask_of(view, settings)
     m = segmentation.measure(mask, a.head, a.spacing)
     return a.to_dict() | {
+        "slice": views.which_slice(view) or None,
         "tumor_fraction": m.fraction,
         "tumor_pixels": m.pixels,
         "tumor_area_mm2": m.area_mm2,
@@ -86,7 +87,7 @@ def report_html(view: View, settings: Settings, data: dict[str, Any]) -> str:
         css=theme.asset("style.css"),
         name=safe(a.name),
         created=data["created"],
-        size=f"{a.image.shape[1]} × {a.image.shape[0]}",
+        size=f"{a.image.shape[1]} × {a.image.shape[0]}" + (f", {data['slice']}" if data["slice"] else ""),
         finding=banner(*views.sentence(a)) + notes(a.warnings),
         panels=panels,
         facts=views.facts(view, settings),

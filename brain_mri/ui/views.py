@@ -21,6 +21,9 @@ from brain_mri.ui.html import banner, card, data_uri, image, notes, safe, tiles
 
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
 
+CROPPED = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # what a browser shows
+CROP = "A montage or a viewer's screenshot shows more than one slice: crop it to one slice above, and analyze that."
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -115,10 +118,22 @@ def sentence(a: Analysis) -> tuple[str, str, str]:
 def finding(view: View) -> str:
     a = view.analysis
     height, width = a.image.shape
+    which = which_slice(view)
+    detail = f"{a.name}{which and ' · '}{which} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
+    return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(
+        [*a.warnings, *([CROP] if may_be_cropped(view) else [])]
+    )
+
+
+def may_be_cropped(view: View) -> bool:
+    """Is it a picture that was refused? Montages and screenshots of viewers hold slices that are worth a try."""
+    return view.analysis.not_brain_mri and view.scan.info.get("format") in CROPPED
+
+
+def which_slice(view: View) -> str:
+    """ "slice 3 of 20" of a file of several, else ""."""
     index, count = slice_of(view)
-    which = f" · slice {index + 1} of {count}" if count > 1 else ""
-    detail = f"{a.name}{which} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
-    return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(a.warnings)
+    return f"slice {index + 1} of {count}" if count > 1 else ""
 
 
 def slice_of(view: View) -> tuple[int, int]:

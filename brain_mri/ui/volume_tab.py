@@ -11,7 +11,8 @@ import gradio as gr
 import segmentation
 from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
-from brain_mri.imaging.volume import read_volume
+from brain_mri.imaging.scan import ScanError, clean_name
+from brain_mri.imaging.volume import Volume, read_volume
 from brain_mri.inference.jobs import stem_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.rows import guarded, versions
@@ -21,27 +22,29 @@ from brain_mri.inference.volume_analysis import (
     analyze_volume,
     from_plane,
     plane_shape,
-    planes,
     slice_axis,
     to_plane,
 )  # fmt: skip
 from brain_mri.ui import common
 from brain_mri.ui.charts import along_slices
-from brain_mri.ui.common import Example, speaking
+from brain_mri.ui.common import Example
 from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
 
 STATE_SECONDS = 20 * 60
-HINT = """<p class="prose-small">Choose one NIfTI file (.nii, .nii.gz), one multi-frame DICOM, all DICOM files of a
-series, or a zip archive of them. Every slice is analysed.</p>"""
+WHICH = "It holds several; another one is read and analysed anew."
+HINT = """<p class="prose-small">Choose one volume (NIfTI, MetaImage, NRRD, MGZ, a multi-frame DICOM), all DICOM files of a
+series, or an archive of them. Every slice is analysed.</p>"""
 
 
 def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a VolumeAnalysis
+    source = gr.State(None, time_to_live=STATE_SECONDS)  # the paths that it was read from
     volumes = [example for example in examples if example.volume]
     file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
     gr.HTML(HINT, apply_default_css=False)
     finding = gr.HTML(elem_id="volume-finding", apply_default_css=False)
+    which = gr.Dropdown([], label="Volume of this upload", info=WHICH, visible=False, elem_id="volume-which")
     with gr.Column(visible=False, elem_id="volume-result") as result:
         chart = gr.HTML(elem_id="volume-chart", apply_default_css=False, js_on_load=common.PICK)
         with gr.Row():
@@ -59,63 +62,97 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     drawn = [views, chart]
     shown = [kept, finding, result, *sliders, *drawn, facts, downloads]
 
-    def show(source: Any, progress: gr.Progress) -> common.Update:
-        try:
-            progress(0, desc="Reading the volume")
-            volume = read_volume(source)
-            found = analyze_volume(models.main, volume, lambda i, n: progress(i / n, desc=f"Slice {i} of {n}"))
-        except Exception as error:
-            said: common.Update = {kept: None, finding: error_banner(common.sentence_of(error))}
-            return said | {result: gr.Column(visible=False), downloads: gr.File(visible=False)}
-        said = {kept: found, finding: headline(found), result: gr.Column(visible=True), facts: volume_facts(found)}
+    def failed(message: str) -> common.Update:
+        """The sentence, and nothing of any volume."""
+        empty: common.Update = dict.fromkeys([*drawn, facts], "") | {kept: None, result: gr.Column(visible=False)}
+        return empty | {finding: error_banner(message), downloads: gr.File(visible=False)}
+
+    def begun(paths: Any) -> common.Update:
+        return failed("") | {finding: common.working(paths), source: paths}
+
+    def uploaded(paths: list[str] | None) -> common.Update:
+        return begun(paths) | {file: None, which: no_choice()} if paths else {file: None}
+
+    def picked(event: gr.EventData) -> common.Update:
+        return begun([str(common.chosen(volumes, event).path)]) | {which: no_choice()}
+
+    def show(paths: list[str] | None, key: str | None, progress: gr.Progress = gr.Progress()) -> common.Update:
+        if not paths:
+            return {}
+        progress(0, desc="Reading the volume")
+        volume = read_volume(paths[0] if len(paths) == 1 else paths, name=name_of(paths), choose=key)
+        found = analyze_volume(models.main, volume, lambda i, n: progress(i / n, desc=f"Slice {i} of {n}"))
+        said: common.Update = {kept: found, finding: headline(found), facts: volume_facts(found)}
         start = [*plane_sliders(found, found.start()), *draw(found, found.start(), 0.45)]
-        return said | dict(zip([*sliders, *drawn], start, strict=True)) | {downloads: gr.File(visible=False)}
+        said |= dict(zip([*sliders, *drawn], start, strict=True))
+        return said | {which: choice_of(volume), result: gr.Column(visible=True)}
 
-    def uploaded(paths: list[str] | None, progress: gr.Progress = gr.Progress()) -> common.Update:
-        return {file: None} | (show(paths, progress) if paths else {})
+    def redraw(found: VolumeAnalysis | None, a: float, b: float, c: float, opacity: float) -> common.Update:
+        if found is None:
+            return {}
+        return dict(zip(drawn, draw(found, point_of(found, (a, b, c)), opacity), strict=True))
 
-    def picked(event: gr.EventData, progress: gr.Progress = gr.Progress()) -> common.Update:
-        return show(str(common.chosen(volumes, event).path), progress)
+    def follow(found: VolumeAnalysis | None, a: float, b: float, c: float, event: gr.EventData) -> common.Update:
+        """A click in a view or in the chart moves the sliders."""
+        if found is None:
+            return {}
+        point = clicked(found, point_of(found, (a, b, c)), event._data or {})
+        return dict(zip(sliders, plane_sliders(found, point), strict=True))
 
+    def settled(handler: Any) -> Any:
+        return common.settled(handler, failed)
+
+    starts = [(file.upload, settled(uploaded), file), (chooser.select, settled(picked), None)]
+    starts.append((which.input, settled(begun), source))
+    common.analyzed(starts, settled(show), [source, which], [file, source, which, *shown], finding, **common.HEAVY)
     place = [kept, *sliders]
     still: dict[str, Any] = common.DRAW | {"trigger_mode": "always_last"}
-    file.upload(uploaded, file, [file, *shown], show_progress_on=[finding], **common.HEAVY)
-    chooser.select(picked, None, shown, show_progress_on=[finding], **common.HEAVY)
     for control in (*sliders, opacity):
-        control.input(redraw, [*place, opacity], drawn, **still)
+        control.input(settled(redraw), [*place, opacity], shown, **still)
     for picture in drawn:
-        picture.select(follow, place, sliders, **still).then(redraw, [*place, opacity], drawn, **still)
-    make.click(download_files, kept, downloads, **common.HEAVY)
+        moved = picture.select(settled(follow), place, shown, **still)
+        moved.then(settled(redraw), [*place, opacity], shown, **still)
+    make.click(common.settled(download_files, common.no_download), kept, downloads, **common.HEAVY)
 
 
 # --- what the events answer ------------------------------------------------------------------------------------
 
 
-def redraw(found: VolumeAnalysis | None, first: float, second: float, third: float, opacity: float) -> Any:
-    return draw(found, point_of(found, (first, second, third)), opacity) if found else gr.skip()
+def name_of(paths: Sequence[str]) -> str:
+    """Of an upload; the folders in which the server keeps them are no names."""
+    first = clean_name(paths[0])
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 
-def follow(found: VolumeAnalysis | None, first: float, second: float, third: float, event: gr.EventData) -> Any:
-    """A click in a view or in the chart moves the sliders."""
-    if found is None:
-        return gr.skip()
-    return plane_sliders(found, clicked(found, point_of(found, (first, second, third)), event._data or {}))
+def no_choice() -> gr.Dropdown:
+    return gr.Dropdown(choices=[], value=None, visible=False)
 
 
-@speaking
+def choice_of(volume: Volume) -> gr.Dropdown:
+    """Shown when an upload holds several volumes."""
+    offered = [(f"{c.title} ({c.places} slice{'s' * (c.places != 1)})", c.key) for c in volume.choices]
+    taken = next((c.key for c in volume.choices if c.chosen), None)
+    return gr.Dropdown(choices=offered, value=taken, visible=len(offered) > 1)
+
+
+def own_name(volume: Volume) -> str:
+    """Of what was taken from an upload."""
+    return volume.choice or volume.name
+
+
 def download_files(found: VolumeAnalysis | None) -> gr.File:
     if found is None:
-        raise gr.Error("The volume is no longer kept; please choose it again.", print_exception=False)
+        raise ScanError("The volume is no longer kept; please choose it again.")
     return gr.File(write_files(found), visible=True)
 
 
 def headline(found: VolumeAnalysis) -> str:
-    height, width = found.volume.shape[1:]
-    detail = (
-        f"{found.volume.name} · {len(found.area)} {found.volume.plane} slices of {width} × {height} pixels · "
-        f"answered by {found.model_id}, revision {found.revision[:12]}"
-    )
-    return banner(*sentence(found), detail) + notes(found.warnings)
+    volume = found.volume
+    depth, height, width = volume.shape
+    name = own_name(volume) + (f" of {volume.name}" if own_name(volume) != volume.name else "")
+    slices = f"{depth} {volume.plane} slices" if depth > 1 else f"one {volume.plane} slice"
+    detail = f"{name} · {slices} of {width} × {height} pixels · answered by {found.model_id}"
+    return banner(*sentence(found), f"{detail}, revision {found.revision[:12]}") + notes(found.warnings)
 
 
 def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
@@ -128,19 +165,24 @@ def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
 
 
 def plane_sliders(found: VolumeAnalysis, point: Point) -> list[gr.Slider]:
-    """A slider per plane, the acquired one first, standing at `point`."""
-    sliders = []
-    for plane in planes(found.volume):
-        count = plane_shape(found.volume, plane)[0]
-        label = f"{plane.capitalize()} slice" + (" (as acquired)" if plane == found.volume.plane else "")
-        sliders.append(gr.Slider(maximum=max(2, count), value=to_plane(found.volume, point, plane)[0] + 1, label=label))
-    return sliders
+    """A slider per plane that can be shown, the acquired one first, standing at `point`; the others are hidden."""
+    volume, sliders = found.volume, []
+    for plane in volume.planes:
+        count = plane_shape(volume, plane)[0]
+        label = f"{plane.capitalize()} slice" + (" (as acquired)" if plane == volume.plane else "")
+        value = to_plane(volume, point, plane)[0] + 1
+        sliders.append(gr.Slider(maximum=max(2, count), value=value, label=label, visible=count > 1))
+    return sliders + [gr.Slider(visible=False)] * (3 - len(sliders))
 
 
 def point_of(found: VolumeAnalysis, numbers: Sequence[float | None]) -> Point:
-    """The slider values (slice numbers from 1, one per plane) as a point of the acquired stack."""
-    point = [0, 0, 0]
-    for plane, number in zip(planes(found.volume), numbers, strict=True):
+    """The slider values (slice numbers from 1, one per plane) as a point of the acquired stack.
+
+    Without the sliders of the other planes it lies in the middle of the slice.
+    """
+    _, rows, columns = found.volume.shape
+    point = [0, rows // 2, columns // 2]
+    for plane, number in zip(found.volume.planes, numbers, strict=False):
         axis = slice_axis(found.volume, plane)
         point[axis] = from_plane(found.volume, (int(number or 1) - 1, 0, 0), plane)[axis]
     return point[0], point[1], point[2]
@@ -152,7 +194,7 @@ def clicked(found: VolumeAnalysis, point: Point, data: dict[str, Any]) -> Point:
     if plane == "chart":
         last = len(found.area) - 1
         return min(max(int(float(data["x"]) * (last + 1)), 0), last), point[1], point[2]
-    if plane not in planes(found.volume):
+    if plane not in found.volume.planes:
         return point
     _, rows, columns = plane_shape(found.volume, plane)
     depth = to_plane(found.volume, point, plane)[0]
@@ -160,7 +202,7 @@ def clicked(found: VolumeAnalysis, point: Point, data: dict[str, Any]) -> Point:
 
 
 def draw(found: VolumeAnalysis, point: Point, opacity: float) -> list[str]:
-    cards = "".join(plane_view(found, point, plane, opacity) for plane in planes(found.volume))
+    cards = "".join(plane_view(found, point, plane, opacity) for plane in found.volume.planes)
     plot = card(
         "Along the slices",
         "Click to go to a slice.",
@@ -194,9 +236,10 @@ def plane_view(found: VolumeAnalysis, point: Point, plane: str, opacity: float) 
 def volume_facts(found: VolumeAnalysis) -> str:
     spacing = found.volume.spacing
     ml = "–" if found.millilitres is None else f"{found.millilitres:.1f} mL"
+    sure = "doubtful: see the note above" if found.volume.doubt else "sum over the slices"
     return tiles(
         [
-            ("Marked volume", ml, "sum over the slices" if spacing else "the file states no voxel size"),
+            ("Marked volume", ml, sure if spacing else "the file states no voxel size"),
             ("Marked slices", f"{found.marked} of {len(found.area)}", f"acquired {found.volume.plane}"),
             (
                 "Largest area",
@@ -215,7 +258,7 @@ def volume_facts(found: VolumeAnalysis) -> str:
 
 def write_files(found: VolumeAnalysis) -> list[str]:
     """NAME_mask.nii.gz in the input's own geometry, NAME_slices.csv, NAME_volume.json."""
-    folder, stem = common.output_folder(), stem_of(found.volume.name)
+    folder, stem = common.output_folder(), stem_of(own_name(found.volume))
     data = found.to_dict() | {"versions": versions(), "disclaimer": DISCLAIMER}
     found.volume.save_mask(found.mask, folder / f"{stem}_mask.nii.gz")
     with (folder / f"{stem}_slices.csv").open("w", newline="", encoding="utf-8") as file:

@@ -31,7 +31,7 @@ def found(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> vol
 def test_sliders_and_clicks_find_the_same_point(found: volume_analysis.VolumeAnalysis) -> None:
     volume = found.volume
     point = found.start()
-    planes = volume_analysis.planes(volume)
+    planes = volume.planes
     numbers = [volume_analysis.to_plane(volume, point, plane)[0] + 1 for plane in planes]
     assert point_of(found, numbers) == point and found.mask[point]
     for plane in planes:

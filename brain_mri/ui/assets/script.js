@@ -47,6 +47,25 @@
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
+  // From the moment a new file is chosen until the server answers for it, nothing of the file before is shown: an upload
+  // may take a minute, or be refused. The banner of the tab is the first that changes.
+  const chosen = (box) => {
+    const tab = box?.closest("[role=tabpanel]");
+    const banner = tab?.querySelector("#finding, #volume-finding, #batch-summary, #compare-result");
+    if (!banner) return;
+    tab.classList.add("stale");
+    new MutationObserver((_, watch) => {
+      watch.disconnect();
+      tab.classList.remove("stale");
+    }).observe(banner, { childList: true, subtree: true, characterData: true });
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.("input[type=file]") && event.target.files.length) chosen(event.target);
+  }, true);
+  document.addEventListener("drop", (event) => {
+    if (event.target.closest?.("[id$=-file]") && event.dataTransfer?.files.length) chosen(event.target);
+  }, true);
+
   // Ctrl+V anywhere, or a file dropped beside the box: hand it to the upload box of the open tab.
   const give = (files) => {
     const boxes = document.querySelectorAll("#scan-file, #volume-file, #batch-file");
