@@ -43,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths = find(args.inputs, args.out)
         # One thread inside the models: the cores are busy with whole files.
         model = Predictor.load(args.model, threads=1 if args.threads > 1 else None)
-        rows = to_folder(
-            model, named(paths), args.out, pictures=pictures, threads=args.threads, slices=args.slices
-        )
+        rows = to_folder(model, named(paths), args.out, pictures=pictures, threads=args.threads, slices=args.slices)
         with tqdm(total=len(paths), unit="file", disable=None) as bar:  # silent when the output is no terminal
             for row in rows:
                 files += row.files

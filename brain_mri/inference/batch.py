@@ -201,7 +201,9 @@ def to_zip(
 ) -> Iterator[Row]:
     """Write results.csv, results.json, and results.zip, which holds both of them and the pictures."""
     with zipfile.ZipFile(folder / "results.zip", "w", zipfile.ZIP_STORED) as bundle:
-        with Tables(folder, "results", predictor, encoding="utf-8-sig", slices=slices) as tables:  # Excel wants the mark
+        with Tables(
+            folder, "results", predictor, encoding="utf-8-sig", slices=slices
+        ) as tables:  # Excel wants the mark
             for row in analyze_files(predictor, jobs, reduced=reduced, slices=slices, explain=explain):
                 for place, data in row.pictures.items():
                     bundle.writestr(place, data)

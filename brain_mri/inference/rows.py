@@ -1,7 +1,7 @@
 """What is said of many scans, row by row: a table for people and the same as JSON.
 
-    with Tables(out, "predictions", predictor) as tables:
-        tables.add(row)
+with Tables(out, "predictions", predictor) as tables:
+    tables.add(row)
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from brain_mri.inference.jobs import Job
 from brain_mri.inference.predictor import Predictor
 
 COLUMNS = (
-    "file", "label", "confidence", "abstained", "reason", "tumor_probability", "tumor", "not_brain_mri",
-    "slices", "marked_on", "shown", "volume_ml", "doubt", "choice", "tumor_fraction", "tumor_pixels", "tumor_area_mm2",
-    "tumor_diameter_mm", "heat_agreement", "width", "height", "warnings", "error", "overlay", "mask", "heatmap", "model_id", "revision",
+    "file", "label", "confidence", "abstained", "reason", "tumor_probability", "tumor", "not_brain_mri", "slices",
+    "marked_on", "shown", "volume_ml", "doubt", "choice", "tumor_fraction", "tumor_pixels", "tumor_area_mm2",
+    "tumor_diameter_mm", "heat_agreement", "width", "height", "warnings", "error", "overlay", "mask", "heatmap",
+    "model_id", "revision",
 )  # fmt: skip
 SLICE_COLUMNS = ("file", "slice", "slices", "label", "tumor_probability", "area", "area_unit", "not_brain_mri")
 LIBRARIES = ("gradio", "onnxruntime", "numpy", "opencv-python-headless", "pydicom", "nibabel")

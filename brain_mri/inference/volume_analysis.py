@@ -89,11 +89,15 @@ class VolumeAnalysis:
     @property
     def said(self) -> str:
         """Where something is marked, in a sentence without its stop."""
+        depth, largest = len(self.area), int(self.area.argmax()) + 1
         if not self.marked:
-            return f"The segmentation marks nothing on any of the {len(self.area)} slices"
+            return "The segmentation marks nothing on " + (f"any of the {depth} slices" if depth > 1 else "the slice")
         size = f", {self.millilitres:.1f} mL in all" if self.millilitres is not None else ""
         size += " (doubtful)" if size and self.volume.doubt else ""
-        return f"Marked on {self.marked} of {len(self.area)} slices{size}; largest on slice {self.start()[0] + 1}"
+        where = (
+            (f"{self.marked} of {depth} slices", f"; largest on slice {largest}") if depth > 1 else ("the slice", "")
+        )
+        return f"Marked on {where[0]}{size}{where[1]}"
 
     @property
     def reason(self) -> str:

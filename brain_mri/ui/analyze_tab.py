@@ -16,7 +16,7 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, views
-from brain_mri.ui.common import Example
+from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.html import error_banner
 from brain_mri.ui.scan_report import write_report
 from brain_mri.ui.views import Settings, View
@@ -33,7 +33,7 @@ JSON; the mask as PNG."""
 def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a View
-    source = gr.State(None, time_to_live=STATE_SECONDS)  # the path that it was read from
+    source = gr.State(None, time_to_live=STATE_SECONDS)  # an Upload
     file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
     with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as crop:
         editor = gr.ImageEditor(
@@ -73,24 +73,26 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         blank |= {box: views.panel(kind) for box, kind in zip(panels, views.PANELS, strict=True)}
         return blank | {slice_number: gr.Slider(visible=False), report: gr.File(visible=False)}
 
-    def begun(path: str) -> common.Update:
-        return failed("") | {finding: common.working(path), source: path}
+    def begun(before: Upload | None, path: str | Path) -> common.Update:
+        upload = Upload.instead_of(before, [path])
+        return failed("") | {finding: common.working(upload), source: upload}
 
-    def uploaded(path: str | None) -> common.Update:
-        return begun(path) | {file: None} | nothing_to_crop() if path else {file: None}
+    def uploaded(before: Upload | None, path: str | None) -> common.Update:
+        return begun(before, path) | {file: None} | nothing_to_crop() if path else {file: None}
 
-    def picked(event: gr.EventData) -> common.Update:
-        return begun(str(common.chosen(examples, event).path)) | nothing_to_crop()
+    def picked(before: Upload | None, event: gr.EventData) -> common.Update:
+        return begun(before, common.chosen(examples, event).path) | nothing_to_crop()
 
     def nothing_to_crop() -> common.Update:
         return {crop: gr.Accordion(open=False), editor: None}
 
-    def cropped(edited: dict[str, Any] | None) -> common.Update:
-        return begun(save_crop(edited))
+    def cropped(before: Upload | None, edited: dict[str, Any] | None) -> common.Update:
+        return begun(before, save_crop(edited))
 
-    def show(path: str | None, index: int | None = None) -> common.Update:
-        if not path:
-            return {}
+    def show(upload: Upload) -> common.Update:
+        return shown_slice(upload.paths[0])
+
+    def shown_slice(path: str, index: int | None = None) -> common.Update:
         view = views.analyze_scan(models.main, read_scan(path, index=index), path)
         drawing = zip([bars, *drawn], [views.bars_panel(view), *draw(view, views.settings_of(view))], strict=True)
         said: common.Update = {kept: view, finding: views.finding(view), slice_number: slice_slider(view)}
@@ -100,20 +102,24 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
 
     def another_slice(view: View | None, number: float) -> common.Update:
         blank: common.Update = {methods: "", picture: "", report: gr.File(visible=False)}
-        return blank | show(view.path, int(number) - 1) if view else {}
+        return blank | shown_slice(view.path, int(number) - 1) if view else gr.skip()
 
     def redraw(view: View | None, *values: Any) -> common.Update:
-        return dict(zip(drawn, draw(view, settings_from(view, values)), strict=True)) if view else {}
+        return dict(zip(drawn, draw(view, settings_from(view, values)), strict=True)) if view else gr.skip()
 
     def settled(handler: Any) -> Any:
         return common.settled(handler, failed)
 
-    starts = [(file.upload, settled(uploaded), file), (chooser.select, settled(picked), None)]
-    starts.append((cut.click, settled(cropped), editor))
+    starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
+    starts.append((cut.click, settled(cropped), [source, editor]))
     everything = [file, source, crop, editor, *shown]
     common.analyzed(starts, settled(show), [source], everything, finding, **common.MODEL)
     slice_number.input(
-        settled(another_slice), [kept, slice_number], everything, trigger_mode="always_last", **common.MODEL | common.QUIET
+        settled(another_slice),
+        [kept, slice_number],
+        everything,
+        trigger_mode="always_last",
+        **common.MODEL | common.QUIET,
     )
     for control in controls:
         control.input(settled(redraw), [kept, *controls], shown, trigger_mode="always_last", **common.DRAW)

@@ -28,10 +28,10 @@ from brain_mri.inference.rows import Row
 from brain_mri.inference.volume_analysis import analyze_volume
 from brain_mri.ui import views
 from brain_mri.ui.batch_tab import run_batch
-from brain_mri.ui.common import output_folder, speaking
+from brain_mri.ui.common import name_of, output_folder, speaking
 from brain_mri.ui.scan_report import report_data, write_report
 from brain_mri.ui.views import Settings, View
-from brain_mri.ui.volume_tab import name_of, write_files
+from brain_mri.ui.volume_tab import write_files
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Api:
         mask = a.kmeans() if method == "kmeans" else views.mask_of(view, chosen)
         m = segmentation.measure(mask, a.head, a.spacing)
         data = {
-            "name": a.name, "slice": views.which_slice(view) or None, "method": method, "threshold": chosen.threshold if method == "unet" else None,
+            "name": a.name, "slice": views.which_slice(view) or None,
+            "method": method, "threshold": chosen.threshold if method == "unet" else None,
             "tumor_fraction": m.fraction, "tumor_pixels": m.pixels, "tumor_area_mm2": m.area_mm2,
             "tumor_diameter_mm": m.diameter_mm, "model_id": a.model_id, "revision": a.revision,
         }  # fmt: skip

@@ -21,6 +21,7 @@ from brain_mri.ui.common import (
     HEAVY,
     Example,
     Update,
+    Upload,
     analyzed,
     download_box,
     output_folder,
@@ -31,13 +32,13 @@ from brain_mri.ui.common import (
 from brain_mri.ui.html import banner, error_banner, image, safe, table
 
 MAX_FILES = 500
-HINT = """<p class="prose-small">Choose several slices and volumes at once; each file becomes a row, as do the DICOM files
-of one series. Of a volume every slice is analysed. The table can be downloaded.</p>"""
+HINT = """<p class="prose-small">Choose several slices and volumes at once; each file becomes a row, as do the DICOM
+files of one series. Of a volume every slice is analysed. The table can be downloaded.</p>"""
 
 
 def batch_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
-    source = gr.State(None)  # paths
+    source = gr.State(None)  # an Upload
     files = gr.File(label="Your scans", file_count="multiple", elem_id="batch-file", height=170)
     with gr.Row(elem_id="batch-row"):
         summary = gr.HTML(HINT, elem_id="batch-summary", apply_default_css=False, min_width=300)
@@ -51,24 +52,26 @@ def batch_tab(models: Models, examples: Sequence[Example]) -> None:
         """The sentence, and no table of before."""
         return {summary: error_banner(message), results: "", downloads: gr.File(visible=False)}
 
-    def begun(paths: Sequence[str]) -> Update:
-        return failed("") | {summary: working(paths), source: paths}
+    def begun(before: Upload | None, paths: Sequence[str | Path]) -> Update:
+        upload = Upload.instead_of(before, paths)
+        return failed("") | {summary: working(upload), source: upload}
 
-    def uploaded(paths: list[str] | None) -> Update:
-        return begun(paths) | {files: None} if paths else {files: None}
+    def uploaded(before: Upload | None, paths: list[str] | None) -> Update:
+        return begun(before, paths) | {files: None} if paths else {files: None}
 
-    def tried() -> Update:
-        return begun([str(example.path) for example in examples])
+    def tried(before: Upload | None) -> Update:
+        return begun(before, [example.path for example in examples])
 
-    def show(paths: list[str] | None, each: bool, progress: gr.Progress = gr.Progress()) -> Update:
-        if not paths:
-            return {}
+    def show(upload: Upload, each: bool, progress: gr.Progress = gr.Progress()) -> Update:
         predictor = models.main  # one revision for the whole batch
-        rows, written = run_batch(predictor, paths, progress, slices=each)
+        rows, written = run_batch(predictor, upload.paths, progress, slices=each)
         listed = rows_table(rows, predictor.classes)
         return {summary: overview(rows), results: listed, downloads: gr.File(written, visible=True)}
 
-    starts = [(files.upload, settled(uploaded, failed), files), (try_it.click, settled(tried, failed), None)]
+    starts = [
+        (files.upload, settled(uploaded, failed), [source, files]),
+        (try_it.click, settled(tried, failed), source),
+    ]
     analyzed(starts, settled(show, failed), [source, slices], [files, source, *shown], summary, **HEAVY)
 
 

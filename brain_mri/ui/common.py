@@ -21,7 +21,7 @@ from brain_mri.artifact.hub_client import HubError
 from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
-from brain_mri.ui.html import banner, data_uri, error_banner, safe
+from brain_mri.ui.html import banner, data_uri, safe
 
 log = logging.getLogger("brain_mri")
 UNEXPECTED = "Something went wrong that should not have; the details are in the server's log. Please try another file."
@@ -95,28 +95,59 @@ def no_download(message: str) -> gr.File:
 
 # --- a new file ------------------------------------------------------------------------------------------------
 
+
+@dataclass(eq=False)
+class Upload:
+    """What a visitor has chosen last, in a gr.State of the tab. given_up: something else has been chosen since."""
+
+    paths: list[str]
+    given_up: bool = False
+
+    @staticmethod
+    def instead_of(before: Upload | None, paths: Sequence[str | Path]) -> Upload:
+        if before:
+            before.given_up = True
+        return Upload([str(path) for path in paths])
+
+
 Start = tuple[Callable[..., Any], Callable[..., Any], Any]  # an event, its quick handler, the inputs of that
 
 
 def analyzed(
-    starts: Sequence[Start], run: Callable[..., Update], inputs: Sequence[Any], outputs: Sequence[Any], on: Any,
+    starts: Sequence[Start],
+    run: Callable[..., Update],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    on: Any,
     **options: Any,
 ) -> None:
     """Each start empties the tab at once, whatever the file turns out to be; then `run` analyses it, showing progress.
 
-    What is still worked out for the file before is given up: its result would come up beside the name of the new one.
-    """
-    at_once = QUIET | {"queue": False, "trigger_mode": "multiple"}
-    begun = [event(handler, given, outputs, **at_once) for event, handler, given in starts]
-    runs = [first.then(run, inputs, outputs, show_progress_on=[on], **options) for first in begun]
-    gr.on([event for event, _, _ in starts], None, None, None, cancels=runs)
+    inputs: the Upload first. What is worked out for one that was given up is not shown: it would stand beside the name
+    of another file.
+    """  # fmt: skip
+
+    @functools.wraps(run)
+    def newest(upload: Upload | None, *args: Any) -> Update:
+        if upload is None or upload.given_up:
+            return gr.skip()
+        updates = run(upload, *args)
+        return gr.skip() if upload.given_up else updates
+
+    for event, handler, given in starts:
+        begun = event(handler, given, outputs, **QUIET | {"queue": False, "trigger_mode": "multiple"})
+        begun.then(newest, inputs, outputs, show_progress_on=[on], trigger_mode="multiple", **options)
 
 
-def working(what: Any) -> str:
-    """The banner while a file, several, or an example is read and analysed."""
-    names = [clean_name(path) for path in ([what] if isinstance(what, (str, Path)) else what)]
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return banner("", "Working", f"Reading and analysing {names[0]}{more}.")
+def working(upload: Upload) -> str:
+    """The banner while it is read and analysed."""
+    return banner("", "Working", f"Reading and analysing {name_of(upload.paths)}.")
+
+
+def name_of(paths: Sequence[str]) -> str:
+    """Of an upload; the folders in which the server keeps its files are no names."""
+    first = clean_name(paths[0])
+    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 
 # --- downloads -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import tables
 from brain_mri.ui import theme, views
-from brain_mri.ui.common import MODEL, Example, Update, analyzed, chosen, scan_inputs, settled, working
+from brain_mri.ui.common import MODEL, Example, Update, Upload, analyzed, chosen, scan_inputs, settled, working
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
 
 
@@ -45,7 +45,7 @@ def compare(models: Models, examples: Sequence[Example]) -> None:
             "`--compare user/name`, or set `BRAIN_MRI_COMPARE` in a Space."
         )
         return
-    source = gr.State(None)  # path of the scan that is compared
+    source = gr.State(None)  # an Upload
     with gr.Row():
         first = gr.Dropdown(names, value=names[0], label="Left")
         second = gr.Dropdown(names, value=names[1], label="Right")
@@ -55,20 +55,27 @@ def compare(models: Models, examples: Sequence[Example]) -> None:
     def failed(message: str) -> Update:
         return {result: error_banner(message)}
 
-    def uploaded(path: str | None) -> Update:
-        return {result: working(path), source: path, file: None} if path else {file: None}
+    def begun(before: Upload | None, path: str | Path) -> Update:
+        upload = Upload.instead_of(before, [path])
+        return {result: working(upload), source: upload}
 
-    def picked(event: gr.EventData) -> Update:
-        path = str(chosen(examples, event).path)
-        return {result: working(path), source: path}
+    def uploaded(before: Upload | None, path: str | None) -> Update:
+        return begun(before, path) | {file: None} if path else {file: None}
 
-    def run(left: str, right: str, path: str | None) -> Update:
-        return {result: side_by_side(models, (left, right), read_scan(path))} if path else {}
+    def picked(before: Upload | None, event: gr.EventData) -> Update:
+        return begun(before, chosen(examples, event).path)
 
-    starts = [(file.upload, settled(uploaded, failed), file), (chooser.select, settled(picked, failed), None)]
-    analyzed(starts, settled(run, failed), [first, second, source], [file, source, result], result, **MODEL)
+    def run(upload: Upload | None, left: str, right: str) -> Update:
+        return {result: side_by_side(models, (left, right), read_scan(upload.paths[0]))} if upload else gr.skip()
+
+    inputs, outputs = [source, first, second], [file, source, result]
+    starts = [
+        (file.upload, settled(uploaded, failed), [source, file]),
+        (chooser.select, settled(picked, failed), source),
+    ]
+    analyzed(starts, settled(run, failed), inputs, outputs, result, **MODEL)
     for control in (first, second):
-        control.input(settled(run, failed), [first, second, source], [result], **MODEL)
+        control.input(settled(run, failed), inputs, [result], **MODEL)
 
 
 def side_by_side(models: Models, names: Sequence[str], scan: Scan) -> str:

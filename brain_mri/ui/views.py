@@ -118,11 +118,10 @@ def sentence(a: Analysis) -> tuple[str, str, str]:
 def finding(view: View) -> str:
     a = view.analysis
     height, width = a.image.shape
-    which = which_slice(view)
-    detail = f"{a.name}{which and ' · '}{which} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
-    return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(
-        [*a.warnings, *([CROP] if may_be_cropped(view) else [])]
-    )
+    name = " · ".join(filter(None, (a.name, which_slice(view))))
+    detail = f"{name} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
+    warnings = [*a.warnings, *([CROP] if may_be_cropped(view) else [])]
+    return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(warnings)
 
 
 def may_be_cropped(view: View) -> bool:

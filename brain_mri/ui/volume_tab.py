@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,7 +12,7 @@ import gradio as gr
 import segmentation
 from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
-from brain_mri.imaging.scan import ScanError, clean_name
+from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import Volume, read_volume
 from brain_mri.inference.jobs import stem_of
 from brain_mri.inference.live_model import Models
@@ -27,19 +28,19 @@ from brain_mri.inference.volume_analysis import (
 )  # fmt: skip
 from brain_mri.ui import common
 from brain_mri.ui.charts import along_slices
-from brain_mri.ui.common import Example
+from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
 
 STATE_SECONDS = 20 * 60
 WHICH = "It holds several; another one is read and analysed anew."
-HINT = """<p class="prose-small">Choose one volume (NIfTI, MetaImage, NRRD, MGZ, a multi-frame DICOM), all DICOM files of a
-series, or an archive of them. Every slice is analysed.</p>"""
+HINT = """<p class="prose-small">Choose one volume (NIfTI, MetaImage, NRRD, MGZ, a multi-frame DICOM), all DICOM files of
+a series, or an archive of them. Every slice is analysed.</p>"""
 
 
 def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a VolumeAnalysis
-    source = gr.State(None, time_to_live=STATE_SECONDS)  # the paths that it was read from
+    source = gr.State(None, time_to_live=STATE_SECONDS)  # an Upload
     volumes = [example for example in examples if example.volume]
     file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
     gr.HTML(HINT, apply_default_css=False)
@@ -67,20 +68,23 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
         empty: common.Update = dict.fromkeys([*drawn, facts], "") | {kept: None, result: gr.Column(visible=False)}
         return empty | {finding: error_banner(message), downloads: gr.File(visible=False)}
 
-    def begun(paths: Any) -> common.Update:
-        return failed("") | {finding: common.working(paths), source: paths}
+    def begun(before: Upload | None, paths: Sequence[str | Path]) -> common.Update:
+        upload = Upload.instead_of(before, paths)
+        return failed("") | {finding: common.working(upload), source: upload}
 
-    def uploaded(paths: list[str] | None) -> common.Update:
-        return begun(paths) | {file: None, which: no_choice()} if paths else {file: None}
+    def uploaded(before: Upload | None, paths: list[str] | None) -> common.Update:
+        return begun(before, paths) | {file: None, which: no_choice()} if paths else {file: None}
 
-    def picked(event: gr.EventData) -> common.Update:
-        return begun([str(common.chosen(volumes, event).path)]) | {which: no_choice()}
+    def picked(before: Upload | None, event: gr.EventData) -> common.Update:
+        return begun(before, [common.chosen(volumes, event).path]) | {which: no_choice()}
 
-    def show(paths: list[str] | None, key: str | None, progress: gr.Progress = gr.Progress()) -> common.Update:
-        if not paths:
-            return {}
+    def another(before: Upload | None) -> common.Update:
+        return begun(before, before.paths) if before else gr.skip()
+
+    def show(upload: Upload, key: str | None, progress: gr.Progress = gr.Progress()) -> common.Update:
+        paths = upload.paths
         progress(0, desc="Reading the volume")
-        volume = read_volume(paths[0] if len(paths) == 1 else paths, name=name_of(paths), choose=key)
+        volume = read_volume(paths[0] if len(paths) == 1 else paths, name=common.name_of(paths), choose=key)
         found = analyze_volume(models.main, volume, lambda i, n: progress(i / n, desc=f"Slice {i} of {n}"))
         said: common.Update = {kept: found, finding: headline(found), facts: volume_facts(found)}
         start = [*plane_sliders(found, found.start()), *draw(found, found.start(), 0.45)]
@@ -89,21 +93,21 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
 
     def redraw(found: VolumeAnalysis | None, a: float, b: float, c: float, opacity: float) -> common.Update:
         if found is None:
-            return {}
+            return gr.skip()
         return dict(zip(drawn, draw(found, point_of(found, (a, b, c)), opacity), strict=True))
 
     def follow(found: VolumeAnalysis | None, a: float, b: float, c: float, event: gr.EventData) -> common.Update:
         """A click in a view or in the chart moves the sliders."""
         if found is None:
-            return {}
+            return gr.skip()
         point = clicked(found, point_of(found, (a, b, c)), event._data or {})
         return dict(zip(sliders, plane_sliders(found, point), strict=True))
 
     def settled(handler: Any) -> Any:
         return common.settled(handler, failed)
 
-    starts = [(file.upload, settled(uploaded), file), (chooser.select, settled(picked), None)]
-    starts.append((which.input, settled(begun), source))
+    starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
+    starts.append((which.input, settled(another), source))
     common.analyzed(starts, settled(show), [source, which], [file, source, which, *shown], finding, **common.HEAVY)
     place = [kept, *sliders]
     still: dict[str, Any] = common.DRAW | {"trigger_mode": "always_last"}
@@ -116,12 +120,6 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
 
 
 # --- what the events answer ------------------------------------------------------------------------------------
-
-
-def name_of(paths: Sequence[str]) -> str:
-    """Of an upload; the folders in which the server keeps them are no names."""
-    first = clean_name(paths[0])
-    return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
 
 
 def no_choice() -> gr.Dropdown:
@@ -158,7 +156,8 @@ def headline(found: VolumeAnalysis) -> str:
 def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
     """(kind, word, sentence) as views.sentence gives for a slice."""
     if found.reason:
-        return ("foreign", "Not a brain MRI?", found.reason) if found.foreign.all() else ("unsure", "Not sure", found.reason)
+        kind, word = ("foreign", "Not a brain MRI?") if found.foreign.all() else ("unsure", "Not sure")
+        return kind, word, found.reason
     if not found.marked:
         return "clear", "Nothing marked", f"{found.said}."
     return "tumor", "Marked", f"{found.said}. The classifier's most likely answer there: {title(found.label)}."

@@ -19,8 +19,8 @@ from brain_mri.classes import CLASSES
 from brain_mri.cli import predict
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference import batch
-from brain_mri.inference.rows import Tables
 from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.rows import Tables
 from tests.helpers.files import dicom, saved
 from tests.helpers.handmade import picture_of
 
