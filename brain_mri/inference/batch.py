@@ -26,11 +26,10 @@ import numpy as np
 import segmentation
 from brain_mri.classes import DISCLAIMER
 from brain_mri.files import atomic_write
-from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan, ScanError, clean_name, reduce
-from brain_mri.imaging.volume import Volume, read_volume
+from brain_mri.imaging.volume import Volume, is_stack, read_volume
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.jobs import BatchError, Job
 from brain_mri.inference.onnx_model import cores
@@ -101,7 +100,7 @@ def work(
     """The row of one file or series."""
     row = Row(job.file, files=len(job.paths), stamp=job.stamp())
     try:
-        if row.files > 1 or is_volume(job.paths[0]):
+        if row.files > 1 or is_stack(job.paths[0]):
             with one:
                 source = job.paths if row.files > 1 else job.paths[0]
                 volume = read_volume(source, name=clean_name(job.file))

@@ -22,8 +22,8 @@ from brain_mri.imaging.scan import clean_name
 
 SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".avif",
-    ".heic", ".heif", ".dcm", ".dicom", ".ima", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh", ".mgz",
-    ".zip", ".tar", ".tgz",
+    ".heic", ".heif", ".dcm", ".dicom", ".ima", ".nii", ".hdr", ".img", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgh",
+    ".mgz", ".zip", ".tar", ".tgz",
 }  # fmt: skip
 LONGEST = 60  # characters of a name: file systems count bytes, and a temporary name is longer
 TAGS = 2**18  # bytes of a DICOM file in which the tags of its series stand

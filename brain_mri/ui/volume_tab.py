@@ -33,8 +33,8 @@ from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
 
 STATE_SECONDS = 20 * 60
 WHICH = "It holds several; another one is read and analysed anew."
-HINT = """<p class="prose-small">Choose one volume (NIfTI, MetaImage, NRRD, MGZ, a multi-frame DICOM), all DICOM files of
-a series, or an archive of them. Every slice is analysed.</p>"""
+HINT = """<p class="prose-small">Choose one volume (NIfTI, MetaImage, NRRD, MGZ, a multi-frame DICOM), all DICOM files
+of a series, or an archive of them. Every slice is analysed.</p>"""
 
 
 def volume_tab(models: Models, examples: Sequence[Example]) -> None:
@@ -135,7 +135,7 @@ def choice_of(volume: Volume) -> gr.Dropdown:
 
 def own_name(volume: Volume) -> str:
     """Of what was taken from an upload."""
-    return volume.choice or volume.name
+    return volume.choice if len(volume.choices) > 1 else volume.name
 
 
 def download_files(found: VolumeAnalysis | None) -> gr.File:
