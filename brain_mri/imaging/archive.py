@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -223,12 +224,12 @@ def _tar(data: bytes, name: str) -> Iterator[Member]:
 def _seven(data: bytes, name: str) -> Iterator[Member]:
     if find_spec("py7zr") is None:
         raise ScanError(f"{name} is a 7z archive, which cannot be unpacked here; make a zip archive of its files.")
-    import py7zr  # an optional package
-
+    py7zr = import_module("py7zr")  # LGPL, and only where somebody installed it: no package of ours asks for it
     with py7zr.SevenZipFile(BytesIO(data)) as archive:
         if archive.needs_password():
             raise ScanError(f"{name} is protected by a password; unpack it first.")
-        if len(archive.getnames()) > MAX_FILES or archive.archiveinfo().uncompressed > MAX_TOTAL:
+        sizes = [info.uncompressed for info in archive.list()]
+        if len(sizes) > MAX_FILES or sum(sizes) > MAX_TOTAL:
             raise TooLarge(f"{name} unpacks to more than {MAX_TOTAL // 2**20} MB or {MAX_FILES} files and was refused.")
         factory = py7zr.io.BytesIOFactory(MAX_BYTES)
         archive.extractall(factory=factory)

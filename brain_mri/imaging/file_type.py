@@ -49,7 +49,7 @@ def looks_like_nifti(data: bytes) -> bool:
 def is_header_half(data: bytes) -> bool:
     """The header of a pair: NIfTI's or Analyze's .hdr, whose voxels lie in an .img."""
     size = int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big")
-    return data[344:347] == b"ni1" or (348 in size and len(data) < 2000 and data[344:347] != b"n+1")
+    return data[344:347] == b"ni1" or (348 in size and 348 <= len(data) < 2000 and data[344:347] != b"n+1")
 
 
 def is_metaimage(data: bytes) -> bool:

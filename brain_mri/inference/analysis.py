@@ -16,6 +16,7 @@ from brain_mri.imaging.preprocessing import Frame, head_mask, restore
 from brain_mri.imaging.scan import Scan
 
 SMALL = 64  # pixels on the shorter side under which a picture is too coarse to judge
+CROP = "If it is a montage of slices or a picture of a viewer's window, crop it to one slice and try again."
 HEAT_LIFT = 1.0  # the heat inside the mask should be at least this many times that of the whole head
 
 
@@ -161,7 +162,8 @@ def warnings_of(
     unsaid: pixels that the segmentation would mark, were the answer not "no tumor".
     """
     if foreign:
-        return ["This does not look like a brain MRI slice; the figures, the mask and the heatmap mean nothing for it."]
+        said = "This does not look like a brain MRI slice; the figures, the mask and the heatmap mean nothing for it."
+        return [said, CROP]
     found = []
     height, width = scan.image.shape
     if min(height, width) < SMALL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
 )
@@ -24,6 +25,7 @@ from brain_mri.imaging.preprocessing import head_mask, preprocess, restore
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.scan import ScanError
 from tests.helpers.files import decode, dicom, encode, saved, sentence
+from tests.helpers.injured import HEAD, HEIC
 
 # ---- names ----
 
@@ -179,6 +181,57 @@ def test_animation_shows_the_first_and_any_chosen_frame(head: np.ndarray) -> Non
         with pytest.raises(ScanError) as error:
             read_scan(data, index=3)
         assert "3" in sentence(error)
+
+
+def test_the_frame_is_named(head: np.ndarray) -> None:
+    frames = [Image.fromarray(np.roll(head, 9 * i, 1)) for i in range(3)]
+    for kind in ("GIF", "TIFF", "PNG", "WEBP"):
+        data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
+        scan = read_scan(data, name="scroll")
+        assert scan.warnings == ("scroll holds 3 pictures; the first is shown: frame 1 of 3.",)
+        assert (scan.info["index"], scan.info["slices"]) == (0, 3)
+        other = read_scan(data, index=2)
+        assert other.warnings == () and (other.info["index"], other.info["slices"]) == (2, 3)
+        assert "slices" not in read_scan(encode(frames[0], kind)).info
+    thumbnail = encode(frames[0], "TIFF", save_all=True, append_images=[frames[0].resize((30, 40))])
+    assert read_scan(thumbnail).warnings == ()  # no second slice
+
+
+def test_jpeg_2000(head: np.ndarray) -> None:
+    deep = head.astype(np.uint16) * 257
+    for jp2 in (True, False):
+        for values in (head, deep):
+            data = encode(Image.fromarray(values), "JPEG2000", no_jp2=not jp2)
+            scan = read_scan(data, name="a.png")
+            assert np.array_equal(scan.raw, values) and scan.info["format"] == "JPEG2000"
+        assert read_scan(encode(Image.fromarray(np.dstack([head] * 3)), "JPEG2000", no_jp2=not jp2)).color == 0
+    for part in (0.1, 0.5):
+        with pytest.raises(ScanError):
+            read_scan(data[: int(len(data) * part)])
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif(head: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(head), "AVIF", quality=95)
+    scan = read_scan(data)
+    assert scan.info["format"] == "AVIF" and np.abs(scan.image.astype(int) - head).mean() < 3
+    monkeypatch.setattr(features, "check", lambda _: False)
+    with pytest.raises(ScanError, match=r"a\.avif is a AVIF picture, which cannot be read here") as error:
+        read_scan(data, name="a.avif")
+    sentence(error)
+
+
+def test_heic(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pi_heif")
+    scan = read_scan(HEIC)
+    drawn = cv2.resize(HEAD, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+    assert scan.shape == drawn.shape and np.abs(scan.image.astype(int) - drawn).mean() < 4
+    with pytest.raises(ScanError):
+        read_scan(HEIC[:700])
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(ScanError, match="HEIC picture, which cannot be read here; save it as PNG or JPEG") as error:
+        read_scan(HEIC, name="IMG_1.HEIC")
+    sentence(error)
 
 
 def test_content_decides_not_the_name(head: np.ndarray, tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nibabel.orientations import ornt_transform
+from PIL import Image
 
+from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.orientation import DISPLAY, PLANES, axes_of, moved, permuted, plane_of, turned
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
-from brain_mri.imaging.volume import read_volume
-from tests.helpers.files import SPACING, load, make_volume, nifti, write_nifti
+from brain_mri.imaging.volume import is_stack, read_volume
+from tests.helpers.files import SPACING, encode, load, make_volume, nifti, write_nifti
 
 # ---- orientation ----
 
@@ -264,3 +266,44 @@ def test_unreadable_volume_is_a_sentence(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(ScanError, match=r"x\.nii"):
         read_volume(path)
+
+
+# ---- pictures that are stacks ----
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP"])
+def test_animations_and_pages_are_slices(stack: np.ndarray, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "scroll.bin"
+    frames = [Image.fromarray(s) for s in stack]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    path.write_bytes(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options))
+    volume = read_volume(path)
+    assert np.array_equal(volume.voxels, stack) and volume.choice == "scroll.bin" and volume.info["format"] == kind
+    assert volume.spacing is volume.voxel_mm3 is None and any(
+        "neither orientation nor sizes" in w for w in volume.warnings
+    )
+    assert np.array_equal(
+        load(volume.save_mask(stack > 99, tmp_path / "m.nii")).dataobj, (stack > 99).transpose(2, 1, 0)
+    )
+    assert is_stack(path) and is_stack(path.read_bytes()) and not is_volume(path)
+    path.write_bytes(encode(frames[0], kind))
+    assert not is_stack(path) and not is_stack(path.read_bytes())
+    with pytest.raises(ScanError, match="is no volume"):
+        read_volume(path)
+
+
+def test_a_tiff_of_16_bit_and_a_page_of_another_size(stack: np.ndarray) -> None:
+    deep = stack.astype(np.uint16) * 200
+    pages = [Image.fromarray(s) for s in deep]
+    data = encode(pages[0], "TIFF", save_all=True, append_images=[*pages[1:], Image.fromarray(deep[0, :20, :18])])
+    volume = read_volume(data)
+    assert np.array_equal(volume.voxels, deep) and any("1 pictures of another size" in w for w in volume.warnings)
+
+
+def test_is_stack_raises_nothing(stack: np.ndarray, tmp_path: Path) -> None:
+    flat = nib.Nifti1Image(stack[0], np.eye(4)).to_bytes()
+    for data, answer in ((nifti(stack), True), (gzip.compress(nifti(stack)), True), (flat, False), (b"", False)):
+        assert is_stack(data) is answer
+    for data in (b"GIF89a", b"II*\0" + bytes(20), b"\x1f\x8b", b"hello", nifti(stack)[:300]):
+        assert is_stack(data) is False
+    assert not is_stack(tmp_path) and not is_stack(tmp_path / "missing") and not is_stack("nul\0byte")
