@@ -64,12 +64,12 @@ class Candidate:
         words = re.sub(r"[^a-z0-9+]+", " ", self.said.lower())
         file = re.sub(r"[^a-z0-9+]+", " ", self.said.lower().rsplit("/", 1)[-1])
         weighted = re.search(_T1, file) is not None or re.search(_OTHER, file) is None
-        named = re.search(_CONTRAST, file) is not None and re.search(_PLAIN, file) is None
+        contrast = (self.injected or re.search(_CONTRAST, file) is not None) and re.search(_PLAIN, file) is None
         return (
             re.search(_LABEL, words) is not None,
             self.derived or re.search(_LAST, file) is not None,
             self.places < FEW,
-            not (weighted and (named or self.injected)),
+            not (weighted and contrast),
             -self.places,
         )
 

@@ -92,6 +92,15 @@ def test_places_count_and_the_series_are_named(stack: np.ndarray, tmp_path: Path
     sentence(error)
 
 
+def test_an_agent_that_every_series_states(stack: np.ndarray) -> None:
+    """Some scanners state the agent for the whole examination."""
+    files: dict[str, bytes] = {}
+    for number, title in enumerate(("AX T2", "AX T1 PRE", "AX T1 FS", "AX FLAIR")):
+        tags = {"SeriesDescription": title, "SeriesNumber": number, "ContrastBolusAgent": "Dotarem"}
+        files |= {f"{number}/{i}": d for i, d in enumerate(series(stack, **tags))}
+    assert read_volume(zipped(files)).choice == "AX T1 FS"
+
+
 def test_most_places_and_then_the_order(stack: np.ndarray) -> None:
     assert (
         read_volume(zipped({"a.nii": nifti(stack[:4]), "b.nii": nifti(stack), "c.nii": nifti(stack)})).choice == "b.nii"
