@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.splits import folds
-from brain_mri.evaluation.baselines import BORDER, THUMBNAIL, border
+from brain_mri.evaluation.baselines import BORDER, THUMBNAIL, Forest, border
 
 TREES, FOLDS = 150, 5
 ALARM = 0.10  # accuracy above the most frequent class from which a probe is called a shortcut
@@ -70,14 +69,13 @@ def shortcuts(dataset: Dataset, rows: np.ndarray, seed: int = 0) -> pd.DataFrame
         return pd.DataFrame(columns=columns)
     fold = folds(table, k, seed).to_numpy()
     tumor, classes = labels != NO_TUMOR, np.unique(labels)
-    forest = RandomForestClassifier(TREES, min_samples_leaf=2, random_state=seed, n_jobs=-1)
+    forest = Forest(TREES, min_samples_leaf=2, random_state=seed, n_jobs=-1)
     base = float(np.unique(labels, return_counts=True)[1].max() / len(labels))
     lines = []
     for probe in probes(dataset, rows):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class that a fold lacks, or that none predicts
             shares = cross_val_predict(forest, probe.features, labels, cv=PredefinedSplit(fold), method="predict_proba")
-            shares = shares.round(9)  # the threads add up in any order: the same ties in every run
             answer, chance = classes[shares.argmax(axis=1)], shares[:, classes != NO_TUMOR].sum(axis=1)
             score, balanced = accuracy_score(labels, answer), balanced_accuracy_score(labels, answer)
         auc = roc_auc_score(tumor, chance) if 0 < tumor.sum() < len(tumor) else np.nan

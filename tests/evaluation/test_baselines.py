@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from sklearn.ensemble import RandomForestClassifier
 
 from brain_mri.evaluation import baselines
 
@@ -21,6 +22,15 @@ def test_nearest_neighbour_equals_brute_force():
     for row, label in zip(test, answer, strict=True):
         distances = ((thumbs[train].astype(float) - thumbs[row].astype(float)) ** 2).sum(axis=(1, 2))
         assert label == labels[train][distances.argmin()]
+
+
+def test_forest_equals_scikit_learns_and_every_run_the_other():
+    thumbs, labels = thumbs_and_labels(90)
+    flat = thumbs.reshape(90, -1) // 64 + 20 * labels[:, None]  # few values: many ties
+    theirs = RandomForestClassifier(15, min_samples_leaf=3, random_state=5).fit(flat[:60], labels[:60])
+    ours = baselines.Forest(15, min_samples_leaf=3, random_state=5, n_jobs=-1).fit(flat[:60], labels[:60])
+    np.testing.assert_allclose(ours.predict_proba(flat[60:]), theirs.predict_proba(flat[60:]))
+    assert (ours.predict_proba(flat) == ours.predict_proba(flat)).all()
 
 
 def test_border_forest_sees_only_the_border():
