@@ -24,7 +24,14 @@ from brain_mri.imaging.preprocessing import PREPROCESSING
 
 DATA = Path(__file__).resolve().parent
 IMAGING = DATA.parent / "imaging"
-READERS = ("alignment.py", "duplicates.py", "mask_transfer.py", "reader.py")  # of data/: what makes the rows
+READERS = (
+    "alignment.py",
+    "duplicates.py",
+    "mask_transfer.py",
+    "outlines.py",
+    "reader.py",
+    "stacks.py",
+)  # of data/: what makes the rows
 _ARRAYS = ("images", "whole", "small", "head", "masks", "mask_rows")
 _TABLES = ("rows", "links", "twins")
 
@@ -45,7 +52,8 @@ class Row:
 class Pixels:
     """What was read, row by row.
 
-    rows     DataFrame: key, width, height, mode, mean, std, sharpness, color, spacing, digest, top, left, side
+    rows     DataFrame: key, person, stack, left_out, slice, shown, doubt (see stacks.Stack), width, height, mode, mean,
+             std, sharpness, color, spacing, digest, top, left, side
     images   uint8 (N, S, S)
     whole    uint8 (N, 64, 64), small (N, 32, 32) and head (N, 64, 64): see duplicates.thumbnails
     masks    uint8 (M, S, S) 0/255 of the rows in mask_rows int64 (M,)
@@ -92,7 +100,7 @@ def code_of(imaging: Path = IMAGING, data: Path = DATA) -> str:
 
 def _header(size: int) -> dict[str, Any]:
     """What a cache must agree in to be used: the size, and the very code that turned files into its rows."""
-    return {"format": 5, "preprocessing": PREPROCESSING, "size": size, "code": code_of()}
+    return {"format": 6, "preprocessing": PREPROCESSING, "size": size, "code": code_of()}
 
 
 def save(path: Path, pixels: Pixels, size: int) -> None:

@@ -3,7 +3,7 @@
     dataset = load_dataset(Path("brain-tumor-mri"), Path("segmentation"))
     print(describe(dataset))
 
-Finding the files is folders.py, reading reader.py and cache.py, copies duplicates.py, masks for copies
+Finding the files is folders.py and pairs.py, reading reader.py and cache.py, copies duplicates.py, masks for copies
 mask_transfer.py, splits splits.py; what may be wrong with the data says `python -m brain_mri audit DIR`.
 """
 
@@ -20,17 +20,11 @@ import pandas as pd
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data import duplicates, mask_transfer
 from brain_mri.data.cache import Pixels, cache_file
-from brain_mri.data.folders import (
-    CLASS_FOLDER,
-    DataError,
-    Source,
-    class_folders,
-    mask_pairs,
-    printable,
-    read_groups,
-)
+from brain_mri.data.folders import CLASS_FOLDER, DataError, Source, class_folders, printable, read_groups
+from brain_mri.data.pairs import mask_pairs
 from brain_mri.data.reader import FRAME_COLUMNS, read_all
 from brain_mri.data.splits import SPLITS, split_groups, split_official
+from brain_mri.data.stacks import UNKNOWN
 
 SIZE = 160  # pixels a side where nobody says otherwise, as the bundled weights see them
 
@@ -41,12 +35,14 @@ class Dataset:
 
     table    index 0..N-1, sorted by source and file; columns
                path, file      to open it; relative to its folder
+               slice           of the volume `path`, counted from 0; -1 of a picture; see stacks.read_slice
                source          "class folder" | "mask pairs"
                class           one of classes.CLASSES, "" when unknown
                split           "train" | "validation" | "test"
                group, cluster  never cut by a split; shows the same slice
                patient, fold   "" when unknown; the authors' fold, -1 when none
                mask_path       the mask's file, "" without one of its own
+               mask_doubt      why that mask is not learned from, "" when it is
                official_split  "Training" | "Testing" | "Validation" | ""
                width, height, mode, mean, std, sharpness, color, spacing ((row, column) mm or None)
                digest          of the decoded pixels
@@ -128,11 +124,15 @@ def load_dataset(
     given = read_groups(groups or data / "groups.csv")
     read, pixels, failed = read_all(sources, size, cache_file(roots, size, cache), progress)
     _check_classes(sources, read, failed, data, min_classes)
+    if masks is not None and not len(pixels.mask_rows) and not (pixels.rows["doubt"] != "").any():
+        example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.mask), "no pair")
+        raise DataError(f"No mask in {masks} could be read (for example: {example}).")
     table = _table(read, pixels, given)
     masks_array = _masks(table, pixels, size)
     table["split"] = split_official(table, seed) if official_split else split_groups(table, seed)
     skipped = [(printable(name), reason) for name, reason in passed]
     skipped += [(printable(source.file), reason) for source, reason in failed]
+    skipped += _left_out(table, pixels)
     left_out = pd.DataFrame(skipped, columns=["path", "reason"])
     return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.small, pixels.links)
 
@@ -160,7 +160,7 @@ def _check_classes(
 def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]) -> pd.DataFrame:
     """Everything of Dataset.table but the masks and the split. given: file -> (group, kind) of groups.csv."""
     facts = pixels.rows
-    stated = [given.get(s.file, ("", "")) if s.source == CLASS_FOLDER else (s.patient, "patient") for s in read]
+    stated = _groups(read, facts, given)
     table = pd.DataFrame(
         {
             "path": [str(source.path) for source in read],
@@ -174,12 +174,17 @@ def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]
             "official_split": [source.official for source in read],
             "fold": [source.fold for source in read],
             "mask_path": [str(source.mask or "") for source in read],
+            "slice": facts["slice"].to_numpy(np.int64),
+            "mask_doubt": facts["doubt"].to_numpy(object),
         }
     )
     for name in (*FRAME_COLUMNS, "mode", "mean", "std", "sharpness", "color", "digest"):
         table[name] = facts[name].to_numpy()
     table["spacing"] = facts["spacing"].map(lambda value: tuple(value) if isinstance(value, (list, tuple)) else None)
     count, links = len(table), pixels.links
+    # Neighbours in a volume or series look alike, too, without being copies of each other
+    stack = _stacks(read, facts).to_numpy(object)
+    links = links[(links["kind"] == "exact") | (stack[links["a"]] != stack[links["b"]]) | (stack[links["a"]] == "")]
     patient = table["patient"].to_numpy(object)
     one_patient = (patient[links["a"]] == patient[links["b"]]) & (patient[links["a"]] != "")
     # Neighbouring slices of one head can look like variants; within a known patient only certain copies count as such.
@@ -187,10 +192,50 @@ def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]
     table["duplicate_of"], table["mirrored"] = duplicates.originals(count, links)
     labels = duplicates.components(count, links["a"].to_numpy(), links["b"].to_numpy())
     table["group"], table["cluster"] = duplicates.group_names(table["digest"].tolist(), labels, table["group"].tolist())
+    shown = facts["shown"].to_numpy(object, copy=True)
+    shown[pixels.twins["taker"]] = shown[pixels.twins["giver"]]  # a copy shows what its giver's mask says
+    for said, label in ((NO_TUMOR, NO_TUMOR), (UNKNOWN, "")):  # never a tumor where its mask is empty
+        table.loc[(table["class"] != NO_TUMOR) & (shown == said), "class"] = label
     known = table[table["fold"] >= 0]
     fold = known.groupby("group")["fold"].agg(lambda values: int(values.mode().iloc[0]))
     table["fold"] = table["group"].map(fold).fillna(-1).astype(np.int64)
     return table
+
+
+def _stacks(read: list[Source], facts: pd.DataFrame) -> pd.Series:
+    """The volume or series that each row belongs to, "" for pictures."""
+    paths = pd.Series([str(source.path) for source in read])
+    return paths.where(facts["slice"] >= 0, facts["stack"])
+
+
+def _groups(read: list[Source], facts: pd.DataFrame, given: dict[str, tuple[str, str]]) -> list[tuple[str, str]]:
+    """(name, kind) of the group that each row is said to belong to: by the tables, else by the PatientID, else by the
+    folder of a patient, else by study, volume or series. Their names are made of pixels: no PatientID is written."""
+
+    def named(kind: str, keys: pd.Series) -> pd.Series:
+        return (f"{kind} " + facts["digest"].groupby(keys).transform("min").str[:12]).where(keys != "", "")
+
+    names = named("patient", facts["person"]), named("volume", _stacks(read, facts))
+    result = []
+    for source, key, person, volume in zip(read, facts["person"], *names, strict=True):
+        name, kind = given.get(source.file, ("", "")) if source.source == CLASS_FOLDER else (source.patient, "patient")
+        if not name:
+            certain = person if key.startswith("patient") else ""
+            name, kind = certain or source.folder or person or volume, "patient"
+            kind = kind if name != volume else "volume"
+        result.append((name, kind))
+    return result
+
+
+def _left_out(table: pd.DataFrame, pixels: Pixels) -> list[tuple[str, str]]:
+    """(file, reason) of slices without a head, and of masks that cannot be outlines."""
+    first = ~table.duplicated("path").to_numpy() & (pixels.rows["left_out"] > 0).to_numpy()
+    some = zip(table["file"][first], pixels.rows["left_out"][first], strict=True)
+    found = [(file, f"{count} of its slices show no head and are left out") for file, count in some]
+    doubtful = table[table["mask_doubt"] != ""]
+    return found + [
+        (file, f"its mask is not used: it {why}") for file, why in doubtful[["file", "mask_doubt"]].to_numpy()
+    ]
 
 
 def _masks(table: pd.DataFrame, pixels: Pixels, size: int) -> np.ndarray:
@@ -234,6 +279,15 @@ def describe(dataset: Dataset) -> str:
         missing = [split for split in SPLITS if (label, split) not in present]
         if missing:
             lines.append(f"Note: {label} is missing from {' and '.join(missing)}; the class has too few groups.")
+    volumes = table[table["slice"] >= 0]
+    if len(volumes):
+        lines.append(f"{len(volumes)} slices come from {volumes['path'].nunique()} volumes.")
+    guessed = volumes[~volumes["has_mask"] & ~volumes["class"].isin(["", NO_TUMOR])]
+    if len(guessed):
+        lines.append(
+            f"Note: {len(guessed)} of them are taught as the class of their volume; only masks (--masks) tell which of "
+            "them show no tumor."
+        )
     if twins:
         lines.append(f"{twins} class-folder slices take the mask of their copy among the mask pairs.")
     if len(dataset.skipped):

@@ -1,9 +1,8 @@
-"""Class folders and image/mask pairs, as people have them on Drive -> a list of files to read.
+"""Class folders, as people have them on Drive -> a list of files to read; and the tables beside them.
 
-    ROOT/glioma/*.jpg                      ROOT/Training/glioma_tumor/*.jpg  ROOT/Testing/no_tumor/*.png
-    ROOT/images/0001.png + ROOT/masks/0001.png   (+ ROOT/patients.csv: file,class,patient,fold)
+    ROOT/glioma/*.jpg    ROOT/Training/glioma_tumor/*.jpg    ROOT/Testing/no_tumor/*.png    ROOT/glioma/<patient>/*.dcm
 
-Only names are looked at here; nothing is decoded. reader.py reads the files.
+Only names are looked at here; nothing is decoded. pairs.py finds image/mask pairs, reader.py reads the files.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +29,23 @@ _SPLIT_WORDS = {
     "training": "Training", "train": "Training", "testing": "Testing", "test": "Testing",
     "val": "Validation", "valid": "Validation", "validation": "Validation",
 }  # fmt: skip
-_IMAGE_FOLDERS, _MASK_FOLDERS = ("images", "image", "imgs"), ("masks", "mask", "labels")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr")
+MASK_FOLDERS = ("masks", "mask", "labels", "labelstr", "annotations", "segmentations")
+# Words in the names of folders that tell neither a class nor a patient.
+_PLAIN = {
+    *IMAGE_FOLDERS, *MASK_FOLDERS, *_SPLIT_WORDS, "brain", "tumor", "tumors", "tumour", "tumours", "mri", "mr",
+    "t1", "t2", "t1c", "t1ce", "t1gd", "t1w", "t2w", "flair", "dwi", "contrast", "axial", "coronal", "sagittal", "ax",
+    "cor", "sag", "plane", "copy", "of", "new", "folder", "set", "data", "dataset", "scan", "scans", "slice", "slices",
+    "class", "case", "cases", "grade", "low", "high", "hgg", "lgg", "dicom", "dcm", "png", "jpg", "jpeg", "nifti",
+    "nii", "raw", "original", "augmented", "all", "deep",
+}  # fmt: skip
+_SUFFIX = (
+    r"(\.(png|jpe?g|jpe|jfif|jp2|tiff?|bmp|gif|webp|avif|heic|nii|hdr|img|mha|mhd|nrrd|mgz|dcm|dicom|ima|txt|json|npy|mat)"
+    r"(\.gz)?|\.gz)$"
+)
+_MASK_WORDS = "masks?|seg|segmentation|gt|ground[_-]?truth|labels?|annotation|roi"
+_MASK_AFFIX = rf"[ _.-]+({_MASK_WORDS})$|^({_MASK_WORDS})[ _.-]+"
+_IMAGE_AFFIX = r"[ _.-]+(images?|img|scan)$|^(images?|img|scan)[ _.-]+"
 _SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "icon\r", "@eadir", "lost+found")
 
 
@@ -54,6 +69,7 @@ class Source:
     mask: Path | None = None
     patient: str = ""
     fold: int = -1
+    folder: str = ""  # the patient's, as far as folders tell
 
 
 def printable(name: str | os.PathLike[str]) -> str:
@@ -63,14 +79,56 @@ def printable(name: str | os.PathLike[str]) -> str:
 
 def class_of(folder: str) -> str | None:
     """The class that a folder name stands for (glioma_tumor, "No Tumor", 2-PITUITARY, ...), or None."""
-    word = re.sub(r"[^a-z]", "", folder.lower())
-    word = re.sub(r"^brain|tumou?rs?$|^mri", "", word)
-    return word if word in CLASSES else _CLASS_WORDS.get(word)
+    letters = re.sub(r"[^a-z]", "", folder.lower())
+    word = re.sub(r"^brain|tumou?rs?$|^mri", "", letters)
+    rest = "".join(re.sub(r"\d", "", part) for part in _words(folder) if part not in _PLAIN)
+    if rest in ("no", "non", "none") and "tumo" not in letters:  # no_contrast
+        rest = ""
+    return next((c for w in (word, rest) if (c := w if w in CLASSES else _CLASS_WORDS.get(w))), None)
+
+
+def _words(folder: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", folder.lower())
 
 
 def split_of(folder: str) -> str | None:
     """ "Training", "Testing", "Validation" or None."""
-    return _SPLIT_WORDS.get(re.sub(r"[^a-z]", "", folder.lower()).removesuffix("set").removesuffix("data"))
+    word = re.sub(r"[^a-z]", "", folder.lower()).removesuffix("set").removesuffix("data")
+    first = _words(folder)[:1] if class_of(folder) else []  # train_glioma
+    return _SPLIT_WORDS.get(word) or _SPLIT_WORDS.get("".join(first))
+
+
+def patient_folders(parts: list[tuple[str, ...]]) -> list[str]:
+    """The folder of one patient for each tuple of folders below a class, "" where folders tell none.
+
+    It is the outermost one whose name says neither plane nor sequence, split or class, when there are at least two of
+    them. One name stands for one patient wherever it is: that may join two people, but it never cuts one.
+    """
+    telling = [tuple(p for p in part if not _says_nothing(p)) for part in parts]
+    while any(telling) and len({part[:1] for part in telling}) == 1:
+        telling = [part[1:] for part in telling]
+    found = [part[0] if part else "" for part in telling]
+    return [patient_id(printable(name)) for name in found] if len(set(found) - {""}) > 1 else [""] * len(parts)
+
+
+def _says_nothing(folder: str) -> bool:
+    return class_of(folder) is not None or split_of(folder) is not None or not set(_words(folder)) - _PLAIN
+
+
+def stem_of(name: str) -> str:
+    """A file name without its suffix; the last part of a UID (1.2.840.113619) is none."""
+    return re.sub(_SUFFIX, "", name, flags=re.IGNORECASE)
+
+
+def says_mask(name: str) -> bool:
+    """X_mask.png, X-seg.nii.gz, mask_3.png."""
+    return re.search(_MASK_AFFIX, stem_of(name), re.IGNORECASE) is not None
+
+
+def bare_name(name: str) -> str:
+    """What the names of a picture and of its mask have in common, in lower case."""
+    stem = stem_of(name).lower()
+    return re.sub(_MASK_AFFIX, "", stem) if says_mask(name) else re.sub(_IMAGE_AFFIX, "", stem)
 
 
 def _ignored(name: str) -> bool:
@@ -95,7 +153,7 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
         yield Path(folder), sorted(name for name in names if not _ignored(name))
 
 
-def _folder(path: Path, what: str) -> Path:
+def existing_folder(path: Path, what: str) -> Path:
     path = Path(path).expanduser()
     if not path.is_dir():
         kind = "is a file, not a folder" if path.exists() else "does not exist"
@@ -110,22 +168,25 @@ def class_folders(root: Path, masks: Path | None = None) -> tuple[list[Source], 
     whose name is a class, and to the official split whose name stands anywhere above it. Raises DataError when no class
     folder with files is found.
     """
-    root = _folder(root, "data")
+    root = existing_folder(root, "data")
     found: list[Source] = []
+    inside: list[tuple[str, ...]] = []  # their folders below that of the class
     skipped: list[tuple[str, str]] = []
-    apart = [] if masks is None else [masks.absolute()]  # folders that are left out with all that is in them
+    inner = masks is not None and not root.absolute().is_relative_to(masks.absolute())
+    apart = [masks.absolute()] if inner and masks else []  # folders that are left out with all that is in them
     for folder, names in walk(root):
         if any(folder.absolute().is_relative_to(other) for other in apart):
             continue
         parts = folder.relative_to(root).parts
         labels = [label for part in reversed(parts) if (label := class_of(part))]
         splits = [split for part in reversed(parts) if (split := split_of(part))]
+        below = parts[len(parts) - next((i for i, part in enumerate(reversed(parts)) if class_of(part)), 0) :]
         if not labels:
             if not parts and class_of(root.name) and names:
                 raise DataError(
                     f"{root} is the folder of a single class; give the folder above it, with one folder per class."
                 )
-            if parts and _child(folder, _IMAGE_FOLDERS) and _child(folder, _MASK_FOLDERS):
+            if parts and holds(folder, IMAGE_FOLDERS) and holds(folder, MASK_FOLDERS):
                 apart.append(folder.absolute())
                 skipped.append((folder.relative_to(root).as_posix(), "image/mask pairs; give this folder as --masks"))
             elif parts and names:
@@ -133,63 +194,30 @@ def class_folders(root: Path, masks: Path | None = None) -> tuple[list[Source], 
             continue
         if not names and not any(folder.iterdir()):
             skipped.append((folder.relative_to(root).as_posix(), "empty folder"))
+        here = {bare_name(name) for name in names if not says_mask(name)}
         for name in names:
             path = folder / name
-            found.append(
-                Source(CLASS_FOLDER, path.relative_to(root).as_posix(), path, labels[0], splits[0] if splits else "")
-            )
+            if says_mask(name) and bare_name(name) in here:
+                skipped.append(
+                    (path.relative_to(root).as_posix(), "a mask beside its picture; give the folder as --masks")
+                )
+                continue
+            file, split = path.relative_to(root).as_posix(), splits[0] if splits else ""
+            found.append(Source(CLASS_FOLDER, file, path, labels[0], split))
+            inside.append(below)
     if not found:
-        inside = sorted(printable(p.name) for p in root.iterdir() if p.is_dir() and not _ignored(p.name))
+        there = sorted(printable(p.name) for p in root.iterdir() if p.is_dir() and not _ignored(p.name))
         raise DataError(
             f"{root} holds no class folder with pictures; expected folders named {', '.join(CLASSES)} (also inside "
-            f"Training and Testing), found {', '.join(inside[:8]) or 'no folder'}."
+            f"Training and Testing), found {', '.join(there[:8]) or 'no folder'}."
         )
+    found = [replace(source, folder=name) for source, name in zip(found, patient_folders(inside), strict=True)]
     return sorted(found, key=lambda item: item.file), skipped
 
 
-def mask_pairs(root: Path) -> tuple[list[Source], list[tuple[str, str]]]:
-    """(pairs to read, (file, reason) of what has no partner).  Raises DataError when there is no pair."""
-    root = _folder(root, "masks")
-    images_root, masks_root = _child(root, _IMAGE_FOLDERS), _child(root, _MASK_FOLDERS)
-    if images_root is None or masks_root is None:
-        raise DataError(f"{root} must hold the folders images and masks, with equal file names in both.")
-    images, masks = _by_stem(images_root), _by_stem(masks_root)
-    patients = read_patients(root / "patients.csv")
-    found: list[Source] = []
-    skipped: list[tuple[str, str]] = []
-    for stem, path in images.items():
-        file = path.relative_to(root).as_posix()
-        if stem not in masks:
-            skipped.append((file, "no mask of that name"))
-            continue
-        within = path.relative_to(images_root)
-        label, patient, fold = patients.get(within.as_posix()) or patients.get(stem) or ("", "", -1)
-        label = label or next((c for part in reversed(within.parts[:-1]) if (c := class_of(part))), "")
-        found.append(Source(MASK_PAIRS, file, path, label, "", masks[stem], patient, fold))
-    skipped += [
-        (path.relative_to(root).as_posix(), "mask without an image")
-        for stem, path in masks.items()
-        if stem not in images
-    ]
-    if not found:
-        raise DataError(f"No picture in {images_root} has a mask of the same name in {masks_root}.")
-    return sorted(found, key=lambda item: item.file), skipped
-
-
-def _child(root: Path, names: tuple[str, ...]) -> Path | None:
-    for path in sorted(root.iterdir()):
-        if path.name.lower() in names and path.is_dir():
-            return path
-    return None
-
-
-def _by_stem(root: Path) -> dict[str, Path]:
-    """Relative path without suffix (and without a trailing _mask) -> file."""
-    return {
-        re.sub(r"[_-](mask|seg)$", "", (folder / name).relative_to(root).with_suffix("").as_posix()): folder / name
-        for folder, names in walk(root)
-        for name in names
-    }
+def holds(root: Path, names: tuple[str, ...]) -> bool:
+    """Has a folder a folder of one of these names?"""
+    return any(path.name.lower() in names and path.is_dir() for path in root.iterdir())
 
 
 def patient_id(text: object) -> str:
@@ -225,7 +253,7 @@ def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
             int(fold) if fold.isdecimal() else -1,
         )
         name = row["file"].replace("\\", "/")
-        result[name] = result[os.path.splitext(name)[0]] = entry
+        result[name] = result[stem_of(name)] = entry
     return result
 
 

@@ -1,8 +1,8 @@
 """Read thousands of pictures once: in parallel, patiently, and never again while they stay as they are.
 
 Drive mounted in Colab answers slowly and sometimes with an error: each file is read with retries, checked not to have
-changed meanwhile, decoded by read_scan, and kept as the uint8 square that the models see. Everything goes into one
-local file; a row of it is used again when path, size and time of its file are unchanged.
+changed meanwhile, decoded once with all its slices, and kept as the uint8 squares that the models see. Everything goes
+into one local file; rows of it are used again when path, size and time of their file are unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
@@ -28,9 +27,10 @@ from brain_mri.data import cache as pixel_cache
 from brain_mri.data import duplicates, mask_transfer
 from brain_mri.data.cache import Pixels, Row
 from brain_mri.data.folders import CLASS_FOLDER, DataError, Source, printable
+from brain_mri.data.stacks import stack_of
 from brain_mri.imaging.preprocessing import apply_frame, preprocess, sharpness
-from brain_mri.imaging.read import read_scan
-from brain_mri.imaging.scan import MAX_BYTES, ScanError
+from brain_mri.imaging.scan import MAX_BYTES, Scan, ScanError
+from brain_mri.imaging.volume import is_stack
 
 ATTEMPTS, FIRST_WAIT = 4, 0.5  # of one file; seconds, doubled each time
 THREADS = min(16, 4 * (os.cpu_count() or 2))
@@ -45,7 +45,9 @@ class _Failure(Exception):
 def read_all(
     sources: list[Source], size: int, cache: Path | None = None, progress: bool = True
 ) -> tuple[list[Source], Pixels, list[tuple[Source, str]]]:
-    """(sources that could be read, their pixels in the same order, (source, reason) of the others).
+    """(the source of each row, the rows' pixels, (source, reason) of what could not be read).
+
+    A picture is a row, a volume one for each slice that shows a head.
 
     size: side S of the squares. cache: the file to use and to write; None for no cache. What cannot be read is tried
     again at the next start. Raises DataError when nothing at all can be read.
@@ -54,12 +56,14 @@ def read_all(
     batches = [sources[start : start + 100] for start in range(0, len(sources), 100)]
     with ThreadPoolExecutor(THREADS) as pool:
         keys = [key for batch in pool.map(lambda batch: [_key(s) for s in batch], batches) for key in batch]
-    known = {row.facts["key"]: row for row in old.each()} if old is not None else {}
+    known: dict[str, list[Row]] = {}
+    for row in old.each() if old is not None else []:
+        known.setdefault(row.facts["key"], []).append(row)
     todo = [i for i, key in enumerate(keys) if key not in known]
     new = dict(zip(todo, _read_parallel([sources[i] for i in todo], size, progress), strict=True))
     found = [(source, new[i] if i in new else known[keys[i]]) for i, source in enumerate(sources)]
-    read = [source for source, row in found if isinstance(row, Row)]
-    rows = [row for _, row in found if isinstance(row, Row)]
+    read = [source for source, rows in found if isinstance(rows, list) for _ in rows]
+    rows = [row for _, rows in found if isinstance(rows, list) for row in rows]
     skipped = [(source, row) for source, row in found if isinstance(row, str)]
     if old is not None and [row.facts["key"] for row in rows] == old.rows["key"].tolist():
         return read, old, skipped
@@ -71,12 +75,12 @@ def read_all(
     return read, pixels, skipped
 
 
-def _read_parallel(sources: list[Source], size: int, progress: bool) -> list[Row | str]:
-    """What `_read_one` returns for each source, or the reason why it cannot be read."""
+def _read_parallel(sources: list[Source], size: int, progress: bool) -> list[list[Row] | str]:
+    """What `_read_source` returns for each source, or the reason why it cannot be read."""
 
-    def work(source: Source) -> Row | str:
+    def work(source: Source) -> list[Row] | str:
         try:
-            return _read_one(source, size)
+            return _read_source(source, size)
         except _Failure as failure:
             return str(failure)
 
@@ -158,39 +162,47 @@ def _read_bytes(path: Path) -> tuple[bytes, tuple[int, int]]:
     raise _Failure("kept changing while it was being read")
 
 
-def _decode(path: Path) -> tuple[Any, tuple[int, int]]:
-    """(Scan, stamp). Raises _Failure."""
+def _read(path: Path, action: Callable[[bytes, str], Any]) -> tuple[Any, tuple[int, int]]:
+    """(what action makes of content and name, stamp). Raises _Failure."""
     data, stamp = _read_bytes(path)
     name = printable(path.name)
     try:
-        if len(data) > 4 * 2**20:
+        if len(data) > 4 * 2**20 or is_stack(data):
             with _BIG:
-                return read_scan(data, name=name), stamp
-        return read_scan(data, name=name), stamp
+                return action(data, name), stamp
+        return action(data, name), stamp
     except ScanError as error:
         raise _Failure(str(error).removeprefix(f"{name} ")) from None
     except MemoryError:
         raise _Failure("needs more memory than there is") from None
 
 
-def _read_one(source: Source, size: int) -> Row:
-    """Raises _Failure."""
-    scan, stamp = _decode(source.path)
-    image, stamps = scan.image, [stamp]
+def _read_source(source: Source, size: int) -> list[Row]:
+    """A row, or one for each slice of a volume that shows a head. Raises _Failure."""
+    stack, stamp = _read(source.path, stack_of)
+    stamps, masks = [stamp], None
+    if source.mask is not None:
+        try:
+            masks, mask_stamp = _read(source.mask, lambda data, _: stack.masks(source.mask, data, source.path.name))
+        except _Failure as failure:
+            raise _Failure(f"its mask {failure}") from None
+        stamps.append(mask_stamp)
+    shown = [i for i in range(len(stack)) if stack.shows_head(i)]
+    common = {"key": _key_of(source, stamps), "person": stack.person, "stack": stack.series}
+    common |= {"left_out": len(stack) - len(shown)}
+    return [_row(stack.scan(i), common | stack.facts(i, masks), None if masks is None else masks[i], size)
+            for i in shown]  # fmt: skip
+
+
+def _row(scan: Scan, facts: dict[str, Any], outline: np.ndarray | None, size: int) -> Row:
+    image = scan.image
     square, frame = preprocess(image, size)
     common = square if size == 128 else preprocess(image, 128)[0]  # links must not depend on the size that is trained
     whole, small, head = duplicates.thumbnails(image, common)
     mask = None
-    if source.mask is not None:
-        try:
-            mask_scan, mask_stamp = _decode(source.mask)
-        except _Failure as failure:
-            raise _Failure(f"its mask {failure}") from None
-        outline = apply_frame(stored_mask(mask_scan.raw, image.shape), frame, size)
-        mask = np.where(outline > 127, 255, 0).astype(np.uint8)
-        stamps.append(mask_stamp)
-    facts = {
-        "key": _key_of(source, stamps),
+    if outline is not None and not facts["doubt"]:
+        mask = np.where(apply_frame(outline.astype(np.uint8) * 255, frame, size) > 127, 255, 0).astype(np.uint8)
+    facts = facts | {
         "width": int(image.shape[1]),
         "height": int(image.shape[0]),
         "mode": str(scan.info.get("mode", "")),
@@ -205,16 +217,3 @@ def _read_one(source: Source, size: int) -> Row:
         "side": frame.side,
     }
     return Row(facts, square, whole, small, head, mask)
-
-
-def stored_mask(raw: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """uint8 (H, W) 0/255 of a stored mask at its picture's shape.
-
-    In label masks (0, 1, 2, ...) everything from 1 counts, in gray ones everything from half of white.
-    """
-    if raw.shape != shape:
-        if abs(raw.shape[0] * shape[1] - raw.shape[1] * shape[0]) > 0.02 * raw.shape[0] * shape[1]:
-            raise _Failure(f"its mask has {raw.shape[1]}x{raw.shape[0]} pixels, the picture {shape[1]}x{shape[0]}")
-        raw = cv2.resize(raw.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
-    top = float(raw.max())
-    return (raw > (0 if top <= 16 else top / 2)).astype(np.uint8) * 255

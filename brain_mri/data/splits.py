@@ -96,6 +96,8 @@ def folds(table: pd.DataFrame, k: int = 5, seed: int = 0) -> pd.Series:
     rest = table[result == -1].sort_values(["group", "source", "class", "digest"])
     if rest["group"].nunique() >= k:
         kinds = rest["source"] + "/" + rest["class"]
+        if (kinds.value_counts() < k).all():  # too few of each to be dealt by kind
+            kinds = pd.Series("any", kinds.index)
         dealer = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
         for fold, (_, rows) in enumerate(dealer.split(rest, kinds, rest["group"])):
             result[rest.index[rows]] = fold

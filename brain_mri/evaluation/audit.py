@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from brain_mri.classes import CLASSES
+from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.shortcuts import shortcuts
@@ -167,6 +167,12 @@ def _findings(result: AuditResult) -> list[str]:
             f"Of {total['testing']} Testing pictures {copied} have a copy in Training and {leaked} a copy or their "
             "patient: scores on this split measure memory. Split by group instead (the default here)."
         )
+    masked = int((table["mask_path"] != "").sum())
+    for why, count in table.loc[table["mask_doubt"] != "", "mask_doubt"].value_counts().items():
+        found.append(f"{count} of {masked} masks are not used, because each {why}; see skipped.csv.")
+    outlined = result.dataset.masks.any(axis=(1, 2)) & (table["has_mask"] & (table["class"] == NO_TUMOR)).to_numpy()
+    if outlined.any():
+        found.append(f"{outlined.sum()} slices of no tumor have a mask that outlines one.")
     if len(result.patients):
         found.append(f"{len(result.patients)} patients have pictures in both Training and Testing.")
     if len(result.conflicts):

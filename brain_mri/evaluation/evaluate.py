@@ -106,7 +106,7 @@ def evaluate(
     notes = [LEARNED_FROM_VALIDATION] if learned else []
     scores, before, bars = _classification(run, baseline, notes)
     masks, simple, heat, cases = _masks(run, notes)
-    paths, groups = run.table["path"].tolist(), run.table["group"].to_numpy(object)
+    places, groups = run.table[["path", "slice"]].to_records(index=False).tolist(), run.table["group"].to_numpy(object)
     metrics = Metrics(
         format=METRICS_FORMAT,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -124,7 +124,7 @@ def evaluate(
         official_split=official_baselines(dataset, classes=config.classes, **run.draws) if baseline else None,
         sanity=_sanity(run) if sanity else None,
         counterfactual=counterfactual_metrics(artifact, dataset, rows, **run.draws) if sanity else None,
-        guard=guard_metrics(artifact, paths, groups, **run.draws) if sanity else None,
+        guard=guard_metrics(artifact, places, groups, **run.draws) if sanity else None,
     )
     return Evaluation(metrics, cases, folded_cases(artifact, dataset, rows) if sanity else [])
 

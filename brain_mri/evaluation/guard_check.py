@@ -15,9 +15,9 @@ import numpy as np
 
 from brain_mri.artifact.folder import Artifact
 from brain_mri.data.negatives import synthetic_negatives
+from brain_mri.data.stacks import read_slice
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.scores import Drawn, GuardCheck, Stripped
-from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.imaging.skull_strip import strip_skull
 from brain_mri.inference.predictor import Predictor, likeliest
@@ -29,11 +29,12 @@ FRESH = 1_000_003  # added to the seed: other drawings than those of the fit
 
 
 def guard_metrics(
-    artifact: Artifact, paths: Sequence[Any], groups: np.ndarray, *, seed: int = 0, resamples: int = 1000
+    artifact: Artifact, places: Sequence[tuple[str, int]], groups: np.ndarray, *, seed: int = 0, resamples: int = 1000
 ) -> GuardCheck | None:
     """None for a model without a guard, or where no file can be read.
 
-    paths: files of real slices; groups (N,): their patients or clusters.
+    places: real slices: files, and which slice of a volume (see stacks.read_slice).
+    groups (N,): their patients or clusters.
 
     flagged is the share that the app would call no brain MRI, noticed that of a brain without its skull; stripped are
     the same slices with their skull cut off (imaging/skull_strip.py).
@@ -48,9 +49,9 @@ def guard_metrics(
 
     found: list[tuple[int, bool, bool]] = []
     bare: list[tuple[int, bool, bool, bool]] = []
-    for i in np.random.default_rng(seed).permutation(len(paths))[:SLICES]:
-        with contextlib.suppress(ScanError):  # it was readable when the data was read; the others do
-            scan = read_scan(paths[i])
+    for i in np.random.default_rng(seed).permutation(len(places))[:SLICES]:
+        with contextlib.suppress(ScanError, OSError):  # it was readable when the data was read; the others do
+            scan = read_slice(*places[i])
             whole = predictor.outline(scan)
             found.append((i, whole.not_brain_mri, whole.skull_stripped))
             if (brain := strip_skull(scan.image)) is not None:

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 import segmentation
-from brain_mri.data.reader import FRAME_COLUMNS, stored_mask
+from brain_mri.data.reader import FRAME_COLUMNS
+from brain_mri.data.stacks import read_outline
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.scores import (
     Center,
@@ -29,7 +30,6 @@ from brain_mri.evaluation.scores import (
     TumorFree,
 )
 from brain_mri.imaging.preprocessing import Frame, restore
-from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 
 MISSED_DICE = 0.1  # a lesion with less overlap than this counts as missed
@@ -200,17 +200,19 @@ def file_masks(
     in Predictor. Rows without a readable mask file of their own are left out.
     """
     places, predicted, truth = [], [], []
-    frames = table[FRAME_COLUMNS].to_numpy(int) if "mask_path" in table else np.zeros((0, 5), int)
-    for i, (path, values) in enumerate(zip(table.get("mask_path", []), frames, strict=True)):
-        if not path:
+    columns = ("path", "mask_path", "slice", "mask_doubt")
+    table = table if "mask_path" in table else table.head(0).assign(mask_path="")
+    rows = zip(table[FRAME_COLUMNS].to_numpy(int), *(table[name] for name in columns), strict=True)
+    for i, (values, path, mask, index, doubt) in enumerate(rows):
+        if not mask or doubt:
             continue
         frame = Frame(*values.tolist())
         try:
-            stored = read_scan(path).raw
-        except ScanError:  # gone since the data was read
+            outline = read_outline(path, mask, index, (frame.height, frame.width))
+        except (ScanError, OSError):  # gone since the data was read
             continue
         share = min_fraction * frame.side**2 / max(1, frame.height * frame.width)
         places.append(i)
         predicted.append(segmentation.postprocess(restore(probability[i], frame), threshold, share))
-        truth.append(stored_mask(stored, (frame.height, frame.width)) > 0)
+        truth.append(outline)
     return np.array(places, int), predicted, truth

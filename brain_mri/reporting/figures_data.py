@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from brain_mri.classes import CLASSES, title
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.folders import MASK_PAIRS
-from brain_mri.imaging.read import read_scan
+from brain_mri.data.stacks import read_slice
 from brain_mri.imaging.scan import ScanError
 from brain_mri.reporting.plot_style import BASELINE, MODEL, PREDICTION, TRUTH, WARN, bars, new_figure, save, styled
 
@@ -45,8 +45,8 @@ def preprocessing(dataset: Dataset, path: Path, across: int = 4) -> Path | None:
     shown = []
     for row in example_rows(dataset.table, 3 * across):
         try:
-            shown.append((row, read_scan(dataset.table["path"].iloc[row]).image))
-        except ScanError:  # gone since the data was read
+            shown.append((row, read_slice(*dataset.table[["path", "slice"]].iloc[row]).image))
+        except (ScanError, OSError):  # gone since the data was read
             continue
         if len(shown) == across:
             break

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.negatives import synthetic_negatives, vary
-from brain_mri.imaging.read import read_scan
+from brain_mri.data.stacks import read_slice
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.imaging.skull_strip import strip_skull
 from brain_mri.inference.guard import SURE, Judges, Scales, describe, odds, quadratic
@@ -37,11 +37,13 @@ def fit_on_dataset(folder: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
     """config["guard"] of the exported networks in folder: fitted on training slices, its cuts on validation slices."""
     rng = np.random.default_rng(seed)
     chosen = {split: rng.permutation(dataset.rows(split))[:SLICES] for split in ("train", "validation")}
+    if (dataset.table["slice"] >= 0).any():  # slices of one volume together: it is read once
+        chosen = {split: np.sort(rows) for split, rows in chosen.items()}
 
     def scans(split: str) -> Iterator[Scan]:
         for row in chosen[split]:
-            with contextlib.suppress(ScanError):  # gone since the data was read; the other slices do
-                yield read_scan(dataset.table["path"].iloc[row])
+            with contextlib.suppress(ScanError, OSError):  # gone since the data was read; the other slices do
+                yield read_slice(*dataset.table[["path", "slice"]].iloc[row])
 
     return fit_on_scans(
         scans("train"),

@@ -110,12 +110,22 @@ def on_fold(dataset: Dataset, fold: int, seed: int) -> Dataset:
 
 
 def check_split(dataset: Dataset) -> None:
-    """Raises ValueError when there is nothing to learn from or nothing to measure on."""
+    """Raises ValueError when there is nothing to learn from or nothing to measure on, or half of the masks are none."""
     if not dataset.rows("test").size or not dataset.rows("train").size:
         raise ValueError(
             "No slice is left to train on, or none to test on: there are too few patients or groups, or the model "
             "given to --init has seen them all. Nothing was trained."
         )
+    table = dataset.table
+    own, doubtful = table[table["mask_path"] != ""], table[table["mask_doubt"] != ""]
+    if len(doubtful):
+        said = (
+            f"{len(doubtful)} of {len(own)} masks cannot be outlines of tumors (that of {doubtful['file'].iloc[0]} "
+            f"{doubtful['mask_doubt'].iloc[0]}); python -m brain_mri audit names them all"
+        )
+        if len(doubtful) >= 0.5 * len(own):
+            raise ValueError(f"{said}. Nothing was trained.")
+        print(f"Note: {said}. They are not used.")
 
 
 def choose_segmenter(config: TrainConfig, dataset: Dataset) -> TrainConfig:

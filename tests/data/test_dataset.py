@@ -18,12 +18,10 @@ from PIL import Image
 from brain_mri.classes import CLASSES
 from brain_mri.data import cache as pixel_cache
 from brain_mri.data import dataset as data
-from brain_mri.data import folders, reader, splits
+from brain_mri.data import folders, reader, splits, stacks
 from brain_mri.data.phantom import make_phantom, write_dataset
-from brain_mri.imaging import read
 from brain_mri.imaging.preprocessing import Frame, apply_frame, preprocess
 from brain_mri.imaging.read import read_scan
-from brain_mri.imaging.scan import Scan
 
 SIZE = 64
 
@@ -314,7 +312,7 @@ def test_second_start_reads_no_picture(phantoms: Path, monkeypatch: pytest.Monke
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a picture was decoded again")
 
-    monkeypatch.setattr(reader, "read_scan", never)
+    monkeypatch.setattr(reader, "stack_of", never)
     monkeypatch.setattr(reader.duplicates, "find_links", never)
     monkeypatch.setattr(reader.mask_transfer, "find_twins", never)
     second = _load(phantoms, phantoms / "segmentation")
@@ -331,13 +329,13 @@ def test_only_changed_files_are_read_again(tmp_path: Path, monkeypatch: pytest.M
     _slice(root / "glioma" / "new.png", 556)
     (root / "notumor" / "4.png").unlink()
     decoded: list[str] = []
-    real = read.read_scan
+    real = stacks.stack_of
 
-    def watched(content: bytes, name: str) -> Scan:
+    def watched(content: bytes, name: str) -> stacks.Stack:
         decoded.append(name)
-        return real(content, name=name)
+        return real(content, name)
 
-    monkeypatch.setattr(reader, "read_scan", watched)
+    monkeypatch.setattr(reader, "stack_of", watched)
     changed = _load(root)
     assert sorted(decoded) == ["2.png", "new.png"]
     shutil.rmtree(Path(os.environ["BRAIN_MRI_CACHE"]))

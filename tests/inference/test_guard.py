@@ -200,7 +200,7 @@ def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: P
     (tmp_path / "broken.png").write_bytes(b"no picture")
     paths += [tmp_path / "photo.png", tmp_path / "broken.png"]
     artifact = load_artifact(write_handmade(tmp_path / "model", guard=stored))
-    found: Any = guard_metrics(artifact, paths, np.arange(22).astype(str))
+    found: Any = guard_metrics(artifact, [(str(p), -1) for p in paths], np.arange(22).astype(str))
     assert found and found.count == 21  # without the broken one
     assert 1 / 21 <= found.flagged.value <= 4 / 21
     assert set(found.drawn.by_kind) == set(KINDS) and found.drawn.flagged > 0.9
@@ -212,7 +212,7 @@ def test_metrics_count_real_slices_and_drawings(tmp_path: Path, phantom_image: P
     older = tables.guard(shown(guard=found.model_copy(update={"stripped": None})))
     assert older and len(older.rows) == len(table.rows) - 1
     assert table and "21" in tables.as_text(table) and "kinds that the fit has not seen" in tables.as_text(table)
-    assert guard_metrics(load_artifact(write_handmade(tmp_path / "none")), paths, np.arange(22)) is None
+    assert guard_metrics(load_artifact(write_handmade(tmp_path / "none")), [], np.arange(22)) is None
 
 
 def test_real_slices(real_data: Path) -> None:
