@@ -27,13 +27,13 @@ LISTED = 8  # of what was not taken, in a sentence
 
 _START, _END = r"(?<![a-z0-9])", r"(?![a-z0-9])"
 _LABEL = (
-    rf"{_START}([a-z]*seg(s|mentations?|mented)?|[a-z]*masks?|masks?(tr|ts)|labels?(tr|ts|map)?|gt|ground ?truth"
+    rf"{_START}([a-z]*seg(s|m|mentations?|mented)?|[a-z]*masks?|masks?(tr|ts)|labels?(tr|ts|map)?|gt|ground ?truth"
     rf"|truth|rois?|[a-z]*parc[a-z]*|annotations?){_END}"
 )
 _LAST = (
-    rf"{_START}(loc|locali[sz]er|scout|survey|3 ?plane|e?adc|[a-z]*dwi[a-z]*|dti|diff[a-z]*|trace[a-z]*|b ?\d{{3,4}}"
-    rf"|ep2d[a-z]*|perf[a-z]*|dsc|dce|asl|r?cb[fv]|mtt|ttp|tmax|bold|fmri|swi|swan|phase|mip|minip|mra|tof|angio[a-z]*"
-    rf"|field ?map|calib[a-z]*|csi|svs|spectro[a-z]*|screen[a-z]*|report){_END}"
+    rf"{_START}(loc|lo[ck]ali[sz]er|scout|survey|3 ?plane|[a-z]?adc|[a-z]*dwi[a-z]*|dti|diff[a-z]*|trace[a-z]*"
+    rf"|b ?\d{{3,4}}|ep2d[a-z]*|perf[a-z]*|dsc|dce|asl|r?cb[fv]|mtt|ttp|tmax|bold|fmri|swi|swan|phase|mip|minip|mra"
+    rf"|tof|angio[a-z]*|field ?map|calib[a-z]*|csi|svs|spectro[a-z]*|screen[a-z]*|report){_END}"
 )
 _CONTRAST = (
     rf"t1w?\s?(c|ce|gd|km){_END}|{_START}(t1)?(ce|gd|gad[a-z]*|km|post(?! ?op)|postcontrast|postgd|contrast[a-z]*"
@@ -61,8 +61,8 @@ class Candidate:
     @cached_property
     def rank(self) -> tuple[bool, bool, bool, bool, int]:
         """The least is taken first."""
-        words = re.sub(r"[^a-z0-9+]+", " ", self.said.lower())
-        file = re.sub(r"[^a-z0-9+]+", " ", self.said.lower().rsplit("/", 1)[-1])
+        said = re.sub(rf"{_START}(c-|-c){_END}", " noncontrast ", self.said.lower())
+        words, file = (re.sub(r"[^a-z0-9+]+", " ", text) for text in (said, said.rsplit("/", 1)[-1]))
         weighted = re.search(_T1, file) is not None or re.search(_OTHER, file) is None
         contrast = (self.injected or re.search(_CONTRAST, file) is not None) and re.search(_PLAIN, file) is None
         return (

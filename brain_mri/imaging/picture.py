@@ -85,7 +85,7 @@ def _open(source: bytes | Path, name: str) -> Image.Image:
             elif not features.check("avif"):
                 raise ImportError
         except ImportError:
-            raise ScanError(f"{name} is a {kind} picture, which cannot be read here; save it as PNG or JPEG.") from None
+            raise ScanError(f"{name} holds {kind}, which cannot be read here; save it as PNG or JPEG.") from None
     return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats)
 
 

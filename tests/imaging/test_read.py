@@ -216,7 +216,7 @@ def test_avif(head: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = read_scan(data)
     assert scan.info["format"] == "AVIF" and np.abs(scan.image.astype(int) - head).mean() < 3
     monkeypatch.setattr(features, "check", lambda _: False)
-    with pytest.raises(ScanError, match=r"a\.avif is a AVIF picture, which cannot be read here") as error:
+    with pytest.raises(ScanError, match=r"a\.avif holds AVIF, which cannot be read here") as error:
         read_scan(data, name="a.avif")
     sentence(error)
 
@@ -229,7 +229,7 @@ def test_heic(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ScanError):
         read_scan(HEIC[:700])
     monkeypatch.setitem(sys.modules, "pi_heif", None)
-    with pytest.raises(ScanError, match="HEIC picture, which cannot be read here; save it as PNG or JPEG") as error:
+    with pytest.raises(ScanError, match="holds HEIC, which cannot be read here; save it as PNG or JPEG") as error:
         read_scan(HEIC, name="IMG_1.HEIC")
     sentence(error)
 

@@ -226,6 +226,7 @@ def test_guard_flags_noise_and_not_phantoms(tmp_path: Path, phantom_image: Calla
     noise = np.random.default_rng(1).integers(0, 256, (128, 128), dtype=np.uint8)
     a = p.analyze(scan_from_array(noise))
     assert a.not_brain_mri and a.abstained and a.guard_score > 1 and "brain MRI" in a.warnings[0]
+    assert "crop it to one slice" in a.warnings[1]  # the way on for montages and pictures of a viewer
     b = p.analyze(scan_from_array(phantom_image("glioma", 1, 128)))
     assert not b.not_brain_mri and 0 < b.guard_score <= 1
     assert not any("brain MRI" in w for w in b.warnings)
