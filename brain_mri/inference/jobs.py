@@ -104,28 +104,33 @@ def named(paths: Iterable[Path], file: Callable[[Path], str] = os.fspath, *, apa
 
 
 def _series(paths: Iterable[Path], apart: bool) -> Iterator[tuple[tuple[Path, ...], bool]]:
-    """(files that belong together, whether they are the one series of their folder), as their first files come."""
+    """(files that belong together, whether they are the one series of their folder), as their first files come.
+
+    They are the DICOM files of a series, and the halves of a pair of .hdr and .img.
+    """
     for _, near in groupby(paths, key=lambda path: path.parent if apart else None):
         groups: dict[object, list[Path]] = {}
         for path in near:
             groups.setdefault(_series_of(path) or object(), []).append(path)
         several = sum(len(group) > 1 for group in groups.values())
-        for group in groups.values():
-            yield tuple(group), apart and several == 1 < len(group)
+        for key, group in groups.items():
+            yield tuple(group), apart and several == 1 < len(group) and not isinstance(key, Path)
 
 
-def _series_of(path: Path) -> tuple[str, ...] | None:
-    """Patient, study and series of a DICOM file; None of any other file, and where they are not stated."""
+def _series_of(path: Path) -> tuple[str, ...] | Path | None:
+    """Patient, study and series of a DICOM file; what both halves of a pair are called; None of any other file."""
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    half = Path(plain.stem) if plain.suffix.lower() in (".hdr", ".img") else None
     try:
         with path.open("rb") as file:
             start = file.read(512)
             packed = start[:2] == GZIP
             if not packed and not looks_like_dicom(start):
-                return None
+                return half
             file.seek(0)
             start = (gzip.GzipFile(fileobj=file) if packed else file).read(TAGS)  # type: ignore[attr-defined]
         if not looks_like_dicom(start):
-            return None
+            return half
         from pydicom.filereader import read_partial  # takes a quarter of a second: only for DICOM files
 
         tags = read_partial(io.BytesIO(start), stop_when=lambda tag, *_: tag > 0x0020000E, force=True)
