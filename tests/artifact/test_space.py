@@ -264,6 +264,7 @@ def test_a_space_whose_model_is_gone_says_so_and_serves_the_bundled_one(
     assert "There is no model me/gone" in page and "bundled" in page
 
 
+@pytest.mark.slow
 def test_gradio_deploy_from_a_clone(loopback: LoopbackHub, tmp_path: Path) -> None:
     """`gradio deploy` asks nothing because README.md of this repository is configured as a Space."""
     clone = space_process.copy_program(tmp_path / "clone")

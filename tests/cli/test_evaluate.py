@@ -33,6 +33,7 @@ def test_table_and_summary_hold_the_same_numbers(evaluation):
     json.dumps(short.to_json(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_command_line_writes_a_whole_hand_in(handmade_artifact, folders, tmp_path, capsys):
     out = tmp_path / "out"
     status = command.main(

@@ -72,6 +72,7 @@ def calls(*folders: Path) -> dict[str, str]:
     return {folder.name: (folder / "calls").read_text() for folder in folders}
 
 
+@pytest.mark.slow
 def test_leaderboard_gathers_resumes_and_survives_a_failure(recipe, tmp_path, evaluation):
     words, out = ("--masks", str(tmp_path), "--epochs", "2"), tmp_path / "board"
     done = recipe(*words, ONLY="gap_cnn broken guided unet")
@@ -93,6 +94,7 @@ def test_leaderboard_gathers_resumes_and_survives_a_failure(recipe, tmp_path, ev
     assert calls(out / "gap_cnn") == {"gap_cnn": "xx"}  # another budget is another run
 
 
+@pytest.mark.slow
 def test_only_what_the_same_command_began_is_resumed(recipe, tmp_path):
     stopped = tmp_path / "board" / "stopped"
     done = recipe(ONLY="stopped")
@@ -104,6 +106,7 @@ def test_only_what_the_same_command_began_is_resumed(recipe, tmp_path):
     assert calls(stopped) == {"stopped": "xrx"}
 
 
+@pytest.mark.slow
 def test_rows_of_several_commands_and_folders_stand_in_one_table(recipe, tmp_path, capsys):
     recipe("--epochs", "2", ONLY="gap_cnn")
     recipe("--size", "96", "--epochs", "5", ONLY="flatten_cnn")
@@ -124,12 +127,14 @@ def test_rows_of_several_commands_and_folders_stand_in_one_table(recipe, tmp_pat
     assert twice.returncode == 0 and "gap_cnn (gap_cnn)" in twice.stdout and "| resnet |" in twice.stdout
 
 
+@pytest.mark.slow
 def test_a_classifier_that_only_kept_a_segmenter_company_has_no_row(recipe, tmp_path):
     assert recipe("--masks", str(tmp_path), ONLY="unet").returncode == 0
     found = pd.read_csv(tmp_path / "board" / "leaderboard.csv")
     assert set(found.loc[~found["baseline"], "name"]) == {"unet"}
 
 
+@pytest.mark.slow
 def test_folds_end_with_mean_and_deviation(recipe, tmp_path):
     assert recipe(name="folds", out=tmp_path / "folds", FOLDS="0 1 2").returncode == 0
     text = (tmp_path / "folds" / "folds.md").read_text()
@@ -137,6 +142,7 @@ def test_folds_end_with_mean_and_deviation(recipe, tmp_path):
     assert "mean ± SD" in text
 
 
+@pytest.mark.slow
 def test_every_registered_architecture_is_covered(recipe, tmp_path):
     recipe("--masks", str(tmp_path))
     runs = [load_artifact(path.parent).config for path in (tmp_path / "board").glob("*/config.json")]

@@ -44,6 +44,7 @@ def test_segmenter_export_averages_the_mirrored_slice(images, tmp_path):
     np.testing.assert_allclose(flipped[:, :, ::-1], mask, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", model_def.ENCODERS)
 def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_path, encoder):
     from brain_mri.inference.onnx_model import OnnxModel

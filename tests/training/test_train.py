@@ -47,6 +47,7 @@ def arguments(root: Path, out: Path, *more: str, masks: bool = True) -> list[str
     return ["--data", str(root), *pairs, "--out", str(out), *SMALL, *more]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="another processor")
 @pytest.mark.parametrize("own", [None, "0"])
 def test_onednn_is_switched_on_but_for_whoever_switched_it_off(own: str | None) -> None:
