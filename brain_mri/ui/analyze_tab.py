@@ -11,19 +11,17 @@ import gradio as gr
 import numpy as np
 
 from brain_mri.classes import title
-from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.live_model import Models
-from brain_mri.ui import common, views
+from brain_mri.ui import common, crop, views
 from brain_mri.ui.common import Example, Upload
+from brain_mri.ui.crop import Cut
 from brain_mri.ui.html import error_banner
 from brain_mri.ui.scan_report import write_report
 from brain_mri.ui.views import Settings, View
 
 STATE_SECONDS = 30 * 60  # how long an idle visitor's scan is kept in memory
-CROP = "Choose or paste the picture, draw the frame around one slice, confirm it, and analyze what is left"
-CROPPED = "cropped.png"
 WELCOME = """<ol class="steps"><li>Choose an example, or your own slice</li>
 <li>Read the sentence and the three panels</li><li>Move the sliders, compare, download the report</li></ol>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
@@ -35,12 +33,9 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a View
     source = gr.State(None, time_to_live=STATE_SECONDS)  # an Upload
     file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
-    with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as crop:
-        editor = gr.ImageEditor(
-            label=CROP, format="png", image_mode="RGB", sources=("upload", "clipboard"), transforms=("crop",),
-            brush=False, eraser=False, layers=False, elem_id="crop-editor",
-        )  # fmt: skip
-        cut = gr.Button("Analyze what is left", variant="primary", elem_id="crop-analyze")
+    cut = gr.State(None, time_to_live=STATE_SECONDS)  # a Cut
+    with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as cropping:
+        board = gr.HTML(crop.board(None), elem_id="crop-board", apply_default_css=False, js_on_load=common.PICK)
     finding = gr.HTML(WELCOME, elem_id="finding", apply_default_css=False)
     slice_number = gr.Slider(
         1, 2, 1, step=1, label="Slice of this file", visible=False, elem_id="slice-number", buttons=[]
@@ -84,10 +79,13 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         return begun(before, common.chosen(examples, event).path) | nothing_to_crop()
 
     def nothing_to_crop() -> common.Update:
-        return {crop: gr.Accordion(open=False), editor: None}
+        return {cropping: gr.Accordion(open=False), cut: None, board: crop.board(None)}
 
-    def cropped(before: Upload | None, edited: dict[str, Any] | None) -> common.Update:
-        return begun(before, save_crop(edited))
+    def corner(before: Upload | None, at: Cut | None, event: gr.EventData) -> common.Update:
+        if at is None:
+            return gr.skip()
+        after, part = crop.clicked(at, event._data or {})
+        return {cut: after, board: crop.board(after)} | (begun(before, part) if part else {})
 
     def show(upload: Upload) -> common.Update:
         return shown_slice(upload.paths[0])
@@ -96,8 +94,9 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         view = views.analyze_scan(models.main, read_scan(path, index=index), path)
         drawing = zip([bars, *drawn], [views.bars_panel(view), *draw(view, views.settings_of(view))], strict=True)
         said: common.Update = {kept: view, finding: views.finding(view), slice_number: slice_slider(view)}
-        if views.may_be_cropped(view) and Path(path).name != CROPPED:  # else what it was cut out of stays
-            said |= {crop: gr.Accordion(open=True), editor: path}
+        if views.is_picture(view) and not path.endswith(crop.END):  # else what it was cut out of stays
+            said |= {cut: Cut(path), board: crop.board(Cut(path))}
+            said |= {cropping: gr.Accordion(open=True)} if view.analysis.not_brain_mri else {}
         return said | dict(drawing) | dict(zip(controls, start_of(view), strict=True))
 
     def another_slice(view: View | None, number: float) -> common.Update:
@@ -111,8 +110,8 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         return common.settled(handler, failed)
 
     starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
-    starts.append((cut.click, settled(cropped), [source, editor]))
-    everything = [file, source, crop, editor, *shown]
+    starts.append((board.select, settled(corner), [source, cut]))
+    everything = [file, source, cropping, cut, board, *shown]
     common.analyzed(starts, settled(show), [source], everything, finding, **common.MODEL)
     slice_number.input(
         settled(another_slice),
@@ -169,16 +168,6 @@ def settings_from(view: View, values: Sequence[Any]) -> Settings:
         float(centre),
         float(width),
     )
-
-
-def save_crop(edited: dict[str, Any] | None) -> str:
-    """What is left of a picture in the editor, as a file as an upload is. Raises ScanError."""
-    values = (edited or {}).get("composite")
-    if values is None:
-        raise ScanError("There is no picture to crop; choose or paste one first.")
-    path = common.output_folder() / CROPPED
-    path.write_bytes(png(values))
-    return str(path)
 
 
 def report_files(view: View | None, *values: Any) -> gr.File:

@@ -98,10 +98,12 @@ def no_download(message: str) -> gr.File:
 
 @dataclass(eq=False)
 class Upload:
-    """What a visitor has chosen last, in a gr.State of the tab. given_up: something else has been chosen since."""
+    """What a visitor has chosen last, in a gr.State of the tab. given_up: something else has been chosen since;
+    done: it is being analysed, or was."""
 
     paths: list[str]
     given_up: bool = False
+    done: bool = False
 
     @staticmethod
     def instead_of(before: Upload | None, paths: Sequence[str | Path]) -> Upload:
@@ -129,8 +131,9 @@ def analyzed(
 
     @functools.wraps(run)
     def newest(upload: Upload | None, *args: Any) -> Update:
-        if upload is None or upload.given_up:
+        if upload is None or upload.given_up or upload.done:
             return gr.skip()
+        upload.done = True
         updates = run(upload, *args)
         return gr.skip() if upload.given_up else updates
 

@@ -21,7 +21,7 @@ from brain_mri.ui.html import banner, card, data_uri, image, notes, safe, tiles
 
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
 
-CROPPED = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # what a browser shows
+CROPPED = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 CROP = "A montage or a viewer's screenshot shows more than one slice: crop it to one slice above, and analyze that."
 
 
@@ -120,13 +120,13 @@ def finding(view: View) -> str:
     height, width = a.image.shape
     name = " · ".join(filter(None, (a.name, which_slice(view))))
     detail = f"{name} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
-    warnings = [*a.warnings, *([CROP] if may_be_cropped(view) else [])]
+    warnings = [*a.warnings, *([CROP] if a.not_brain_mri and is_picture(view) else [])]
     return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(warnings)
 
 
-def may_be_cropped(view: View) -> bool:
-    """Is it a picture that was refused? Montages and screenshots of viewers hold slices that are worth a try."""
-    return view.analysis.not_brain_mri and view.scan.info.get("format") in CROPPED
+def is_picture(view: View) -> bool:
+    """Is the file one that a browser shows? Montages and screenshots of viewers hold slices that are worth a try."""
+    return view.scan.info.get("format") in CROPPED
 
 
 def which_slice(view: View) -> str:
