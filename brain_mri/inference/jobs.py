@@ -12,13 +12,15 @@ import gzip
 import io
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from brain_mri.imaging.file_type import GZIP, looks_like_dicom
+from brain_mri.imaging.file_type import GZIP, first_bytes, is_other_volume, looks_like_dicom
 from brain_mri.imaging.scan import clean_name
+from brain_mri.imaging.volume_formats import voxel_file
 
 SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".avif",
@@ -106,34 +108,50 @@ def named(paths: Iterable[Path], file: Callable[[Path], str] = os.fspath, *, apa
 def _series(paths: Iterable[Path], apart: bool) -> Iterator[tuple[tuple[Path, ...], bool]]:
     """(files that belong together, whether they are the one series of their folder), as their first files come.
 
-    They are the DICOM files of a series, and the halves of a pair of .hdr and .img.
+    They are the DICOM files of a series, and a header with the file that holds its voxels.
     """
     for _, near in groupby(paths, key=lambda path: path.parent if apart else None):
+        files = list(near)
         groups: dict[object, list[Path]] = {}
-        for path in near:
-            groups.setdefault(_series_of(path) or object(), []).append(path)
+        voxels: dict[Path, Path] = {}  # of headers that are files of their own
+        for path in files:
+            start = _start(path)
+            other = _voxels_of(path, start, files, apart) if is_other_volume(start) else None
+            if other:
+                voxels[path] = other
+            groups.setdefault((looks_like_dicom(start) and _series_of(path)) or object(), []).append(path)
+        halves = set(voxels.values())
         several = sum(len(group) > 1 for group in groups.values())
-        for key, group in groups.items():
-            yield tuple(group), apart and several == 1 < len(group) and not isinstance(key, Path)
+        for group in groups.values():
+            if group[0] not in halves:
+                own = voxels.get(group[0])
+                yield (group[0], own) if own else tuple(group), apart and several == 1 < len(group)
 
 
-def _series_of(path: Path) -> tuple[str, ...] | Path | None:
-    """Patient, study and series of a DICOM file; what both halves of a pair are called; None of any other file."""
-    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    half = Path(plain.stem) if plain.suffix.lower() in (".hdr", ".img") else None
+def _start(path: Path) -> bytes:
+    try:
+        return first_bytes(path)
+    except (OSError, ValueError, zlib.error):  # its reader says what is wrong
+        return b""
+
+
+def _voxels_of(header: Path, start: bytes, files: Sequence[Path], apart: bool) -> Path | None:
+    """The file that holds the voxels of a header, when it is there: in its folder, or among the uploads."""
+    file = voxel_file(start, header.name).lower()
+    near = () if not file else header.parent.iterdir() if apart else files
+    return next((path for path in near if path.name.lower() in (file, f"{file}.gz") and path != header), None)
+
+
+def _series_of(path: Path) -> tuple[str, ...] | None:
+    """Patient, study and series of a DICOM file; None where they are not stated."""
+    from pydicom.filereader import read_partial  # takes a quarter of a second: only for DICOM files
+
     try:
         with path.open("rb") as file:
-            start = file.read(512)
-            packed = start[:2] == GZIP
-            if not packed and not looks_like_dicom(start):
-                return half
+            packed = file.read(2) == GZIP
             file.seek(0)
-            start = (gzip.GzipFile(fileobj=file) if packed else file).read(TAGS)  # type: ignore[attr-defined]
-        if not looks_like_dicom(start):
-            return half
-        from pydicom.filereader import read_partial  # takes a quarter of a second: only for DICOM files
-
-        tags = read_partial(io.BytesIO(start), stop_when=lambda tag, *_: tag > 0x0020000E, force=True)
+            content = gzip.GzipFile(fileobj=file).read(TAGS) if packed else file.read(TAGS)
+        tags = read_partial(io.BytesIO(content), stop_when=lambda tag, *_: tag > 0x0020000E, force=True)
         uid = tags.get("SeriesInstanceUID")
         return (str(tags.get("PatientID", "")), str(tags.get("StudyInstanceUID", "")), str(uid)) if uid else None
     except Exception:  # a damaged file stands alone, and its reader says why

@@ -6,16 +6,21 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from brain_mri.imaging.read import read_scan
-from brain_mri.inference.batch import to_zip
+from brain_mri.imaging.volume import read_volume
+from brain_mri.inference import batch
+from brain_mri.inference.batch import to_folder, to_zip
 from brain_mri.inference.jobs import named
 from brain_mri.inference.predictor import Predictor
-from tests.helpers.files import decode
+from brain_mri.inference.volume_analysis import analyze_volume
+from tests.helpers.files import decode, load, make_volume, series, write_nifti
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +63,149 @@ def test_a_row_says_what_the_caller_wants_said(
     rows = list(to_zip(predictor, jobs, tmp_path, explain=lambda error, name: f"{name}: sorry"))
     assert [row.error for row in rows] == ["glioma-1-256-axial.png: sorry", ""]
     assert len(json.loads((tmp_path / "results.json").read_text())["scans"]) == 2
+
+
+# --- volumes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tumor in a NIfTI file, a head without one in the DICOM files of a series, an animation, a picture."""
+    folder = tmp_path_factory.mktemp("volumes")
+    voxels, _, spacing = make_volume("meningioma", 5)
+    write_nifti(folder / "a.nii.gz", voxels, spacing)
+    healthy = make_volume("notumor", 2, depth=6)[0]
+    (folder / "series").mkdir()
+    for i, data in enumerate(series(healthy)):
+        (folder / "series" / f"{i}.dcm").write_bytes(data)
+    frames = [Image.fromarray(plane) for plane in voxels]
+    frames[0].save(folder / "scroll.gif", save_all=True, append_images=frames[1:])
+    frames[9].save(folder / "slice.png")
+    return folder
+
+
+def test_every_slice_of_a_volume_counts(predictor: Predictor, volumes: Path, tmp_path: Path) -> None:
+    """The row is the answer of the Volume tab; the mask lies on the volume."""
+    paths = [p for p in sorted(volumes.rglob("*")) if p.is_file()]
+    rows = list(to_folder(predictor, named(paths), tmp_path, slices=True))
+    assert [Path(row.file).name for row in rows] == ["a.nii.gz", "scroll.gif", "series", "slice.png"]
+    by_name = {Path(row.file).name: row.result for row in rows}
+    assert not any(row.error for row in rows) and [row.files for row in rows] == [1, 1, 6, 1]
+    volume = read_volume(volumes / "a.nii.gz")
+    found, result = analyze_volume(predictor, volume), by_name["a.nii.gz"]
+    assert found.marked and result["label"] == found.label != "notumor" and result["volume_ml"] == found.millilitres
+    assert result["probabilities"] == found.answer and sum(found.answer.values()) == pytest.approx(1)
+    assert result["marked_on"] == found.marked_on and result["slices"] == len(volume) == 20
+    largest = int(found.area.argmax())
+    assert result["shown"] == f"slice {largest + 1} of 20"
+    mask = np.asarray(load(tmp_path / result["mask"]).dataobj)
+    assert np.array_equal(mask.transpose(2, 1, 0) > 0, found.mask)  # as write_nifti has turned the voxels
+    overlay = decode((tmp_path / result["overlay"]).read_bytes())
+    alone = predictor.analyze(volume.scan(largest))
+    assert np.array_equal(overlay, batch.DRAW["overlay"](alone))
+    assert by_name["scroll.gif"]["slices"] == 20 and by_name["scroll.gif"]["volume_ml"] is None
+    assert by_name["series"]["slices"] == 6 and "slices" not in by_name["slice.png"]
+    with (tmp_path / "predictions_slices.csv").open(newline="") as file:
+        listed = [row for row in csv.DictReader(file) if row["file"].endswith("a.nii.gz")]
+    assert [int(row["slice"]) for row in listed] == list(range(1, 21)) and {row["slices"] for row in listed} == {"20"}
+    assert [float(row["area"]) for row in listed] == pytest.approx(found.area.tolist(), abs=0.01)
+
+
+def test_the_zip_holds_the_mask_of_a_volume(predictor: Predictor, volumes: Path, tmp_path: Path) -> None:
+    (row,) = to_zip(predictor, named([volumes / "a.nii.gz"]), tmp_path)
+    with zipfile.ZipFile(tmp_path / "results.zip") as bundle:
+        assert {"masks/a.nii.gz", "overlays/a.png", "results.csv"} <= set(bundle.namelist())
+    assert "per_slice" not in row.result and row.thumbnail is not None
+
+
+def test_one_volume_at_a_time(predictor: Predictor, volumes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads: a volume takes all cores, and hundreds of MB."""
+    running, most, real = [0], [0], batch.analyze_volume
+
+    def counted(*args):
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        found = real(*args)
+        running[0] -= 1
+        return found
+
+    monkeypatch.setattr(batch, "analyze_volume", counted)
+    rows = list(batch.analyze_files(predictor, named([volumes / "a.nii.gz"] * 6), threads=4))
+    assert most[0] == 1 and len({str(row.result["probabilities"]) for row in rows}) == 1
+
+
+# --- a run that was stopped ------------------------------------------------------------------------------------
+
+
+def tables(folder: Path) -> tuple[str, list[dict]]:
+    text = (folder / "predictions.csv").read_text()
+    return text, json.loads((folder / "predictions.json").read_text())["scans"]
+
+
+def killed(lines: bytes) -> bytes:
+    """What a kill leaves of predictions.json while its fourth row is written."""
+    head, *rows = lines.split(b"\n")
+    return b"\n".join([head, *rows[:3], rows[3][: len(rows[3]) // 2]])
+
+
+@pytest.mark.parametrize(
+    ("cut", "kept"), [(killed, 3), (lambda whole: whole, 7), (lambda whole: whole[:20], 0), (lambda _: b"", 0)]
+)
+def test_a_killed_run_goes_on(
+    predictor: Predictor,
+    phantom_png,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cut: Callable[[bytes], bytes],
+    kept: int,
+) -> None:
+    paths = [phantom_png(label, seed) for seed in (1, 2) for label in ("glioma", "meningioma", "notumor")]
+    paths.insert(2, tmp_path / "absent.png")
+    (tmp_path / "absent.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    list(to_folder(predictor, named(paths), out, slices=True))
+    expected = tables(out)
+    whole = (out / "predictions.json").read_bytes()
+    for name in ("predictions.csv", "predictions.json", "predictions_slices.csv"):
+        (out / name).unlink()
+    (out / "predictions.partial.json").write_bytes(cut(whole))
+    done, real = [], batch.work
+
+    def work(predictor, job, *rest):
+        done.append(job.file)
+        return real(predictor, job, *rest)
+
+    monkeypatch.setattr(batch, "work", work)
+    rows = list(to_folder(predictor, named(paths), out, slices=True))
+    assert len(done) == len(paths) - kept == sum(not row.kept for row in rows) and tables(out) == expected
+    assert not list(out.glob("*.partial.*"))
+
+
+def test_what_is_kept_is_of_the_same_files_model_and_options(predictor: Predictor, phantom_png, tmp_path: Path) -> None:
+    first, second = tmp_path / "1.png", tmp_path / "2.png"
+    for path, label in ((first, "glioma"), (second, "meningioma")):
+        path.write_bytes(phantom_png(label, 1).read_bytes())
+
+    def stopped(**options) -> None:
+        rows = to_folder(predictor, named([first, second]), tmp_path / "out", **options)
+        next(rows), next(rows)
+        rows.close()  # as Ctrl-C does
+
+    def kept(paths: list[Path], **options) -> list[bool]:
+        return [row.kept for row in to_folder(predictor, named(paths), tmp_path / "out", **options)]
+
+    stopped()
+    assert kept([first, second]) == [True, True]
+    stopped()
+    assert kept([first]) == [True] and len(tables(tmp_path / "out")[1]) == 1
+    stopped()
+    assert kept([second, first]) == [False, False]
+    stopped()
+    assert kept([first, second], slices=True) == [False, False]
+    stopped()
+    second.write_bytes(phantom_png("notumor", 2).read_bytes())
+    assert kept([first, second]) == [True, False]
+    stopped()
+    (tmp_path / "out" / "masks" / "1.png").unlink()
+    assert kept([first, second]) == [False, False]
+    assert tables(tmp_path / "out")[1][1]["label"] == predictor.analyze(read_scan(second)).label

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from brain_mri.inference.jobs import named, stem_of
-from tests.helpers.files import series
+from brain_mri.inference.jobs import find, named, stem_of
+from tests.helpers.files import dicom, saved, series
 
 
 def test_names_are_unique_and_harmless() -> None:
@@ -22,8 +24,10 @@ def test_names_are_unique_and_harmless() -> None:
 def test_the_halves_of_a_pair_are_one_job(tmp_path: Path, apart: bool) -> None:
     names = ["a.hdr", "a.img", "b.HDR.gz", "b.img.gz", "c.png", "d.img"]
     paths = [tmp_path / name for name in names]
+    header = nib.Nifti1Pair(np.zeros((8, 8, 4), np.int16), np.eye(4)).header.binaryblock
     for path in paths:
-        path.write_bytes(b"nothing")
+        content = header if ".hdr" in path.name.lower() else b"nothing"
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     found = [([p.name for p in job.paths], job.name) for job in named(paths, lambda p: p.name, apart=apart)]
     assert found == [(["a.hdr", "a.img"], "a"), (["b.HDR.gz", "b.img.gz"], "b"), (["c.png"], "c"), (["d.img"], "d")]
 
@@ -40,3 +44,64 @@ def test_dicom_files_called_img_are_a_series(tmp_path: Path) -> None:
 )
 def test_stems_are_safe_file_names(name: str, stem: str) -> None:
     assert stem_of(name) == stem
+
+
+STACK = np.random.default_rng(0).integers(0, 255, (4, 32, 32), np.uint8)
+
+
+def test_the_files_of_a_series_are_one_job(tmp_path: Path) -> None:
+    """Of one folder; other files, and DICOM files without a series, stand alone."""
+    for name, stack in (("one/a", STACK), ("two/b", STACK), ("two/c", STACK[:3])):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        for i, data in enumerate(series(stack)):
+            packed = gzip.compress(data) if name == "two/c" else data
+            (tmp_path / f"{name}{i}.dcm{'.gz' if name == 'two/c' else ''}").write_bytes(packed)
+    for i in range(2):
+        (tmp_path / f"one/alone{i}.dcm").write_bytes(saved(dicom(STACK[0])))
+    (tmp_path / "one/broken.dcm").write_bytes(saved(dicom(STACK[0]))[:200])
+    jobs = list(named(find([str(tmp_path)], tmp_path / "out")))
+    said = [(Path(job.file).relative_to(tmp_path).as_posix(), len(job.paths), job.name) for job in jobs]
+    assert said == [
+        ("one", 4, "one"), ("one/alone0.dcm", 1, "alone0"), ("one/alone1.dcm", 1, "alone1"),
+        ("one/broken.dcm", 1, "broken"), ("two/b0.dcm and 3 more", 4, "b0"), ("two/c0.dcm.gz and 2 more", 3, "c0"),
+    ]  # fmt: skip
+
+
+def test_uploads_of_a_series_are_one_job_wherever_the_server_keeps_them(tmp_path: Path) -> None:
+    paths = []
+    for i, data in enumerate(series(STACK)):
+        (tmp_path / f"hash{i}").mkdir()
+        paths.append(tmp_path / f"hash{i}" / f"{i}.dcm")
+        paths[-1].write_bytes(data)
+    (job,) = named(paths, lambda path: path.name, apart=False)
+    assert job.paths == tuple(paths) and job.file == "0.dcm and 3 more" and job.name == "0"
+    assert len(list(named([*paths[:1], *paths[:1]], apart=False))) == 1  # the same file twice is no second slice
+
+
+def test_a_stamp_changes_with_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(b"1")
+    (job,) = named([path])
+    before = job.stamp()
+    path.write_bytes(b"22")
+    assert before and job.stamp() not in ("", before)
+    path.unlink()
+    assert job.stamp() == ""
+
+
+def test_the_halves_of_a_volume_are_one_job(tmp_path: Path) -> None:
+    """A header and the file that holds its voxels, whatever its suffix; a half without the other stands alone."""
+    pair = nib.Nifti1Pair(np.zeros((8, 8, 4), np.int16), np.eye(4))
+    for name in ("a", "b"):
+        nib.save(pair, tmp_path / f"{name}.img")
+    (tmp_path / "b.img").unlink()
+    header = b"ObjectType = Image\nNDims = 3\nDimSize = 8 8 4\nElementType = MET_SHORT\nElementDataFile = c.raw\n"
+    (tmp_path / "c.mhd").write_bytes(header)
+    (tmp_path / "c.raw").write_bytes(bytes(512))
+    jobs = list(named(find([str(tmp_path)], tmp_path / "out")))
+    assert [[path.name for path in job.paths] for job in jobs] == [["a.hdr", "a.img"], ["b.hdr"], ["c.mhd", "c.raw"]]
+    uploads = []
+    for name in ("a.img", "a.hdr"):
+        (tmp_path / f"hash-{name}").mkdir()
+        uploads.append((tmp_path / name).rename(tmp_path / f"hash-{name}" / name))
+    assert [job.paths for job in named(uploads, apart=False)] == [tuple(uploads[::-1])]
