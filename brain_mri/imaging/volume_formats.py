@@ -19,7 +19,7 @@ import numpy as np
 from brain_mri.imaging.file_type import is_header_half, is_metaimage, is_mgh, looks_like_nifti
 from brain_mri.imaging.nifti import Grid, axis_of_slices, load_nifti
 from brain_mri.imaging.orientation import axes_of
-from brain_mri.imaging.scan import ScanError, clean_name, inflate
+from brain_mri.imaging.scan import ScanError, TooLarge, clean_name, inflate
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -83,8 +83,10 @@ def _as_nifti(data: bytes, name: str, beside: Voxels) -> tuple[bytes, str]:
             voxels = np.ascontiguousarray(whole[:: stored.parts]).tobytes()
         header = _nifti_header(stored)
         return header.binaryblock + bytes(int(header["vox_offset"]) - len(header.binaryblock)) + voxels, stored.kind
-    except (ScanError, MemoryError):
+    except ScanError:
         raise
+    except MemoryError:
+        raise TooLarge(f"{name} needs more memory than there is.") from None
     except Exception:  # a damaged header can be anything
         raise ScanError(f"{name} is damaged or of a kind of its format that cannot be read here.") from None
 

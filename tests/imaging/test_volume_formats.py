@@ -166,6 +166,9 @@ def test_damage_is_a_sentence(stack: np.ndarray, monkeypatch: pytest.MonkeyPatch
                 reader(data, name="x.mha")  # type: ignore[operator]
             assert "x.mha" in sentence(error)
     monkeypatch.setattr(scan_types.inflate, "__kwdefaults__", {"wbits": 31, "limit": 1_000_000})
+    with monkeypatch.context() as patch, pytest.raises(ScanError, match="more memory"):
+        patch.setattr("brain_mri.imaging.volume_formats._nifti_header", lambda _: bytearray(2**62))
+        read_volume(metaimage(stack))
     zeros = np.zeros((20, 300, 300), np.uint8)
     for bomb in (metaimage(zeros, packed=True), nrrd(zeros, encoding="gzip")):
         assert len(bomb) < 5000
