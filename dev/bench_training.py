@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -34,7 +35,8 @@ def enlarged(dataset: Dataset, count: int) -> Dataset:
     again = pd.Series(np.arange(count) // len(dataset.table)).astype(str)
     for name in ("group", "cluster"):
         table[name] = table[name] + " " + again
-    return Dataset(table, dataset.images[rows], dataset.masks[rows], dataset.skipped, dataset.size)
+    pixels = {name: getattr(dataset, name)[rows] for name in ("images", "masks", "thumbnails", "small")}
+    return replace(dataset, table=table, **pixels)
 
 
 def prepared(folder: Path, masks: Path | None, count: int) -> tuple[TrainingSet, TrainingSet, dict[str, float]]:

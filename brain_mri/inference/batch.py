@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
@@ -162,7 +162,7 @@ def to_folder(
     pictures: Sequence[str] = PICTURES,
     threads: int | None = None,
     slices: bool = False,
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Write predictions.csv, predictions.json and a folder for each kind of picture. Raises BatchError.
 
     What a run with the same model and options has written before it was stopped is kept as far as it is of the same
