@@ -166,11 +166,17 @@ def test_wrong_paths_and_half_unpacked_zips(
     (tmp_path / "made" / "glioma").mkdir(parents=True)
     (tmp_path / "made" / "glioma" / "1.txt").write_text("1")
     shutil.make_archive("slices", "zip", "made")
-    (tmp_path / "unpacking" / "now" / "half").mkdir(parents=True)  # the cell was interrupted
+    (tmp_path / "unpacked-unfinished" / "now" / "half").mkdir(parents=True)  # the cell was interrupted
     for _ in range(2):
         folder = Path(run(tmp_path / "slices.zip")["data_folder"])
         assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["glioma", "glioma/1.txt"]
     assert run(tmp_path / "made")["data_folder"] == str(tmp_path / "made")
+    (tmp_path / "made" / "glioma" / "2.txt").write_text("2")
+    shutil.make_archive("slices", "zip", "made")  # replaced on Drive by one of the same name
+    assert Path(run(tmp_path / "slices.zip")["data_folder"], "glioma", "2.txt").is_file()
+    (tmp_path / "page.zip").write_text("<html>please sign in</html>")
+    with pytest.raises(SystemExit, match=r"page\.zip is no zip or tar file"):
+        run(tmp_path / "page.zip")
 
 
 @pytest.mark.slow

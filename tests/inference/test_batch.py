@@ -17,7 +17,7 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import batch
 from brain_mri.inference.batch import to_folder, to_zip
-from brain_mri.inference.jobs import named
+from brain_mri.inference.jobs import find, named
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.volume_analysis import analyze_volume
 from tests.helpers.files import decode, load, make_volume, series, write_nifti
@@ -189,7 +189,7 @@ def test_what_is_kept_is_of_the_same_files_model_and_options(predictor: Predicto
     def stopped(**options) -> None:
         rows = to_folder(predictor, named([first, second]), tmp_path / "out", **options)
         next(rows), next(rows)
-        rows.close()  # as Ctrl-C does
+        del rows  # it ends there, as after Ctrl-C
 
     def kept(paths: list[Path], **options) -> list[bool]:
         return [row.kept for row in to_folder(predictor, named(paths), tmp_path / "out", **options)]
@@ -209,3 +209,36 @@ def test_what_is_kept_is_of_the_same_files_model_and_options(predictor: Predicto
     (tmp_path / "out" / "masks" / "1.png").unlink()
     assert kept([first, second]) == [False, False]
     assert tables(tmp_path / "out")[1][1]["label"] == predictor.analyze(read_scan(second)).label
+
+
+# --- files as people have them (../shared/cases) ---------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_folder_of_volumes_is_answered_by_their_slices(cases: Path, tmp_path: Path) -> None:
+    """Six tumors were answered "no tumor", five of them surely, by the one slice that was looked at."""
+    bundled = Predictor.load(threads=1)
+    rows = list(to_folder(bundled, named(sorted((cases / "volumes" / "vols").iterdir())), tmp_path))
+    by_kind = [(Path(row.file).name[2:-7], row.result) for row in rows]
+    assert len(rows) == 8 and all(r["slices"] == 16 and r["shown"] for _, r in by_kind)
+    for kind, result in by_kind:
+        assert (result["label"] == "notumor") == (kind == "notumor") == (not result["marked_on"])
+        assert result["label"] == kind or result["abstained"] or kind == "pituitary"
+    assert [round(r["volume_ml"], 1) for _, r in by_kind][:2] == [26.2, 115.8]
+
+
+@pytest.mark.slow
+def test_folders_of_series_pairs_and_studies_are_rows(cases: Path, tmp_path: Path) -> None:
+    bundled, rows = Predictor.load(threads=1), {}
+    for name in ("gantry-tilt", "dicom-oddities", "whole-study", "other-formats", "few-slices", "brats-subject"):
+        for row in to_folder(bundled, named(find([str(cases / name)], tmp_path / name)), tmp_path / name):
+            assert not row.error, row
+            rows[Path(row.file).relative_to(cases).as_posix()] = row.result
+    for name in ("dicom-oddities/iop_jitter_6e-3", "dicom-oddities/with_localizer", "other-formats/dcm_gz.zip",
+                 "other-formats/pair.hdr and 1 more", "other-formats/v.mha", "other-formats/v.nrrd",
+                 "brats-subject/brats2021.zip", "brats-subject/brats2023.zip"):  # fmt: skip
+        assert (rows[name]["slices"], rows[name]["label"]) == (12, "meningioma"), name
+    study = rows["whole-study/study.zip"]
+    assert "T1 +C" in study["choice"] and study["slices"] == 14 and len(study["choices"]) == 3
+    assert rows["gantry-tilt/series"]["slices"] == 14
+    assert "slices" not in rows["few-slices/one.dcm"] and rows["few-slices/five_thin_slices.nii.gz"]["slices"] == 5
