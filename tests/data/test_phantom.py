@@ -169,7 +169,11 @@ def test_example_files() -> None:
         scan = read_scan(path)
         kinds.add((scan.info["format"], scan.info["bits"]))
         square, _ = preprocess(scan.image, 128)
-        assert square.std() > 30 and not scan.warnings
+        assert square.std() > 30
+        one_of_many = (
+            f"{path.name} holds 20 slices; slice 9 of 20 is shown."  # said of the volume, where one is looked at
+        )
+        assert scan.warnings == ((one_of_many,) if path.name.endswith(".nii.gz") else ())
         assert path.stat().st_size < 600_000
     assert {("PNG", 8), ("PNG", 16), ("NIfTI", 8)} <= kinds and any(k == "DICOM" for k, _ in kinds)
     dicom = read_scan(paths["synthetic_meningioma_axial.dcm"])
