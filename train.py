@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = p.add_argument_group("data").add_argument
     add("--data", type=Path, required=True, help="class folders: ROOT/<class>/*.jpg or ROOT/Training and ROOT/Testing")
-    add("--masks", type=Path, help="image/mask pairs: ROOT/images and ROOT/masks with equal names")
+    add("--masks", type=Path, help="pictures and masks: images/ and masks/, or X_mask.png beside X.png")
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add("--official-split", action="store_true", help="test on the Testing folder (it usually leaks: see README)")
     add("--fold", type=int, help="test on this fold (0..4) of five patient-disjoint folds")

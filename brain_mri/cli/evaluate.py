@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add("--official", metavar="MODEL", help="the same model trained with train.py --official-split, to stand beside it")
     add = p.add_argument_group("data").add_argument
     add("--data", type=Path, required=True, help="class folders: ROOT/<class>/*.jpg or ROOT/Training and ROOT/Testing")
-    add("--masks", type=Path, help="image/mask pairs: ROOT/images and ROOT/masks with equal names")
+    add("--masks", type=Path, help="pictures and masks: images/ and masks/, or X_mask.png beside X.png")
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add("--split", default="test", choices=["test", "validation", "all"],
         help="rows to measure (%(default)s); all includes training rows")  # fmt: skip

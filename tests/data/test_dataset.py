@@ -66,11 +66,32 @@ def _two_classes(root: Path, count: int = 4) -> Path:
         ("meningioma_tumor", "meningioma"), ("brain_menin", "meningioma"), ("no_tumor", "notumor"),
         ("notumor", "notumor"), ("No Tumor", "notumor"), ("no-tumour", "notumor"), ("Normal", "notumor"),
         ("healthy", "notumor"), ("no", "notumor"), ("2-pituitary", "pituitary"), ("Pituitary tumors", "pituitary"),
+        ("Glioma T1C+", "glioma"), ("Copy of glioma", "glioma"), ("No_Tumor_MRI", "notumor"), ("glioma (1)", "glioma"),
+        ("train_glioma", "glioma"), ("no_contrast", None), ("1", None), ("non contrast T1", None),
         ("images", None), ("tumor", None), ("yes", None), ("segmentation", None), ("", None),
     ],
 )  # fmt: skip
 def test_class_names(name: str, label: str | None) -> None:
     assert folders.class_of(name) == label
+
+
+def test_sides_in_the_names_of_classes() -> None:
+    assert [folders.split_of(name) for name in ("train_glioma", "Test-Data", "valid", "glioma", "contrast")] == [
+        "Training", "Testing", "Validation", None, None
+    ]  # fmt: skip
+
+
+def test_masks_beside_pictures_are_no_pictures_of_the_class(tmp_path: Path) -> None:
+    root = _two_classes(tmp_path / "d", 3)
+    for seed in range(3):
+        mask = make_phantom("glioma", seed=seed, size=80).mask
+        Image.fromarray(mask).save(root / "glioma" / f"{seed}_mask.png")
+    _slice(root / "glioma" / "label_free.png", 77)
+    assert len(_load(root).table) == 7 and set(_load(root).skipped["path"]) == {
+        f"glioma/{i}_mask.png" for i in range(3)
+    }
+    both = _load(root, root)
+    assert (both.table["source"] == folders.MASK_PAIRS).sum() == 3 and both.table["has_mask"].sum() == 3 + 3 + 3
 
 
 def test_folder_layouts_are_found(tmp_path: Path) -> None:

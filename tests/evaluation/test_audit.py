@@ -112,6 +112,44 @@ def test_command_line(bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "could not be written" in capsys.readouterr().err
 
 
+def test_masks_that_are_no_outlines_are_named(tmp_path: Path) -> None:
+    """White for black, and the picture itself with the tumor outlined; train.py stops on them."""
+    for i in range(6):
+        label = CLASSES[i % 2]
+        phantom = make_phantom(label, seed=300 + i, size=96)
+        masks = [255 - phantom.mask, phantom.image, phantom.mask]
+        for folder, picture in (
+            (f"data/{label}", phantom.image), ("pairs/images", phantom.image), ("pairs/masks", masks[i % 3])
+        ):  # fmt: skip
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / folder / f"{i}.png")
+    cache = tmp_path / "c"
+    dataset = data.load_dataset(tmp_path / "data", tmp_path / "pairs", size=SIZE, cache=cache, progress=False)
+    found = audit.audit(dataset).findings
+    assert [line for line in found if line.startswith("2 of 6 masks are not used") and "exchanged" in line]
+    assert [line for line in found if line.startswith("2 of 6 masks are not used") and "the picture itself" in line]
+    own = dataset.table[dataset.table["mask_path"] != ""]
+    assert own["has_mask"].tolist() == [False, False, True] * 2 and not dataset.masks[own.index[0]].any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("classes", [1, 2, 4])
+def test_one_to_four_pictures_a_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, classes: int
+) -> None:
+    for c, label in enumerate(CLASSES[:classes]):
+        for i in range(count):
+            path = tmp_path / "d" / label / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(make_phantom(label, seed=40 * c + 7 * i, size=64).image).save(path)
+    status = command.main([str(tmp_path / "d"), "--out", str(tmp_path / "o"), "--cache", str(tmp_path), "--quiet"])
+    told = capsys.readouterr()
+    if status:
+        assert classes * count < 3 and told.err.startswith("Error: ") and told.err.count("\n") == 1
+    else:
+        assert "FINDINGS" in told.out
+
+
 def test_plain_folders_raise_no_alarm_about_leaks(tmp_path: Path) -> None:
     for label in ("glioma", "meningioma"):
         for i in range(6):
