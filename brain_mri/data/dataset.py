@@ -20,7 +20,7 @@ import pandas as pd
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data import duplicates, mask_transfer
 from brain_mri.data.cache import Pixels, cache_file
-from brain_mri.data.folders import CLASS_FOLDER, DataError, Source, class_folders, printable, read_groups
+from brain_mri.data.folders import CLASS_FOLDER, NO_CLASS, DataError, Source, class_folders, printable, read_groups
 from brain_mri.data.pairs import mask_pairs
 from brain_mri.data.reader import FRAME_COLUMNS, read_all
 from brain_mri.data.splits import SPLITS, split_groups, split_official
@@ -123,7 +123,7 @@ def load_dataset(
         raise DataError(f"There is no groups file {groups}.")
     given = read_groups(groups or data / "groups.csv")
     read, pixels, failed = read_all(sources, size, cache_file(roots, size, cache), progress)
-    _check_classes(sources, read, failed, data, min_classes)
+    _check_classes(sources, read, failed, data, min_classes, passed)
     if masks is not None and not len(pixels.mask_rows) and not (pixels.rows["doubt"] != "").any():
         example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.mask), "no pair")
         raise DataError(f"No mask in {masks} could be read (for example: {example}).")
@@ -143,7 +143,12 @@ def labels_of(table: pd.DataFrame) -> np.ndarray:
 
 
 def _check_classes(
-    sources: list[Source], read: list[Source], failed: list[tuple[Source, str]], data: Path, least: int
+    sources: list[Source],
+    read: list[Source],
+    failed: list[tuple[Source, str]],
+    data: Path,
+    least: int,
+    passed: list[tuple[str, str]],
 ) -> None:
     wanted = {source.label for source in sources if source.source == CLASS_FOLDER}
     got = {source.label for source in read if source.source == CLASS_FOLDER}
@@ -151,8 +156,10 @@ def _check_classes(
         example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.label == label), "")
         raise DataError(f"No file of the class {label} in {data} could be read (for example: {example}).")
     if len(got) < least:
+        others = ", ".join(printable(name) for name, why in passed[:8] if why == NO_CLASS)
         raise DataError(
-            f"{data} holds only the class {', '.join(sorted(got))}; at least {least} of {', '.join(CLASSES)} "
+            f"{data} holds only the class {', '.join(sorted(got))}"
+            f"{f' (passed over: {others})' if others else ''}; at least {least} of {', '.join(CLASSES)} "
             "are needed."
         )
 

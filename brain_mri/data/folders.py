@@ -18,6 +18,7 @@ import pandas as pd
 from brain_mri.classes import CLASSES
 
 CLASS_FOLDER, MASK_PAIRS = "class folder", "mask pairs"
+NO_CLASS = "folder name is none of the classes"
 
 # What is left of a folder name after everything but letters, "brain" and "tumor(s)" is taken away.
 _CLASS_WORDS = {
@@ -45,6 +46,7 @@ _SUFFIX = (
 )
 _MASK_WORDS = "masks?|seg|segmentation|gt|ground[_-]?truth|labels?|annotation|roi"
 _MASK_AFFIX = rf"[ _.-]+({_MASK_WORDS})$|^({_MASK_WORDS})[ _.-]+"
+_SEQUENCE = r"[ _.-]+(t1|t1n|t1w|t1c|t1ce|t1gd|t2|t2w|t2f|flair|fl|pd|adc|dwi)$"  # one of several of a head
 _IMAGE_AFFIX = r"[ _.-]+(images?|img|scan)$|^(images?|img|scan)[ _.-]+"
 _SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "icon\r", "@eadir", "lost+found")
 
@@ -131,6 +133,12 @@ def bare_name(name: str) -> str:
     return re.sub(_MASK_AFFIX, "", stem) if says_mask(name) else re.sub(_IMAGE_AFFIX, "", stem)
 
 
+def head_name(name: str) -> str:
+    """bare_name of a sequence of a head without the sequence: BraTS_1-t1ce.nii.gz -> brats_1, as of BraTS_1-seg."""
+    volume = re.search(r"\.(nii|nrrd|mha)(\.gz)?$", name, re.IGNORECASE)
+    return re.sub(r"_000\d$" if volume else _SEQUENCE, "", re.sub(_SEQUENCE, "", bare_name(name)))
+
+
 def _ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM
 
@@ -190,11 +198,11 @@ def class_folders(root: Path, masks: Path | None = None) -> tuple[list[Source], 
                 apart.append(folder.absolute())
                 skipped.append((folder.relative_to(root).as_posix(), "image/mask pairs; give this folder as --masks"))
             elif parts and names:
-                skipped.append((folder.relative_to(root).as_posix(), "folder name is none of the classes"))
+                skipped.append((folder.relative_to(root).as_posix(), NO_CLASS))
             continue
         if not names and not any(folder.iterdir()):
             skipped.append((folder.relative_to(root).as_posix(), "empty folder"))
-        here = {bare_name(name) for name in names if not says_mask(name)}
+        here = {each for name in names if not says_mask(name) for each in (bare_name(name), head_name(name))}
         for name in names:
             path = folder / name
             if says_mask(name) and bare_name(name) in here:

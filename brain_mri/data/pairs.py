@@ -2,7 +2,8 @@
 
     ROOT/images/0001.png + ROOT/masks/0001.png     (+ ROOT/patients.csv: file,class,patient,fold)
     ROOT/{train,test,val}/images/x.jpg + .../masks/x_mask.png     ROOT/images/train/x.jpg + ROOT/masks/train/x.png
-    ROOT/<patient>/x.tif + x_mask.tif              ROOT/train/images/x.jpg + labels/x.txt (YOLO), or a COCO .json
+    ROOT/<patient>/x.tif + x_mask.tif              ROOT/x-t1ce.nii.gz, x-flair.nii.gz + x-seg.nii.gz
+    ROOT/train/images/x.jpg + labels/x.txt (YOLO), or a COCO .json
 
 Only names are looked at, and COCO tables; outlines.py reads masks. Nothing takes the place of anything else: whatever
 finds no partner is listed with the reason.
@@ -10,7 +11,7 @@ finds no partner is listed with the reason.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from brain_mri.data.folders import (
     bare_name,
     class_of,
     existing_folder,
+    head_name,
     patient_folders,
     read_patients,
     says_mask,
@@ -74,10 +76,12 @@ def mask_pairs(root: Path) -> tuple[list[Source], list[tuple[str, str]]]:
             f"X.png; {len(images)} pictures and {len(masks)} masks without a partner were found."
         )
     patients = read_patients(root / "patients.csv")
-    persons = patient_folders([image.folders for image in paired])
+    heads = [head_name(image.path.name) for image in paired]
+    heads = [head if head != bare_name(image.path.name) else "" for head, image in zip(heads, paired, strict=True)]
+    sequences, persons = Counter(heads), patient_folders([image.folders for image in paired])
     found = [
-        _source(root, image, mask, person, patients)
-        for (image, mask), person in zip(paired.items(), persons, strict=True)
+        _source(root, image, mask, person or (head if sequences[head] > 1 else ""), patients)
+        for (image, mask), person, head in zip(paired.items(), persons, heads, strict=True)
     ]
     return sorted(found, key=lambda item: item.file), sorted(skipped)
 
@@ -119,6 +123,14 @@ def _paired(images: list[_File], masks: list[_File]) -> dict[_File, _File | Path
             if len(some) == len(others) == 1:
                 paired[some[0]] = others[0]
                 taken.add(others[0])
+    left: dict[object, list[_File]] = defaultdict(list)
+    for mask in masks:
+        if mask not in taken:
+            left[mask.place, head_name(mask.path.name)].append(mask)
+    for image in images:  # several sequences of one head share its mask
+        fitting = left.get((image.place, head_name(image.path.name)), [])
+        if image not in paired and len(fitting) == 1 and head_name(image.path.name) != bare_name(image.path.name):
+            paired[image] = fitting[0]
     return paired
 
 

@@ -260,7 +260,8 @@ def _masks(
         i = lesions[position]
         case = Case(
             kind=kind,
-            name=Path(str(part["path"].iloc[i])).name,
+            name=Path(str(part["path"].iloc[i])).name
+            + (f", slice {index + 1}" if (index := part["slice"].iloc[i]) >= 0 else ""),
             image=images[i],
             truth=truth[i],
             predicted=masks[i],

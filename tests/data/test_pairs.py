@@ -72,6 +72,16 @@ def test_folders_of_patients_and_classes(tmp_path: Path) -> None:
     assert mask_pairs(tmp_path / "other")[0][0].label == "glioma"
 
 
+def test_sequences_of_one_head_share_its_mask(tmp_path: Path) -> None:
+    names = [f"{head}-{what}.nii.gz" for head in ("B_1", "B_2") for what in ("t1c", "t2f", "seg")]
+    for name in (*names, "B_3_0001.png", "B_3_mask.png"):
+        (tmp_path / name).touch()
+    pairs, skipped = mask_pairs(tmp_path)
+    found = [(pair.file, pair.mask.name, pair.folder) for pair in pairs if pair.mask]
+    assert found == [(f"B_{n}-{s}.nii.gz", f"B_{n}-seg.nii.gz", f"b_{n}") for n in "12" for s in ("t1c", "t2f")]
+    assert [name for name, _ in skipped] == ["B_3_0001.png", "B_3_mask.png"], "another slice is no sequence"
+
+
 def test_tables_of_coco(tmp_path: Path) -> None:
     for half in ("train", "valid"):
         (tmp_path / half).mkdir()

@@ -3,12 +3,14 @@
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -163,6 +165,23 @@ def test_epochs_0_checks_the_data_and_writes_nothing(phantoms, tmp_path, capsys)
     assert train.main(arguments(phantoms, tmp_path / "run", "--epochs", "0")) == 0
     assert "glioma" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
+
+
+def test_masks_that_mark_the_background_stop_the_run(phantoms, tmp_path, capsys):
+    """Half of them exchanged: nothing is trained; a few: they are named and not used."""
+    import train
+
+    for few in (1, 24):
+        pairs = shutil.copytree(phantoms / "segmentation", tmp_path / f"pairs-{few}")
+        for path in sorted((pairs / "masks").iterdir())[:few]:
+            cv2.imwrite(str(path), 255 - read_scan(path).image)
+        words = arguments(phantoms, tmp_path / "run", "--epochs", "0", "--masks", str(pairs), masks=False)
+        status, told = train.main(words), capsys.readouterr()
+        if few == 1:
+            assert status == 0 and "Note: 1 of " in told.out and "audit names them all" in told.out
+        else:
+            assert status == 1 and "cannot be outlines of tumors" in told.err and "Nothing was trained." in told.err
+            assert told.err.strip().splitlines()[-1].startswith("train.py: ")
 
 
 @pytest.mark.slow
