@@ -99,11 +99,11 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
             said |= {cropping: gr.Accordion(open=True)} if view.analysis.not_brain_mri else {}
         return said | dict(drawing) | dict(zip(controls, start_of(view), strict=True))
 
-    def another_slice(view: View | None, number: float) -> common.Update:
+    def another_slice(_: Upload | None, view: View | None, number: float) -> common.Update:
         blank: common.Update = {methods: "", picture: "", report: gr.File(visible=False)}
         return blank | shown_slice(view.path, int(number) - 1) if view else gr.skip()
 
-    def redraw(view: View | None, *values: Any) -> common.Update:
+    def redraw(_: Upload | None, view: View | None, *values: Any) -> common.Update:
         return dict(zip(drawn, draw(view, settings_from(view, values)), strict=True)) if view else gr.skip()
 
     def settled(handler: Any) -> Any:
@@ -113,15 +113,11 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     starts.append((board.select, settled(corner), [source, cut]))
     everything = [file, source, cropping, cut, board, *shown]
     common.analyzed(starts, settled(show), [source], everything, finding, **common.MODEL)
-    slice_number.input(
-        settled(another_slice),
-        [kept, slice_number],
-        everything,
-        trigger_mode="always_last",
-        **common.MODEL | common.QUIET,
-    )
+    last: dict[str, Any] = {"trigger_mode": "always_last"}
+    other = common.newest(settled(another_slice))
+    slice_number.input(other, [source, kept, slice_number], everything, **last, **common.MODEL | common.QUIET)
     for control in controls:
-        control.input(settled(redraw), [kept, *controls], shown, trigger_mode="always_last", **common.DRAW)
+        control.input(common.newest(settled(redraw)), [source, kept, *controls], shown, **last, **common.DRAW)
     for opened, panel, content in ((methods_tab, methods, views.methods), (picture_tab, picture, views.picture_facts)):
         opened.select(common.settled(content, error_banner), kept, panel, **common.DRAW)
     files = common.settled(report_files, common.no_download)

@@ -112,6 +112,17 @@ class Upload:
         return Upload([str(path) for path in paths])
 
 
+def newest(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler, whose first argument is an Upload; it shows nothing when that was given up in the meantime."""
+
+    @functools.wraps(handler)
+    def wrapped(upload: Upload | None, *args: Any) -> Any:
+        updates = handler(upload, *args)
+        return gr.skip() if upload is None or upload.given_up else updates
+
+    return wrapped
+
+
 Start = tuple[Callable[..., Any], Callable[..., Any], Any]  # an event, its quick handler, the inputs of that
 
 
@@ -127,19 +138,18 @@ def analyzed(
 
     inputs: the Upload first. What is worked out for one that was given up is not shown: it would stand beside the name
     of another file.
-    """  # fmt: skip
+    """
 
     @functools.wraps(run)
-    def newest(upload: Upload | None, *args: Any) -> Update:
+    def once(upload: Upload | None, *args: Any) -> Update:
         if upload is None or upload.given_up or upload.done:
             return gr.skip()
         upload.done = True
-        updates = run(upload, *args)
-        return gr.skip() if upload.given_up else updates
+        return run(upload, *args)
 
     for event, handler, given in starts:
         begun = event(handler, given, outputs, **QUIET | {"queue": False, "trigger_mode": "multiple"})
-        begun.then(newest, inputs, outputs, show_progress_on=[on], trigger_mode="multiple", **options)
+        begun.then(newest(once), inputs, outputs, show_progress_on=[on], trigger_mode="multiple", **options)
 
 
 def working(upload: Upload) -> str:

@@ -22,7 +22,6 @@ from brain_mri.ui.html import banner, card, data_uri, image, notes, safe, tiles
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
 
 CROPPED = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-CROP = "A montage or a viewer's screenshot shows more than one slice: crop it to one slice above, and analyze that."
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +119,7 @@ def finding(view: View) -> str:
     height, width = a.image.shape
     name = " · ".join(filter(None, (a.name, which_slice(view))))
     detail = f"{name} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
-    warnings = [*a.warnings, *([CROP] if a.not_brain_mri and is_picture(view) else [])]
-    return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(warnings)
+    return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(a.warnings)
 
 
 def is_picture(view: View) -> bool:

@@ -91,10 +91,10 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
         said |= dict(zip([*sliders, *drawn], start, strict=True))
         return said | {which: choice_of(volume), result: gr.Column(visible=True)}
 
-    def redraw(found: VolumeAnalysis | None, a: float, b: float, c: float, opacity: float) -> common.Update:
+    def redraw(_: Upload | None, found: VolumeAnalysis | None, *numbers: float) -> common.Update:
         if found is None:
             return gr.skip()
-        return dict(zip(drawn, draw(found, point_of(found, (a, b, c)), opacity), strict=True))
+        return dict(zip(drawn, draw(found, point_of(found, numbers[:3]), numbers[3]), strict=True))
 
     def follow(found: VolumeAnalysis | None, a: float, b: float, c: float, event: gr.EventData) -> common.Update:
         """A click in a view or in the chart moves the sliders."""
@@ -109,13 +109,13 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
     starts.append((which.input, settled(another), source))
     common.analyzed(starts, settled(show), [source, which], [file, source, which, *shown], finding, **common.HEAVY)
-    place = [kept, *sliders]
+    place, still_shown = [kept, *sliders], common.newest(settled(redraw))
     still: dict[str, Any] = common.DRAW | {"trigger_mode": "always_last"}
     for control in (*sliders, opacity):
-        control.input(settled(redraw), [*place, opacity], shown, **still)
+        control.input(still_shown, [source, *place, opacity], shown, **still)
     for picture in drawn:
         moved = picture.select(settled(follow), place, shown, **still)
-        moved.then(settled(redraw), [*place, opacity], shown, **still)
+        moved.then(still_shown, [source, *place, opacity], shown, **still)
     make.click(common.settled(download_files, common.no_download), kept, downloads, **common.HEAVY)
 
 
