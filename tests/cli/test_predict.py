@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from tests.helpers.files import dicom, saved
 from tests.helpers.handmade import picture_of
 
 Png = Callable[..., Path]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -193,6 +197,29 @@ def test_interrupt_keeps_the_old_table_and_the_rows_so_far(
     assert (out / "predictions.csv").read_bytes() == before
     assert len((out / "predictions.partial.csv").read_text().splitlines()) == 3
     assert len(json.loads((out / "predictions.partial.json").read_text())["scans"]) == 2
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on(tmp_path: Path, handmade_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scans").mkdir()
+    for i in range(400):
+        picture = np.random.default_rng(i).integers(0, 255, (64, 64), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"scans/{i:03}.bmp"), picture)
+
+    def arguments(out: Path) -> list[str]:
+        return ["--model", str(handmade_artifact), "--out", str(out), str(tmp_path / "scans")]
+
+    out, journal = tmp_path / "out", tmp_path / "out" / "predictions.partial.json"
+    with subprocess.Popen([sys.executable, "-m", "brain_mri", "predict", *arguments(out)], cwd=ROOT) as process:
+        while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 50):
+            time.sleep(0.02)
+        process.kill()
+    assert not (out / "predictions.csv").exists() and len((out / "predictions.partial.csv").read_text()) > 50
+    assert predict.main(arguments(out)) == 0
+    kept = re.match(r"(\d+) of 400 files had been analysed before", capsys.readouterr().out)
+    assert kept and 49 <= int(kept[1]) < 400
+    assert predict.main(arguments(tmp_path / "whole")) == 0
+    assert rows_of(out) == rows_of(tmp_path / "whole") and len(rows_of(out)) == 400
 
 
 def test_the_window_is_bounded(tmp_path: Path, handmade_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:

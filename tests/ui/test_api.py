@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +19,10 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from brain_mri.imaging.read import read_scan
+from brain_mri.imaging.volume import read_volume
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui.page import build_interface
-from tests.helpers.files import EXAMPLES
+from tests.helpers.files import EXAMPLES, make_volume, write_nifti
 
 ENDPOINTS = {"/analyze", "/segment", "/heatmap", "/report", "/volume", "/batch", "/model"}
 
@@ -125,6 +128,45 @@ def test_batch_endpoint_keeps_bad_files_as_rows(client: Client, phantom_png, tmp
     data, files = client.predict([handle_file(phantom_png("glioma", 1)), handle_file(bad)], api_name="/batch")
     assert "label" in data["rows"][0] and "notes.png" in data["rows"][1]["error"]
     assert {Path(f).name for f in files} == {"results.csv", "results.zip"}
+
+
+def test_a_volume_is_one_row_of_a_batch(client: Client, samples: dict[str, Path], phantom_png) -> None:
+    path = next(p for name, p in samples.items() if name.endswith(".nii.gz"))
+    given = [handle_file(path), handle_file(phantom_png("glioma", 1))]
+    data, files = client.predict(given, True, api_name="/batch")
+    alone, _ = client.predict([handle_file(path)], api_name="/volume")
+    volume, picture_row = data["rows"]
+    assert {key: volume[key] for key in alone} == alone and len(volume["per_slice"]) == alone["slices"]
+    assert re.fullmatch(rf"slice \d+ of {alone['slices']}", volume["shown"])
+    assert volume["mask"].endswith(".nii.gz") and "slices" not in picture_row
+    assert {Path(f).name for f in files} == {"results.csv", "results_slices.csv", "results.zip"}
+
+
+def test_one_slice_of_a_volume_is_named(client: Client, samples: dict[str, Path], phantom_png) -> None:
+    path = next(p for name, p in samples.items() if name.endswith(".nii.gz"))
+    count = len(read_volume(path))
+    named = rf"slice \d+ of {count}"
+    result, *_ = client.predict(handle_file(path), None, None, api_name="/analyze")
+    assert re.fullmatch(named, result["slice"]) and any(re.search(named, text) for text in result["warnings"])
+    result, *_ = client.predict(handle_file(path), 3, None, api_name="/analyze")
+    assert result["slice"] == f"slice 4 of {count}"
+    assert client.predict(scan=handle_file(path), slice_index=3, api_name="/segment")[0]["slice"] == result["slice"]
+    assert client.predict(handle_file(phantom_png("glioma", 1)), None, None, api_name="/analyze")[0]["slice"] is None
+
+
+def test_another_volume_of_an_upload_can_be_chosen(client: Client, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "subject.zip", "w") as bundle:
+        for name, seed in (("x_flair.nii.gz", 5), ("x_t1ce.nii.gz", 9)):
+            voxels, _, spacing = make_volume("meningioma", seed, depth=6)
+            bundle.write(write_nifti(tmp_path / name, voxels, spacing), name)
+    given = [handle_file(tmp_path / "subject.zip")]
+    first, files = client.predict(given, api_name="/volume")
+    assert first["choice"] == "x_t1ce.nii.gz" and [c["chosen"] for c in first["choices"]].count(True) == 1
+    assert any(Path(f).name == "x_t1ce_mask.nii.gz" for f in files)  # its own name
+    key = next(c["key"] for c in first["choices"] if not c["chosen"])
+    assert client.predict(given, key, api_name="/volume")[0]["choice"] == "x_flair.nii.gz"
+    with pytest.raises(AppError, match=r"subject\.zip holds no volume nonsense"):
+        client.predict(given, "nonsense", api_name="/volume")
 
 
 def test_model_endpoint(client: Client, predictor: Predictor) -> None:
