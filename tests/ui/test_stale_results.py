@@ -178,3 +178,24 @@ def test_the_last_file_wins_however_long_the_one_before_takes(
     page.locator("#volume-finding .detail", has_text="small.nii.gz").wait_for()
     page.wait_for_timeout(8000)
     assert "small.nii.gz" in page.locator("#volume-finding").inner_text()
+
+
+def test_a_good_volume_then_few_slices_then_another_series_of_a_study(
+    page: Page, files: dict[str, Path], cases: Path
+) -> None:
+    opened(page, "Volume")
+    choose(page, "Volume", files["good.nii.gz"])
+    assert page.locator("#volume-views .slice img").count() == 3
+    for path in sorted((cases / "few-slices").iterdir()):
+        choose(page, "Volume", path)
+        assert path.name in page.locator("#volume-finding .detail").inner_text()
+        assert page.locator("#volume-views .slice img").count() == 1 and not page.locator("#volume-which").is_visible()
+        choose(page, "Volume", files["letter.png"])
+    choose(page, "Volume", cases / "whole-study" / "study.zip")
+    assert "T1 +C of study.zip" in page.locator("#volume-finding .detail").inner_text()
+    page.locator("#volume-which input").click()
+    page.locator("ul[role=listbox] li", has_text="LOCALIZER").click()
+    page.locator("#volume-finding .detail", has_text="LOCALIZER of study.zip").wait_for()
+    assert "3 " in page.locator("#volume-finding .detail").inner_text()
+    choose(page, "Volume", files["good.nii.gz"])
+    assert not page.locator("#volume-which").is_visible()
