@@ -13,6 +13,7 @@ import pytest
 
 from brain_mri.artifact import folder as artifact
 from brain_mri.data.phantom import make_phantom
+from brain_mri.inference.predictor import Predictor
 from tests.helpers.handmade import write_handmade
 
 
@@ -20,6 +21,11 @@ from tests.helpers.handmade import write_handmade
 def handmade_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete artifact folder that answers in about a millisecond. Do not write into it."""
     return write_handmade(tmp_path_factory.mktemp("models") / "handmade")
+
+
+@pytest.fixture(scope="module")
+def predictor(handmade_artifact: Path) -> Predictor:
+    return Predictor.load(handmade_artifact)
 
 
 @pytest.fixture(scope="session")
@@ -49,26 +55,26 @@ def phantom_png(
     return make
 
 
+def _named_by(variable: str) -> Path:
+    """The folder that an environment variable names; the test is skipped where it names none."""
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} names no folder")
+    path = Path(value)
+    assert path.is_dir(), f"{variable}={value} is no folder"
+    return path
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real MRI data named by BRAIN_MRI_DATA (brain-tumor-mri/, segmentation/, volumes/)."""
-    value = os.environ.get("BRAIN_MRI_DATA")
-    if not value:
-        pytest.skip("BRAIN_MRI_DATA names no data folder")
-    path = Path(value)
-    assert path.is_dir(), f"BRAIN_MRI_DATA={value} is no folder"
-    return path
+    return _named_by("BRAIN_MRI_DATA")
 
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
     """The folder named by BRAIN_MRI_CASES: files as people really have them (its README.md says what is right)."""
-    value = os.environ.get("BRAIN_MRI_CASES")
-    if not value:
-        pytest.skip("BRAIN_MRI_CASES names no folder of cases")
-    path = Path(value)
-    assert path.is_dir(), f"BRAIN_MRI_CASES={value} is no folder"
-    return path
+    return _named_by("BRAIN_MRI_CASES")
 
 
 @pytest.fixture(scope="session")

@@ -32,11 +32,16 @@ def unpacked(path: str | Path, into: Path) -> Path:
         kind = "zip" if zipfile.is_zipfile(path) else "tar" if tarfile.is_tarfile(path) else ""
         if not kind:
             raise DataError(f"{path} is no zip or tar file, or only a part of one; download or upload it again.")
-        shutil.unpack_archive(path, half / "now", kind)
+        if kind == "tar" and not hasattr(tarfile, "data_filter"):  # before Python 3.11.4
+            raise DataError(f"{path} is a tar file, which this old Python cannot unpack safely; make a zip file of it.")
+        # "data": members that lead out of the folder, links and devices are refused; of zip files that is always so
+        shutil.unpack_archive(path, half / "now", kind, filter="data" if kind == "tar" else None)
+        into.mkdir(parents=True, exist_ok=True)
+        (half / "now").rename(folder)
     except RuntimeError:  # zipfile's way to ask for a password
         raise DataError(f"{path} is protected by a password; unpack it first.") from None
     except (OSError, EOFError, shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} could not be unpacked ({error}); download or upload it again.") from None
-    into.mkdir(parents=True, exist_ok=True)
-    (half / "now").rename(folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
     return folder

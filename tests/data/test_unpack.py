@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -66,6 +68,23 @@ def test_what_cannot_be_unpacked_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=said) as error:
             unpacked(tmp_path / name, tmp_path / "unpacked")
         assert name in str(error.value) and "\n" not in str(error.value)
-        assert not (tmp_path / "unpacked").exists()
+        assert not (tmp_path / "unpacked").exists() and not list(tmp_path.glob("unpacked*"))
     with pytest.raises(DataError, match=r"There is no .*absent\.zip"):
         unpacked(tmp_path / "absent.zip", tmp_path / "unpacked")
+
+
+@pytest.mark.parametrize("where", ["../escaped.txt", "{root}/escaped.txt"])
+def test_a_tar_file_leads_nowhere_else(tmp_path: Path, where: str) -> None:
+    name = where.format(root=tmp_path)
+    with tarfile.open(tmp_path / "a.tar", "w") as made:
+        member = tarfile.TarInfo(name)
+        member.size = 1
+        made.addfile(member, io.BytesIO(b"x"))
+    try:
+        folder = unpacked(tmp_path / "a.tar", tmp_path / "unpacked")
+        inside = [path for path in folder.rglob("*") if path.is_file()]
+    except DataError as error:
+        assert "could not be unpacked" in str(error)
+        inside = []
+    found = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {tmp_path / "a.tar", *inside}

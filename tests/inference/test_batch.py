@@ -23,11 +23,6 @@ from brain_mri.inference.volume_analysis import analyze_volume
 from tests.helpers.files import decode, load, make_volume, series, write_nifti
 
 
-@pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
-
-
 def test_batch_writes_a_row_for_every_file(predictor: Predictor, phantom_png, tmp_path: Path) -> None:
     good = [phantom_png("meningioma", 21), phantom_png("notumor", 2)]
     bad = tmp_path / "broken.png"

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import Row, Tables
-
-
-@pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
 
 
 def test_csv_cells_are_no_formulas(predictor: Predictor, tmp_path: Path) -> None:

@@ -15,11 +15,6 @@ from tests.helpers.files import make_volume, write_nifti
 
 
 @pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
-
-
-@pytest.fixture(scope="module")
 def found(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> volume_analysis.VolumeAnalysis:
     voxels, _, spacing = make_volume("meningioma", 5)
     path = write_nifti(tmp_path_factory.mktemp("volume") / "v.nii.gz", voxels, spacing)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,11 +9,6 @@ from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import views
 from brain_mri.ui.analyze_tab import settings_from, start_of
-
-
-@pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,6 @@ ENDPOINTS = {"/analyze", "/segment", "/heatmap", "/report", "/volume", "/batch",
 
 
 @pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
-
-
-@pytest.fixture(scope="module")
 def server(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """(address, the folder of Gradio's temporary files) of a running page."""
     folder = tmp_path_factory.mktemp("gradio")

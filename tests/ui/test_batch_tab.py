@@ -13,11 +13,6 @@ from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import batch_tab
 
 
-@pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
-
-
 def test_every_file_is_a_row_and_is_counted(
     predictor: Predictor, phantom_png, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

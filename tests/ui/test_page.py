@@ -19,11 +19,6 @@ from brain_mri.ui import hosting
 from brain_mri.ui.page import build_interface
 
 
-@pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
-
-
 def test_nothing_is_recorded(predictor: Predictor) -> None:
     page = build_interface(predictor)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)

@@ -73,22 +73,11 @@ UNNAMED = """() => {
 
 
 @pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
-
-
-@pytest.fixture(scope="module")
 def url(predictor: Predictor) -> Iterator[str]:
     page = app.build_interface(predictor)
     _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
     yield address
     page.close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with screenshots.browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,6 @@ from tests.helpers.files import decode
 
 
 @pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
-
-
-@pytest.fixture(scope="module")
 def view(predictor: Predictor, phantom_png) -> views.View:
     return views.analyze_scan(predictor, read_scan(phantom_png("meningioma", 21)))
 

@@ -46,12 +46,6 @@ def url(handmade_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with screenshots.browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory, phantom_png) -> dict[str, Path]:
     """A good volume and a good slice, and bad files of every kind."""
     folder = tmp_path_factory.mktemp("files")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,11 +11,6 @@ import pytest
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import views
-
-
-@pytest.fixture(scope="module")
-def predictor(handmade_artifact: Path) -> Predictor:
-    return Predictor.load(handmade_artifact)
 
 
 @pytest.fixture(scope="module")
