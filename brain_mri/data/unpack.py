@@ -32,10 +32,12 @@ def unpacked(path: str | Path, into: Path) -> Path:
         kind = "zip" if zipfile.is_zipfile(path) else "tar" if tarfile.is_tarfile(path) else ""
         if not kind:
             raise DataError(f"{path} is no zip or tar file, or only a part of one; download or upload it again.")
-        if kind == "tar" and not hasattr(tarfile, "data_filter"):  # before Python 3.11.4
+        if kind == "zip":  # of which Python never lets a member lead out of the folder
+            shutil.unpack_archive(path, half / "now", kind)
+        elif hasattr(tarfile, "data_filter"):  # refuses such members, links and devices; since Python 3.11.4
+            shutil.unpack_archive(path, half / "now", kind, filter="data")
+        else:
             raise DataError(f"{path} is a tar file, which this old Python cannot unpack safely; make a zip file of it.")
-        # "data": members that lead out of the folder, links and devices are refused; of zip files that is always so
-        shutil.unpack_archive(path, half / "now", kind, filter="data" if kind == "tar" else None)
         into.mkdir(parents=True, exist_ok=True)
         (half / "now").rename(folder)
     except RuntimeError:  # zipfile's way to ask for a password
