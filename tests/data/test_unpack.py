@@ -19,7 +19,7 @@ from brain_mri.data.unpack import unpacked
 def archive(folder: Path, name: str, text: str, kind: str = "zip") -> Path:
     (folder / "made").mkdir(parents=True, exist_ok=True)
     (folder / "made" / "a.txt").write_text(text)
-    for path in (folder / "made" / "a.txt", folder / "made"):  # the digits of a time make a packed tar longer or shorter
+    for path in (folder / "made" / "a.txt", folder / "made"):  # its digits make a packed tar longer
         os.utime(path, (1e9, 1e9))
     return Path(shutil.make_archive(str(folder / name), kind, folder / "made"))
 
