@@ -52,7 +52,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--compare", nargs="*", default=[], metavar="MODEL", help="more models to put beside it")
     p.add_argument("--share", action="store_true", help="a public link for a week, through gradio.live")
     p.add_argument("--port", type=int, help="default: the first free one from 7860")
-    p.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for these; default: $BRAIN_MRI_AUTH")
+    p.add_argument(
+        "--auth", metavar="USER:PASSWORD", help="ask visitors for these, in small groups; default: $BRAIN_MRI_AUTH"
+    )
     return p
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import DISCLAIMER
@@ -20,6 +21,7 @@ from brain_mri.ui.analyze_tab import analyze_tab
 from brain_mri.ui.api import endpoints
 from brain_mri.ui.batch_tab import batch_tab
 from brain_mri.ui.common import load_examples
+from brain_mri.ui.gate import Gate
 from brain_mri.ui.model_tab import model_tab
 from brain_mri.ui.reload import connect, newer_row, notice_of
 from brain_mri.ui.volume_tab import volume_tab
@@ -46,7 +48,8 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
     with Page(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
         gr.HTML(theme.asset("masthead.html"), apply_default_css=False)
         gr.HTML(NOTE, elem_id="disclaimer", apply_default_css=False)
-        notice = gr.Markdown(notice_of(predictor), elem_id="notice", visible=bool(predictor.notice))
+        said = notice_of(predictor)
+        notice = gr.HTML(said, elem_id="notice", visible=bool(said), apply_default_css=False)
         newer = newer_row()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyze", id="analyze"):
@@ -84,8 +87,10 @@ class Page(gr.Blocks):
             "auth": hosting.credentials(os.environ.get("BRAIN_MRI_AUTH")),
         }
         for tries_left in (2, 1, 0):
+            # A new dict each time, for Gradio writes into it.
+            gate: dict[str, Any] = {"app_kwargs": {"middleware": [Middleware(Gate, shared=lambda: self.share)]}}
             try:
-                return super().launch(*args, **(defaults | options))
+                return super().launch(*args, **(gate | defaults | options))
             except ValueError as error:  # on a busy machine: Gradio gives its own server 3 s to answer, and gives up
                 if "localhost" not in str(error) or not tries_left:
                     raise
