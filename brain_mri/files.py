@@ -43,7 +43,7 @@ def sha256(path: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Raises FileError when the file is missing or is no JSON object."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise FileError(f"{path.parent} holds no {path.name}, so it is not a model of this project.") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -51,6 +51,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FileError(f"{path} is JSON but not an object, so it is not a model of this project.")
     return value
+
+
+def _no_number(name: str) -> float:
+    """NaN and Infinity are no JSON; nothing here writes them."""
+    raise ValueError(f"it holds {name}")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

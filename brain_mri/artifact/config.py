@@ -7,10 +7,12 @@ lacks stay away when it is written again, and a number keeps the type that it wa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -27,12 +29,24 @@ FORMAT_VERSION = 1
 CONFIG, CLASSIFIER, SEGMENTER = SERVING_FILES = "config.json", "classifier.onnx", "segmenter.onnx"
 
 Number = Annotated[int | float, Field(gt=-1e300, lt=1e300)]
-Positive = Annotated[int | float, Field(gt=0, lt=1e300)]
 Numbers = Annotated[tuple[Number, ...], Strict(False)]  # JSON has lists only
+# What answers are worked out with: within these bounds finite outputs of a network give finite probabilities.
+Weight = Annotated[int | float, Field(ge=-1e9, le=1e9)]
+Weights = Annotated[tuple[Weight, ...], Strict(False)]
+Threshold = Annotated[int | float, Field(ge=0, le=10)]  # above 1: nothing reaches it
+Words = Annotated[
+    str, Field(max_length=200, pattern=r"^\P{C}*$")
+]  # for the page: one line, nothing that steers a screen
 
 
 class ArtifactError(FileError):
     """A folder that is no usable artifact; the message is one sentence for a person."""
+
+
+def plain(words: object) -> str:
+    """Foreign words for a sentence: one printable line, not a long one."""
+    line = "".join(c if c.isprintable() else " " for c in str(words))
+    return " ".join(line.split())[:300]
 
 
 class Record(BaseModel):
@@ -46,14 +60,14 @@ class Record(BaseModel):
 
 
 class Preprocessing(Record):
-    name: str | None = None  # inference runs the one it has, and refuses any other
+    name: Words | None = None  # inference runs the one it has, and refuses any other
     image_size: Annotated[int, Field(ge=16, le=1024)]
 
 
 class Network(Record):
     """Of several that answer together in one file, all are alike."""
 
-    architecture: str = ""
+    architecture: Words = ""
     arguments: dict[str, Any] = {}  # of model_def.build
     parameters: int = 0  # of all members
     members: int = 1
@@ -61,7 +75,7 @@ class Network(Record):
 
 class Segmenter(Network):
     shared: bool = False  # the classifier gives the mask, too
-    trained_on: str = "nothing"  # or "masks", "weak masks", "bundled"
+    trained_on: Words = "nothing"  # or "masks", "weak masks", "bundled"
 
     @property
     def is_network(self) -> bool:
@@ -70,25 +84,25 @@ class Segmenter(Network):
 
 
 class Thresholds(Record):
-    mask: Number = 0.5  # cut of the tumor probability
-    min_fraction: Number = 0.002  # the smallest region, as a share of the model's square
-    abstain: Number = 0.0  # the least confidence that is no "not sure"
-    tumor: Number = 0.5  # the probability of any tumor from which it counts as one
+    mask: Threshold = 0.5  # cut of the tumor probability
+    min_fraction: Threshold = 0.002  # the smallest region, as a share of the model's square
+    abstain: Threshold = 0.0  # the least confidence that is no "not sure"
+    tumor: Threshold = 0.5  # the probability of any tumor from which it counts as one
 
 
 class Stacking(Record):
     """A logistic regression on the logits and the evidence of the mask."""
 
-    weights: Annotated[tuple[Numbers, ...], Strict(False)]  # a row for each class: of every logit, and the evidence
-    bias: Numbers
+    weights: Annotated[tuple[Weights, ...], Strict(False)]  # a row for each class: of every logit, and the evidence
+    bias: Weights
 
 
 class DecisionRule(Record):
     """How the outputs of the networks become answers; inference/decision.py applies it."""
 
-    classes: Annotated[tuple[str, ...], Strict(False)]  # in the order of the logits
-    temperature: Positive
-    bias: Numbers | None = None  # one of each class
+    classes: Annotated[tuple[Words, ...], Strict(False), Field(max_length=100)]  # in the order of the logits
+    temperature: Annotated[int | float, Field(ge=1e-4, le=1e4)]
+    bias: Weights | None = None  # one of each class
     stacking: Stacking | None = None
     thresholds: Thresholds = Thresholds()
 
@@ -101,7 +115,7 @@ class DecisionRule(Record):
 
     @field_validator("bias")
     @classmethod
-    def _one_of_each(cls, bias: Numbers | None, info: ValidationInfo) -> Numbers | None:
+    def _one_of_each(cls, bias: Weights | None, info: ValidationInfo) -> Weights | None:
         if bias is None or len(bias) != len(info.data.get("classes", ())):
             raise ValueError("one number of each class")
         return bias
@@ -149,12 +163,12 @@ class TrainingFacts(Stages):
     """How the artifact came about. None: its file does not say."""
 
     command: str = ""  # for people; nothing reads it but `_of_november`
-    precision: str | None = None
+    precision: Words | None = None
     options: FitFacts = FitFacts()
     refit: bool = False  # do the last ones of `others` answer, which learned from validation rows, too
     seed: int = 0
     epochs: int | None = None
-    hardware: str = "unknown hardware"
+    hardware: Words = "unknown hardware"
     others: Annotated[tuple[Stages, ...], Strict(False)] = ()  # further networks; the first one's stages are our own
     official_split: bool | None = None  # tested on the folders' own Testing part
     init: bool | None = None  # started from the weights of an earlier run
@@ -183,15 +197,22 @@ class DataFacts(Record):
     fingerprint: str = ""
 
 
+def _inside(name: str) -> str:
+    """A file of the folder, wherever the folder is and whatever the system."""
+    if {"", ".", ".."} & set(name.split("/")) or re.search(r"[\\\\:\0]", name):
+        raise ValueError("no path inside of the folder")
+    return name
+
+
 class StoredFile(Record):
-    sha256: str
-    bytes: int
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
 
 
 class ArtifactConfig(DecisionRule):
     format_version: int = FORMAT_VERSION
-    name: str = ""
-    created: str = ""  # ISO date
+    name: Words = ""
+    created: Words = ""  # ISO date
     preprocessing: Preprocessing
     classifier: Network
     segmenter: Segmenter
@@ -201,7 +222,7 @@ class ArtifactConfig(DecisionRule):
     data: DataFacts = DataFacts()
     versions: dict[str, str] = {}  # of python, keras, tensorflow, ...
     metrics: dict[str, Any] = {}  # the summary of metrics.json
-    files: dict[str, StoredFile] = {}
+    files: dict[Annotated[str, AfterValidator(_inside)], StoredFile] = {}
 
     @classmethod
     def read(cls, stored: Mapping[str, Any], where: str) -> Self:

@@ -27,6 +27,9 @@ from brain_mri.artifact.config import CONFIG, FORMAT_VERSION, ArtifactConfig, Ar
 from brain_mri.files import FileError, read_json, sha256, write_json
 
 _NEW, _OLD = ".new-", ".old-"  # folders inside the artifact's own while it is written and replaced
+METRICS = "metrics.json"
+JSON_BYTES = 32 * 2**20  # of a JSON file; that of 700 test pictures has 0.1 MB
+SHOWN, SHOWN_BYTES = 40, 32 * 2**20  # files of figures/ or examples/, and their bytes together
 BUNDLED = Path(__file__).resolve().parents[2] / "weights"  # beside the programs, and where pip installs it
 
 
@@ -46,21 +49,54 @@ class Artifact:
         return self.config.preprocessing.image_size
 
     def metrics(self) -> dict[str, Any]:
-        """metrics.json, or the summary in config.json when only the serving files were fetched."""
-        path = self.folder / "metrics.json"
-        return _read(path) if path.is_file() else dict(self.config.metrics)
+        """metrics.json, or the summary in config.json where only the serving files were fetched.
+
+        Raises ArtifactError.
+        """
+        return _read(self.folder, METRICS) if (self.folder / METRICS).is_file() else dict(self.config.metrics)
+
+    def shown(self, part: str, pattern: str = "*") -> tuple[list[Path], int]:
+        """What the page may show of the subfolder `part`, by name, and how many files it must not.
+
+        A model may come from anyone: its links could lead to any file of this computer, and its pictures fill the
+        memory of every visitor.
+        """
+        found = sorted(path for path in (self.folder / part).glob(pattern) if path.is_file())
+        kept, left = list[Path](), SHOWN_BYTES
+        for path in found[:SHOWN]:
+            if _inside(self.folder, path) and path.stat().st_size <= left:
+                kept.append(path)
+                left -= path.stat().st_size
+        return kept, len(found) - len(kept)
 
 
 def read_config(folder: Path) -> ArtifactConfig:
     """Of a folder of which nothing else is checked. Raises ArtifactError."""
-    return ArtifactConfig.read(_read(folder / CONFIG), str(folder))
+    return ArtifactConfig.read(_read(folder, CONFIG), str(folder))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    if path.is_file():
+        _must_be_inside(folder, path)
+        if path.stat().st_size > JSON_BYTES:
+            raise ArtifactError(f"{path} is larger than {JSON_BYTES // 2**20} MB, so it is none of this project.")
     try:
         return read_json(path)
     except FileError as error:
         raise ArtifactError(str(error)) from None
+
+
+def _must_be_inside(folder: Path, path: Path) -> None:
+    if not _inside(folder, path):
+        raise ArtifactError(f"{path} is a link that leads out of the model folder; copy the file to its place.")
+
+
+def _inside(folder: Path, path: Path) -> bool:
+    """Is it a file of this folder? The Hub's cache keeps the files of its snapshots/<commit> as links to blobs/."""
+    home = folder.resolve()
+    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    return any(path.resolve().is_relative_to(one) for one in homes)
 
 
 def load_artifact(folder: str | Path, *, verify: bool = True) -> Artifact:
@@ -77,6 +113,7 @@ def load_artifact(folder: str | Path, *, verify: bool = True) -> Artifact:
         path, stated = folder / name, config.files.get(name)
         if stated is None or not path.is_file():
             raise ArtifactError(f"{folder} lacks {name}; the download or the training run did not finish.")
+        _must_be_inside(folder, path)
         if verify and (path.stat().st_size != stated.bytes or sha256(path) != stated.sha256):
             raise ArtifactError(f"{path} is damaged (its sha256 differs from config.json); fetch or train it again.")
     return Artifact(folder, config)
@@ -136,7 +173,7 @@ def _exchange(staging: Path, folder: Path) -> None:
     """Exchange the artifact in `folder` for the one in `staging`. When that fails the old one is put back."""
     new = sorted((path.name for path in staging.iterdir()), key=lambda name: name == CONFIG)
     old = Path(tempfile.mkdtemp(prefix=_OLD, dir=folder))
-    leaving = {"metrics.json", "figures", *_listed(folder), *new} - {CONFIG, "", ".", ".."}
+    leaving = {METRICS, "figures", *_listed(folder), *new} - {CONFIG, "", ".", ".."}
     try:
         for name in [CONFIG, *sorted(leaving)]:
             if os.path.lexists(folder / name):

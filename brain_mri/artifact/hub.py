@@ -18,10 +18,11 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from brain_mri.artifact.config import CLASSIFIER, CONFIG, SEGMENTER, SERVING_FILES, ArtifactConfig, ArtifactError
-from brain_mri.artifact.folder import load_artifact
+from brain_mri.artifact.folder import JSON_BYTES, load_artifact
 from brain_mri.artifact.hub_client import HubError, client, endpoint, explain, find_token, split_id, within
 from brain_mri.files import FileError, atomic_write, read_json, sha256
 
+LARGEST = {CONFIG: JSON_BYTES, CLASSIFIER: 2**31, SEGMENTER: 2**31}  # bytes; ONNX holds no more in one file
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -100,6 +101,9 @@ def _fetch(
     files = {sibling.rfilename: sibling for sibling in info.siblings or []}
     if CONFIG not in files:
         raise HubError(f"{where} holds no {CONFIG}, so it is not a model of this project.")
+    large = [name for name in SERVING_FILES if name in files and (files[name].size or 0) > LARGEST[name]]
+    if large:
+        raise HubError(f"{' and '.join(large)} of {where} are too large to be served by this program.")
     if info.sha is None:
         raise HubError(f"The Hub named no commit for {where}.")
     sha: str = info.sha

@@ -10,14 +10,15 @@ them, and nobody changes one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
-from brain_mri.artifact.config import Network, Record, Segmenter
+from brain_mri.artifact.config import Network, Record, Segmenter, plain
 from brain_mri.evaluation.scores import (
     Baselines,
     ClassificationScores,
@@ -33,6 +34,7 @@ from brain_mri.evaluation.scores import (
 from brain_mri.files import FileError, read_json
 
 METRICS_FORMAT = 1
+Scores = TypeVar("Scores", bound=Record)
 
 
 class CrossValidation(Record):
@@ -126,12 +128,17 @@ class Summary(Record):
 
 def read_metrics(path: Path) -> Metrics:
     """A metrics.json of this version or an earlier one. Raises FileError with a sentence."""
-    stored = read_json(path)
+    return checked(Metrics, read_json(path), path)
+
+
+def checked(kind: type[Scores], stored: Mapping[str, Any], where: object) -> Scores:
+    """The record that `stored` holds. where: for the sentence. Raises FileError."""
     try:
-        return Metrics.model_validate(stored)
+        return kind.model_validate(stored)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise FileError(f"{path} is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        place = plain(".".join(map(str, first["loc"])))
+        raise FileError(f"{where} is damaged: {place}: {plain(first['msg'])}.") from None
 
 
 @dataclass(frozen=True)

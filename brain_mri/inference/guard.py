@@ -87,7 +87,13 @@ class Guard:
                 for name in names
             }
 
-        return cls(Scales(**part(Scales)), Judges(**part(Judges)))
+        scales, judges = Scales(**part(Scales)), Judges(**part(Judges))
+        for name, value in (vars(scales) | vars(judges)).items():
+            # Within these bounds every finite picture has a finite score: NaN would pass for a brain.
+            least = 1e-12 if name.endswith("scale") or name == "distance" else -1e9
+            if value is not None and not np.all((np.asarray(value) >= least) & (np.asarray(value) <= 1e9)):
+                raise ValueError(f"its {name} is out of bounds")
+        return cls(scales, judges)
 
     def score(self, described: np.ndarray, features: np.ndarray | None = None) -> float:
         """How little one picture looks like a brain MRI slice: above 1 it is flagged.

@@ -7,6 +7,7 @@ they are told not to before they are imported.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -14,7 +15,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
 import onnxruntime as ort
 
-from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.config import ArtifactError, plain
+
+LONGEST = 120.0  # seconds for one run; a graph may hold a loop, and which picture starts it nobody can know before
 
 
 def cores() -> int:
@@ -37,11 +40,24 @@ class OnnxModel:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own family of exceptions, none of them public
-            raise ArtifactError(f"{path} is no ONNX model that this program can run ({error}).") from None
+            raise ArtifactError(f"{path} is no ONNX model that this program can run ({plain(error)}).") from None
         has = {output.name for output in self._session.get_outputs()}
         if not set(needed) <= has or [i.name for i in self._session.get_inputs()] != ["image"]:
             raise ArtifactError(f"{path} lacks the input `image` or the outputs {', '.join(needed)}; train it again.")
         self.names = [*needed, *(name for name in optional if name in has)]
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(self.names, self._session.run(self.names, {"image": image}), strict=True))
+        """Raises ArtifactError when it takes longer than LONGEST."""
+        run = ort.RunOptions()
+        run.log_severity_level = 4  # what goes wrong is raised
+        watch = threading.Timer(LONGEST, setattr, (run, "terminate", True))
+        watch.daemon = True
+        watch.start()
+        try:
+            return dict(zip(self.names, self._session.run(self.names, {"image": image}, run), strict=True))
+        except Exception:
+            if run.terminate:
+                raise ArtifactError(f"The model gave no answer within {LONGEST:.0f} seconds.") from None
+            raise
+        finally:
+            watch.cancel()

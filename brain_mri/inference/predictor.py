@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import segmentation
-from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.config import ArtifactError, plain
 from brain_mri.artifact.folder import BUNDLED, Artifact, load_artifact
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, preprocess_with_head, restore
@@ -34,6 +34,7 @@ from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.runner import Networks, Outputs
+from brain_mri.inference.trial import try_out
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
@@ -123,14 +124,14 @@ class Predictor:
         if not folder.is_dir() and str(where) == BUNDLED.name:
             folder = BUNDLED  # "weights" means the bundled model from any working directory
         if folder.is_dir() or not HUB_ID.fullmatch(str(where)):
-            return cls(load_artifact(folder), threads=threads)
+            return cls(_tried(load_artifact(folder)), threads=threads)
         from brain_mri.artifact import hub, hub_client  # only here: a local model needs no Hub library
 
         try:
             patience = None if fallback else 600.0  # a command waits for a slow download, a page does not
             pulled = hub.pull(str(where), token=token, cache_dir=cache_dir, timeout=timeout, patience=patience)
             return cls(
-                load_artifact(pulled.folder),
+                _tried(load_artifact(pulled.folder)),
                 model_id=pulled.repo_id,
                 revision=pulled.revision,
                 notice=pulled.note,
@@ -155,7 +156,7 @@ class Predictor:
             if found == len(self.classes):
                 self.analyze(Scan(blank, blank))
         except Exception as error:  # whatever ONNX Runtime or NumPy make of a graph of other dimensions
-            reason = str(error).strip().splitlines()[-1]
+            reason = plain(error)
             raise ArtifactError(
                 f"{self.artifact.folder}: the models do not fit their config.json ({reason}); train them again."
             ) from None
@@ -177,8 +178,10 @@ class Predictor:
         stored = self.config.guard
         try:
             return Guard.read(stored) if stored else None
-        except (TypeError, ValueError) as error:
-            raise ArtifactError(f"{self.artifact.folder}: the guard in config.json cannot be used ({error}).") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ArtifactError(
+                f"{self.artifact.folder}: the guard in config.json cannot be used ({plain(error)})."
+            ) from None
 
     def analyze(self, scan: Scan) -> Analysis:
         """Everything about one scan. The other heatmaps and the K-means mask are worked out on demand."""
@@ -274,6 +277,13 @@ class Predictor:
             f"Not sure: {title(label)} is the most likely answer at {values[label]:.0%}, followed by "
             f"{title(second)} at {values[second]:.0%}; below {self.abstain_below:.0%} the model does not commit itself."
         )
+
+
+def _tried(artifact: Artifact) -> Artifact:
+    """Raises ArtifactError for one that cannot be used. What came with the program needs no trial."""
+    if artifact.folder.resolve() != BUNDLED:
+        try_out(artifact)
+    return artifact
 
 
 def likeliest(values: Mapping[str, float]) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from brain_mri.artifact.config import CLASSIFIER, SEGMENTER
+from brain_mri.artifact.config import CLASSIFIER, SEGMENTER, ArtifactError
 from brain_mri.imaging.preprocessing import head_mask
 from brain_mri.inference.onnx_model import OnnxModel, cores
 from segmentation import kmeans_mask
+
+MOST_FEATURES = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +44,33 @@ class Networks:
             found["mask"] = outlining.result()
         elif not self._shared:
             found["mask"] = self._outline(images, batch)
+        check(found, batch.shape)
         return Outputs(found["logits"], found["heatmaps"], found["features"], found["mask"][..., 0])
 
     def _outline(self, images: np.ndarray, batch: np.ndarray) -> np.ndarray:
         if self._segmenter:
             return self._segmenter(batch)["mask"]
         return np.stack([kmeans_mask(image, head_mask) for image in images]).astype(np.float32)[..., None]
+
+
+def check(found: dict[str, np.ndarray], shape: tuple[int, ...]) -> None:
+    """Raises ArtifactError for outputs of other kinds than Outputs has. shape: (N, S, S, 1) of the input."""
+    number, side = shape[:2]
+    classes = found["logits"].shape[-1]
+    wanted = {
+        "logits": (number, classes),
+        "heatmaps": (number, *(min(side, n) for n in found["heatmaps"].shape[1:3]), classes),
+        "features": (number, min(MOST_FEATURES, found["features"].shape[-1])),
+        "mask": shape,
+    }
+    for name, right in wanted.items():
+        value = found[name]
+        if value.dtype != np.float32 or value.shape != right:
+            raise ArtifactError(f"the output {name} has another form: {value.dtype} {value.shape}")
+        if not np.isfinite(value).all():
+            raise ArtifactError(f"the output {name} holds what is no number")
+    if found["mask"].min() < -1e-3 or found["mask"].max() > 1 + 1e-3:
+        raise ArtifactError("the output mask holds what is no probability")
 
 
 def run_model(folder: str | Path, images: np.ndarray, *, batch: int = 32) -> Outputs:

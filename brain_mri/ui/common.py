@@ -16,8 +16,8 @@ import gradio as gr
 import numpy as np
 from gradio.utils import get_upload_folder
 
-from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.hub_client import HubError
+from brain_mri.files import FileError
 from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
@@ -26,6 +26,7 @@ from brain_mri.ui.html import banner, data_uri, safe
 log = logging.getLogger("brain_mri")
 UNEXPECTED = "Something went wrong that should not have; the details are in the server's log. Please try another file."
 SYNTHETIC = Path(__file__).resolve().parents[2] / "assets" / "examples"
+MOST_EXAMPLES = 12  # of a model: every one is read before the page stands
 THUMBNAIL = 192  # pixels on the longer side
 Update = dict[Any, Any]  # {component: its new value}; the other outputs of an event stay as they are
 # How the page's own events run; none of them is an endpoint.
@@ -47,7 +48,7 @@ PICK = """element.addEventListener('click', (event) => {
 
 def sentence_of(error: Exception) -> str:
     """The message for a person. An unexpected error is logged with its traceback and admitted, never shown."""
-    if isinstance(error, (ScanError, ArtifactError, HubError)):
+    if isinstance(error, (ScanError, FileError, HubError)):
         return str(error)
     if isinstance(error, MemoryError):
         return "This file needs more memory than the server has; please try a smaller one."
@@ -199,14 +200,14 @@ class Example:
         return words[0].capitalize(), ", ".join([*words[1:], kind])
 
 
-def load_examples(offered: Path) -> list[Example]:
-    """Examples from the folder `offered` (of a model) when it has any that can be read, else synthetic drawings."""
-    return _readable(offered) or _readable(SYNTHETIC)
+def load_examples(offered: Sequence[Path]) -> list[Example]:
+    """Those of the files `offered` (by a model) that can be read, else synthetic drawings."""
+    return _readable(offered[:MOST_EXAMPLES]) or _readable(sorted(SYNTHETIC.glob("*.*")))
 
 
-def _readable(folder: Path) -> list[Example]:
+def _readable(paths: Sequence[Path]) -> list[Example]:
     found = []
-    for path in sorted(p for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []:
+    for path in paths:
         try:
             image = read_scan(path).image
         except ScanError:

@@ -9,7 +9,9 @@ from typing import Any
 
 import gradio as gr
 
-from brain_mri.evaluation.records import Metrics, Summary
+from brain_mri.artifact.folder import METRICS
+from brain_mri.evaluation.records import Metrics, Summary, checked
+from brain_mri.files import FileError
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import Models
@@ -18,6 +20,8 @@ from brain_mri.reporting import tables
 from brain_mri.ui import theme, views
 from brain_mri.ui.common import MODEL, Example, Update, Upload, analyzed, chosen, scan_inputs, settled, working
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
+
+PNG = b"\x89PNG\r\n\x1a\n"  # its first bytes
 
 
 def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.HTML]:
@@ -95,7 +99,10 @@ def identity(predictor: Predictor) -> str:
     config = predictor.config
     own = [config.classifier] if config.segmenter.shared else [config.classifier, config.segmenter]
     size = sum(part.parameters for part in own)
-    summary = summary_of(config.metrics)
+    try:
+        summary = summary_of(config.metrics)
+    except FileError:  # `scores` says so
+        summary = Summary()
     facts = [
         ("Model", predictor.model_id, f"revision {predictor.revision[:12]}"),
         (
@@ -111,11 +118,15 @@ def identity(predictor: Predictor) -> str:
 
 
 def scores(predictor: Predictor) -> str:
-    """Every table of metrics.json; only the summary when the model came from the Hub without it."""
+    """Every table of metrics.json, only the summary when a model of the Hub came without it, or why there is none."""
+    return settled(_scores, error_banner)(predictor)
+
+
+def _scores(predictor: Predictor) -> str:
     stored = predictor.artifact.metrics()
     if "classification" not in stored:
         return summary_table(summary_of(predictor.config.metrics))
-    metrics = Metrics.model_validate(stored)
+    metrics = checked(Metrics, stored, predictor.artifact.folder / METRICS)
     parts = [
         table(part.columns, [[safe(cell) for cell in row] for row in part.rows], caption=part.title)
         + (f'<p class="prose-small">{safe(part.note)}</p>' if part.note else "")
@@ -125,10 +136,9 @@ def scores(predictor: Predictor) -> str:
 
 
 def summary_of(stored: dict[str, Any]) -> Summary:
-    """The scores in a config; those of early versions are bare numbers."""
-    return Summary.model_validate(
-        {key: {"value": value} if isinstance(value, float) else value for key, value in stored.items()}
-    )
+    """The scores in a config; those of early versions are bare numbers. Raises FileError."""
+    named = {key: {"value": value} if isinstance(value, float) else value for key, value in stored.items()}
+    return checked(Summary, named, "The entry metrics of config.json")
 
 
 def summary_table(summary: Summary) -> str:
@@ -142,10 +152,13 @@ def summary_table(summary: Summary) -> str:
 
 def figure_grid(predictor: Predictor) -> str:
     """The pictures of the model's figures/ folder."""
-    paths = sorted((predictor.artifact.folder / "figures").glob("*.png"))
-    if not paths:
+    paths, withheld = predictor.artifact.shown("figures", "*.png")
+    pictures = [path for path in paths if path.read_bytes()[:8] == PNG]
+    withheld += len(paths) - len(pictures)
+    said = [f"{withheld} more are not shown: they are no PNG files of this folder, or too large."] if withheld else []
+    if not pictures and not said:
         return '<p class="prose-small">This model came without figures; they are in the folder that train.py wrote.</p>'
-    return f'<div class="gallery-grid">{"".join(_figure(path) for path in paths)}</div>'
+    return f'<div class="gallery-grid">{"".join(_figure(path) for path in pictures)}</div>' + notes(said)
 
 
 def _figure(path: Path) -> str:

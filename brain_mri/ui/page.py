@@ -43,7 +43,7 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
     live = LiveModel(model or os.environ.get("BRAIN_MRI_MODEL") or BUNDLED)
     predictor = live.current
     models = Models(live, compare or os.environ.get("BRAIN_MRI_COMPARE", "").replace(",", " ").split())
-    examples = load_examples(predictor.artifact.folder / "examples")
+    examples = load_examples(predictor.artifact.shown("examples")[0])
 
     with Page(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
         gr.HTML(theme.asset("masthead.html"), apply_default_css=False)

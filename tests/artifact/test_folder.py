@@ -13,6 +13,7 @@ from brain_mri import files
 from brain_mri.artifact import folder as artifact
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import load_artifact, new_artifact
+from brain_mri.inference.guard_descriptors import NAMES
 from brain_mri.inference.predictor import Predictor
 from tests.helpers.handmade import write_handmade
 
@@ -201,6 +202,24 @@ HOSTILE: list[dict[str, Any]] = [
     {"thresholds": {"mask": "high"}},
     {"guard": {"descriptors": 5}},
     {"guard": [1, 2]},
+    {"guard": {"descriptors": list(NAMES), "mean": 10**400}},
+    {"guard": {"descriptors": list(NAMES), "mean": [0.0] * len(NAMES), "scale": [0.0] * len(NAMES)}},
+    {"temperature": 1e-320},
+    {"temperature": 1e300},
+    {"bias": [1e299, 0, 0, 0]},
+    {"bias": [float("inf"), 0, 0, 0]},
+    {"stacking": {"weights": [[1e200] * 5] * 4, "bias": [0] * 4}},
+    {"thresholds": {"mask": -1}},
+    {"thresholds": {"abstain": 1e99}},
+    {"classes": ["glioma", "two\nlines", "notumor", "pituitary"]},
+    {"classes": ["glioma", "turned \u202e round", "notumor", "pituitary"]},
+    {"classes": [str(i) for i in range(10_000)]},
+    {"name": "n" * 10_000},
+    {"name": "\x1b[2J"},
+    {"created": 5},
+    {"files": {"../../secret.onnx": {"sha256": "0" * 64, "bytes": 1}}},
+    {"files": {"/etc/passwd": {"sha256": "0" * 64, "bytes": 1}}},
+    {"files": {"classifier.onnx": {"sha256": "../..", "bytes": 1}}},
 ]
 
 
@@ -211,7 +230,54 @@ def test_configs_of_wrong_types_are_refused_with_one_sentence(tmp_path: Path, ch
     edit(folder, **changes)
     with pytest.raises(ArtifactError) as caught:
         Predictor.load(folder)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"test": {"secret": 1}}')
+    for name in ("config.json", "metrics.json", "classifier.onnx"):
+        folder = write_handmade(tmp_path / name / "m")
+        (folder / name).rename(tmp_path / name / "moved")
+        (folder / name).symlink_to(secret if name == "metrics.json" else tmp_path / name / "moved")
+        with pytest.raises(ArtifactError, match=f"{name} is a link that leads out of the model folder"):
+            load_artifact(folder).metrics()
+    folder = write_handmade(tmp_path / "m")
+    (tmp_path / "latest").symlink_to(folder)
+    (folder / "metrics.json").rename(folder / "measured.json")
+    (folder / "metrics.json").symlink_to("measured.json")
+    assert load_artifact(tmp_path / "latest").metrics() == {"test": {}}, "a link to the folder, and one inside of it"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_what_the_page_may_show_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact, "SHOWN_BYTES", 1000)
+    folder = write_handmade(tmp_path / "m")
+    shown = folder / "figures"
+    shown.mkdir()
+    assert load_artifact(folder).shown("figures") == ([], 0) == load_artifact(folder).shown("examples")
+    for name, size in (("a.png", 400), ("b.png", 700), ("c.png", 500)):
+        (shown / name).write_bytes(b"x" * size)
+    (shown / "d.png").symlink_to("/etc/hostname")
+    (shown / "e.png").symlink_to("a.png")
+    (shown / "f.png").mkdir()
+    os.mkfifo(shown / "g.png")
+    (shown / "notes.txt").write_text("no picture")
+    kept, left = load_artifact(folder).shown("figures", "*.png")
+    assert [path.name for path in kept] == ["a.png", "c.png"] and left == 3
+    monkeypatch.setattr(artifact, "SHOWN", 1)
+    assert len(load_artifact(folder).shown("figures")[0]) == 1
+    (folder / "examples").symlink_to(tmp_path)
+    (tmp_path / "scan.png").write_bytes(b"x")
+    assert load_artifact(folder).shown("examples", "*.png") == ([], 1)
+
+
+def test_files_that_are_too_large_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_handmade(tmp_path / "m")
+    monkeypatch.setattr(artifact, "JSON_BYTES", 100)
+    with pytest.raises(ArtifactError, match=r"config\.json is larger than"):
+        load_artifact(folder)
 
 
 def test_numbers_stay_on_one_line_and_text_is_untouched(tmp_path: Path) -> None:

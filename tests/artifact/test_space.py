@@ -225,7 +225,7 @@ def test_the_app_needs_no_training_code() -> None:
         if line and not line.startswith("#")
     }
     distributions = {"cv2": "opencv_python_headless", "PIL": "pillow"}
-    provided = {"gradio", "gradio_client", "spaces"}  # by the Space itself
+    provided = {"gradio", "gradio_client", "spaces", "starlette"}  # by the Space itself; the last one by gradio
     listed -= {"pylibjpeg", "pylibjpeg_libjpeg", "pylibjpeg_openjpeg"}  # plug-ins that pydicom looks for by itself
     wanted = {distributions.get(name, name).lower() for name in foreign} - provided
     assert not {"tensorflow", "keras", "tf2onnx", "onnx", "pandas"} & wanted

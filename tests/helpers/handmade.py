@@ -30,14 +30,18 @@ def _zone_masks() -> np.ndarray:
     return np.stack([inside, ring, low_middle])
 
 
-def _model(nodes: list[Any], constants: dict[str, np.ndarray], outputs: dict[str, list[Any]]) -> bytes:
+def model_of(nodes: list[Any], constants: dict[str, np.ndarray], outputs: dict[str, Any]) -> bytes:
+    """An ONNX file. outputs: {name: shape, or (name of the kind of number, shape)}."""
     from onnx import TensorProto, checker, helper, numpy_helper
 
     graph = helper.make_graph(
         nodes,
         "handmade",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", SIZE, SIZE, 1])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [
+            helper.make_tensor_value_info(name, getattr(TensorProto, kind), shape)
+            for name, (kind, shape) in ((n, s if isinstance(s, tuple) else ("FLOAT", s)) for n, s in outputs.items())
+        ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -82,7 +86,7 @@ def handmade_classifier() -> bytes:
         "bias": np.array([-0.5, -0.5, 2.0, -0.5], np.float32),
     }
     outputs: dict[str, list[Any]] = {"logits": ["N", 4], "heatmaps": ["N", h, h, 4], "features": ["N", 3]}
-    return _model(nodes, constants, outputs)
+    return model_of(nodes, constants, outputs)
 
 
 def handmade_segmenter() -> bytes:
@@ -104,11 +108,13 @@ def handmade_segmenter() -> bytes:
         "bright": np.array(0.7, np.float32),
         "gain": np.array(40, np.float32),
     }
-    return _model(nodes, constants, {"mask": ["N", SIZE, SIZE, 1]})
+    return model_of(nodes, constants, {"mask": ["N", SIZE, SIZE, 1]})
 
 
-def write_handmade(folder: Path, **changes: Any) -> Path:
-    """Write the handmade artifact to `folder`; `changes` replace entries of its config."""
+def write_handmade(
+    folder: Path, *, classifier_onnx: bytes | None = None, segmenter_onnx: bytes | None = None, **changes: Any
+) -> Path:
+    """Write the handmade artifact to `folder`, with other graphs if given; `changes` replace entries of its config."""
     config: dict[str, Any] = {
         "name": "handmade",
         "created": "2026-01-01T00:00:00+00:00",
@@ -124,8 +130,8 @@ def write_handmade(folder: Path, **changes: Any) -> Path:
         "metrics": {},
     } | changes
     with artifact.new_artifact(folder, config) as staging:
-        (staging / "classifier.onnx").write_bytes(handmade_classifier())
-        (staging / "segmenter.onnx").write_bytes(handmade_segmenter())
+        (staging / "classifier.onnx").write_bytes(classifier_onnx or handmade_classifier())
+        (staging / "segmenter.onnx").write_bytes(segmenter_onnx or handmade_segmenter())
         files.write_json(staging / "metrics.json", {"test": {}})
         (staging / "README.md").write_text("# handmade\n", encoding="utf-8")
     return folder

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from brain_mri.artifact.config import ArtifactError
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.live_model import LiveModel, Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import model_tab
+from brain_mri.ui.page import build_interface
 from tests.helpers.handmade import write_handmade
 
 
@@ -26,6 +32,53 @@ def test_the_scores_of_a_config_stand_beside_the_baselines(tmp_path: Path) -> No
     text = model_tab.scores(predictor)
     assert "0.912 [0.880, 0.940]" in text and "0.310" in text and "Majority class" in text
     assert "91.2" in model_tab.identity(predictor) and "0.50" in model_tab.identity(predictor)
+
+
+HOSTILE: dict[str, dict[str, Any]] = {
+    "summary of other types": {"metrics": {"accuracy": "<img src=x>", "dice": [1, 2]}},
+    "summary of numbers that are none": {"metrics": {"accuracy": {"value": 1e400}}},
+    "baselines of other types": {"metrics": {"accuracy": 0.5, "baselines": {"majority": 3}}},
+    "measured of other types": {"measured": {"classification": {"count": "many"}}},
+    "measured without its parts": {"measured": {"classification": None}},
+    "measured is empty": {"measured": {"classification": {}, "images": {}}},
+    "measured holds no number": {"measured": {"classification": float("nan")}},
+    "measured is a list": {"measured": [1]},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_scores_of_other_types_are_one_sentence_on_a_page_that_stands(tmp_path: Path, name: str) -> None:
+    changes = dict(HOSTILE[name])
+    measured = changes.pop("measured", None)
+    folder = write_handmade(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    if measured is not None:
+        (folder / "metrics.json").write_text(json.dumps(measured))
+    try:
+        predictor = Predictor.load(folder)
+    except ArtifactError as error:
+        assert "could not be read as JSON" in str(error) and "Infinity" in str(error)
+        return
+    text = model_tab.scores(predictor)
+    assert 'role="alert"' in text and "<img src=x" not in text
+    assert any(part in text for part in ("is damaged", "could not be read", "not an object"))
+    assert "handmade" in model_tab.identity(predictor)
+    assert build_interface(predictor)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
+def test_figures_that_are_none_are_not_shown(tmp_path: Path) -> None:
+    folder = write_handmade(tmp_path / "m")
+    (folder / "figures").mkdir()
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(model_tab.PNG + b"of another folder")
+    (folder / "figures" / "a.png").write_bytes(model_tab.PNG + b"own")
+    (folder / "figures" / "b.png").symlink_to(secret)
+    (folder / "figures" / "c.png").write_text("<script>")
+    text = model_tab.figure_grid(Predictor.load(folder))
+    assert text.count("<img") == 1 and "2 more are not shown" in text
+    assert base64.b64encode(secret.read_bytes()).decode() not in text
 
 
 def test_two_models_answer_side_by_side(handmade_artifact: Path, tmp_path: Path, phantom_png) -> None:
