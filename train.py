@@ -35,6 +35,7 @@ from brain_mri.files import write_json
 from brain_mri.reporting import model_card, report, tables
 from brain_mri.training import guard_fit
 from brain_mri.training.calibrate import calibrate, cross_validation
+from brain_mri.training.claim import Claim, claimed, default_out
 from brain_mri.training.config import TrainConfig
 from brain_mri.training.export import export_networks, validation_answers
 from brain_mri.training.fit import choose_precision
@@ -43,7 +44,7 @@ from brain_mri.training.provenance import artifact_config
 from brain_mri.training.run import check_resume, check_split, checked, choose_segmenter, fit_networks, load
 
 
-def train(config: TrainConfig) -> None:
+def train(config: TrainConfig, claim: Claim) -> None:
     """The whole recipe. Everything is measured on the exported ONNX files, as the app runs them."""
     config = checked(config)
     precision = choose_precision(config.precision, depthwise=config.uses_depthwise)
@@ -56,8 +57,8 @@ def train(config: TrainConfig) -> None:
         return
 
     config = choose_segmenter(config, dataset)
-    check_resume(config, dataset.fingerprint())
-    networks = fit_networks(config, dataset)
+    check_resume(config, dataset.fingerprint(), claim)
+    networks = fit_networks(config, dataset, claim)
 
     with staging(config.out) as folder:
         print("\nExporting to ONNX.")
@@ -68,7 +69,7 @@ def train(config: TrainConfig) -> None:
         answers = validation_answers(config, networks, folder, dataset)
         rule = calibrate(answers, exported.segmenter, dataset)
         guard = None if config.brief else guard_fit.fit_on_dataset(folder, dataset, config.seed)
-        facts = artifact_config(config, precision, dataset, networks, exported, rule, guard)
+        facts = artifact_config(config, precision, dataset, networks, exported, rule, guard, claim.run)
 
         whole = not config.brief
         evaluation = evaluate(Artifact(folder, facts), dataset, seed=config.seed, baseline=whole, sanity=whole)
@@ -84,6 +85,7 @@ def train(config: TrainConfig) -> None:
             model_card.write_card(folder, facts, metrics)
         else:
             report.write_all(folder, facts, evaluation, dataset)
+        claim.check()
         install(folder, config.out, facts)
 
     print(tables.overview(metrics))
@@ -145,8 +147,9 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int)
     add("--verbose", type=int, help="0: silent, 1: progress bars, 2: one line an epoch")
     add = p.add_argument_group("result").add_argument
-    add("--out", type=Path, help="artifact folder; checkpoints go to OUT/checkpoints")
-    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--out", type=Path,
+        help="artifact folder, without it a new one in runs/; checkpoints go to OUT/checkpoints")  # fmt: skip
+    add("--resume", action="store_true", help="go on with the run in --out, or with the last one in runs/")
     add("--brief", action="store_true",
         help="only the scores: no baselines, sanity check, guard, figures, report, slides")  # fmt: skip
     add("--push", metavar="USER/NAME", help="publish to this Hugging Face model repo; needs HF_TOKEN or a login")
@@ -157,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
 
 def read_arguments(argv: Sequence[str]) -> TrainConfig:
     asked = vars(parser().parse_args(argv))
+    asked["out"] = asked["out"] or default_out(asked["classifier"], asked["resume"])
     return TrainConfig(**asked | {"command": " ".join(["train.py", *(word for word in argv if word != "--resume")])})
 
 
@@ -164,7 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status; raises SystemExit with a sentence for a wrong call."""
     config = read_arguments(sys.argv[1:] if argv is None else argv)
     try:
-        train(config)
+        with claimed(config) as claim:
+            train(config, claim)
         return 0
     except (HubError, PretrainedError, ValueError) as error:  # DataError, ArtifactError and ScanError are ValueErrors
         print(f"train.py: {error}", file=sys.stderr)

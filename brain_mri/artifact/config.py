@@ -143,6 +143,7 @@ class FitFacts(Record):
 class Stage(Record):
     """One fit: the classifier, or the masks alone before it."""
 
+    run: str = ""  # whose checkpoint this is; see TrainingFacts
     epoch: int = 0  # finished epochs
     best: Number | None = None  # validation loss, of best_epoch
     best_epoch: int = -1
@@ -162,6 +163,7 @@ class Stages(Record):
 class TrainingFacts(Stages):
     """How the artifact came about. None: its file does not say."""
 
+    run: str = ""  # the name of the run, new for each: whose weights these are
     command: str = ""  # for people; nothing reads it but `_of_november`
     precision: Words | None = None
     options: FitFacts = FitFacts()

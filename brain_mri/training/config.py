@@ -45,6 +45,7 @@ class TrainConfig:
     """One run. `python train.py --help` says what each means."""
 
     data: Path
+    out: Path  # train.py has a new one for each run
     masks: Path | None = None
     groups: Path | None = None
     official_split: bool = False
@@ -73,7 +74,6 @@ class TrainConfig:
     seed: int = FitOptions.seed
     verbose: int | None = None
 
-    out: Path = Path("runs/latest")
     resume: bool = False
     brief: bool = False
     push: str | None = None

@@ -16,17 +16,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import tensorflow as tf
 from keras import ops
 
 from brain_mri.artifact.config import Stage
 from brain_mri.files import atomic_write, read_json, write_json
+from brain_mri.training.claim import Claim
 from brain_mri.training.config import FitOptions
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux; elsewhere there is none, and no AMX known
 STATE = "state.json"  # what a resumed run must know besides the weights
 SILENCE = 0.3  # weight of the region term on images without a tumor
+UNCLAIMED = Claim()
 
 Tensor = Any
 
@@ -145,12 +148,12 @@ class Checkpoint(keras.callbacks.Callback):
     """Best weights, resume point (weights and optimiser), early stopping and history after every epoch.
 
     With an average it is the averaged weights that are validated and kept; training goes on with the others. Where
-    nothing is validated the last epoch is kept.
+    nothing is validated the last epoch is kept. Raises ClaimError when another process has taken the folder over.
     """
 
-    def __init__(self, folder: Path, state: Stage, patience: int, average: MovingAverage | None = None):
+    def __init__(self, folder: Path, state: Stage, patience: int, average: MovingAverage | None, claim: Claim):
         super().__init__()
-        self.folder, self.state, self.patience, self.average = folder, state, patience, average
+        self.folder, self.state, self.patience, self.average, self.claim = folder, state, patience, average, claim
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.started = time.monotonic() - self.state.seconds
@@ -164,7 +167,8 @@ class Checkpoint(keras.callbacks.Callback):
             self.average.swap()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        folder, before, logs = self.folder, self.state, logs or {}
+        self.claim.check()
+        folder, before, logs, run = self.folder, self.state, logs or {}, self.claim.run
         validated = "val_loss" in logs
         if self.average and not validated:
             self.average.swap()
@@ -180,13 +184,13 @@ class Checkpoint(keras.callbacks.Callback):
         )
         self.model.stop_training |= 0 < self.patience <= self.state.waited
         if better:
-            save_weights(self.model, folder / "best.weights.h5")
+            save_weights(self.model, folder / "best.weights.h5", run)
         current = [last_weights(folder, epoch + 1)]
         if self.average:
             current.append(averaged_weights(folder, epoch + 1))
-            save_weights(self.model, current[-1])
+            save_weights(self.model, current[-1], run)
             self.average.swap()
-        save_weights(self.model, current[0])
+        save_weights(self.model, current[0], run)
         write_json(folder / STATE, self.state.to_json())
         for old in folder.glob("epoch-*.weights.h5"):
             if old not in current:
@@ -201,8 +205,8 @@ def averaged_weights(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:04d}-averaged.weights.h5"
 
 
-def save_weights(model: keras.Model, path: Path) -> None:
-    """Write weights and optimiser to `path`. Raises OSError, and then nothing is left there.
+def save_weights(model: keras.Model, path: Path, run: str = "") -> None:
+    """Write weights and optimiser, and the name of their run, to `path`. Raises OSError; then nothing is left there.
 
     HDF5 crashes the interpreter when a disk is full or a mounted Drive goes away, so it writes to a local folder with
     room enough, and only a plain copy can fail.
@@ -213,8 +217,18 @@ def save_weights(model: keras.Model, path: Path) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder)
         local = Path(folder, "local.weights.h5")
         model.save_weights(local)
+        if run:
+            with h5py.File(local, "a") as file:
+                file.attrs["run"] = run
         with atomic_write(path) as temporary:
             shutil.copyfile(local, temporary)
+
+
+def load_weights(model: keras.Model, path: Path, claim: Claim) -> None:
+    """Raises ClaimError when another run left them."""
+    with h5py.File(path) as file:
+        claim.check_part(str(file.attrs.get("run", "")), path)
+    model.load_weights(path)
 
 
 def fit(
@@ -225,27 +239,32 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
+    claim: Claim = UNCLAIMED,
 ) -> Stage:
     """Fit, leave the best weights in the model (without validation: the last), and return what happened.
 
     folder: for checkpoints; created. resume: continue an interrupted run found there (a finished one is only loaded).
+    claim: of the run that all this is part of. Raises ClaimError where a checkpoint is another run's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     steps = int(training.cardinality())
     compile_model(model, steps, options)
     model.optimizer.build(model.trainable_variables)
-    state = Stage.model_validate(read_json(folder / STATE)) if resume and (folder / STATE).is_file() else Stage()
+    state = Stage(run=claim.run)
+    if resume and (folder / STATE).is_file():
+        state = Stage.model_validate(read_json(folder / STATE))
+    claim.check_part(state.run, folder / STATE)
     average = MovingAverage(model, options.average) if options.average else None
     if state.epoch and not state.finished:
         if average:
-            model.load_weights(averaged_weights(folder, state.epoch))
+            load_weights(model, averaged_weights(folder, state.epoch), claim)
             average.start_from_model()
-        model.load_weights(last_weights(folder, state.epoch))
+        load_weights(model, last_weights(folder, state.epoch), claim)
         print(f"Resuming after epoch {state.epoch} of {options.epochs}.")
     if not state.finished and state.epoch < options.epochs:
         # BatchNormalization, dropout and shuffling differ per epoch by design; a resumed run draws on from here
         keras.utils.set_random_seed(options.seed + state.epoch)
-        checkpoint = Checkpoint(folder, state, options.patience, average)
+        checkpoint = Checkpoint(folder, state, options.patience, average, claim)
         model.fit(
             training,
             validation_data=validation,
@@ -256,8 +275,9 @@ def fit(
             verbose=options.verbose,
         )
         state = checkpoint.state
+    claim.check()
     state = state.model_copy(update={"finished": True})
     write_json(folder / STATE, state.to_json())
     if state.best_epoch >= 0:
-        model.load_weights(folder / "best.weights.h5")
+        load_weights(model, folder / "best.weights.h5", claim)
     return state

@@ -29,8 +29,9 @@ def artifact_config(
     exported: Exported,
     rule: DecisionRule,
     guard: dict[str, Any] | None,
+    run: str,
 ) -> ArtifactConfig:
-    """All but the metrics and the list of files. precision: what the networks were fitted with."""
+    """All but the metrics and the list of files. precision: what the networks were fitted with; run: its name."""
     decision: dict[str, Any] = rule.to_json() | ({"guard": guard} if guard else {})
     return ArtifactConfig(
         name=config.push or config.out.name,
@@ -38,20 +39,21 @@ def artifact_config(
         preprocessing=Preprocessing(name=PREPROCESSING, image_size=config.size),
         classifier=exported.classifier,
         segmenter=exported.segmenter,
-        training=training_facts(config, precision, networks),
+        training=training_facts(config, precision, networks, run),
         data=DataFacts(**dataset.summary()),
         versions=versions(),
         **decision,
     )
 
 
-def training_facts(config: TrainConfig, precision: str, networks: Networks) -> TrainingFacts:
+def training_facts(config: TrainConfig, precision: str, networks: Networks, run: str) -> TrainingFacts:
     first, *others = networks.classifiers
     masks_alone = networks.segmenter.stage if networks.segmenter else first.outlined
     options = asdict(config.fit_options()) | {"mask_loss": "bce_dice"}
     more: dict[str, Any] = {"segmenter": masks_alone} if masks_alone else {}
     more |= {"others": [other.stages for other in others]} if others else {}
     return TrainingFacts(
+        run=run,
         command=config.command,
         precision=precision,
         options=FitFacts(**options),

@@ -19,6 +19,7 @@ from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.evaluation.held_out import held_out
 from brain_mri.files import read_json, sha256, write_json
 from brain_mri.imaging.preprocessing import PREPROCESSING
+from brain_mri.training.claim import RUN, Claim
 from brain_mri.training.config import FitOptions, TrainConfig
 from brain_mri.training.fit import fit
 from brain_mri.training.imagenet_weights import find_imagenet, load_imagenet
@@ -167,12 +168,12 @@ def bundled_fits(size: int) -> bool:
     return bundled.image_size == size and bundled.config.preprocessing.name == PREPROCESSING
 
 
-def check_resume(config: TrainConfig, fingerprint: str) -> None:
+def check_resume(config: TrainConfig, fingerprint: str, claim: Claim) -> None:
     """Write down what this run is, or compare it with the run that is to be resumed. Raises SystemExit."""
-    asked = config.settings() | {"data_fingerprint": fingerprint}
-    path = config.out / "checkpoints" / "run.json"
+    asked = {"run": claim.run} | config.settings() | {"data_fingerprint": fingerprint}
+    path = config.out / "checkpoints" / RUN
     if config.resume and path.is_file():
-        stored = read_json(path)
+        stored = {"run": ""} | read_json(path)
         changed = sorted(key for key in asked.keys() | stored.keys() if stored.get(key) != asked.get(key))
         if changed:
             raise SystemExit(
@@ -187,7 +188,7 @@ def check_resume(config: TrainConfig, fingerprint: str) -> None:
 
 
 # -- fitting --------------------------------------------------------------------------------------------------------
-def fit_networks(config: TrainConfig, dataset: Dataset) -> Networks:
+def fit_networks(config: TrainConfig, dataset: Dataset, claim: Claim) -> Networks:
     """The classifiers, each from a seed of its own, and the segmenter where it is a network of its own.
 
     First those with validation patients of their own; with --refit as many more as answer follow, which learn from all
@@ -198,7 +199,7 @@ def fit_networks(config: TrainConfig, dataset: Dataset) -> Networks:
     parts += [everything] * (config.networks - len(parts))
     tables = [dataset.table.assign(split=split) for split in parts]
     classifiers = [
-        fit_network(config, "classifier", *train_and_validation(replace(dataset, table=table)), number)
+        fit_network(config, "classifier", *train_and_validation(replace(dataset, table=table)), claim, number)
         for number, table in enumerate(tables, 1)
     ]
     segmenter, taught_by = None, {"bundled": "bundled", "kmeans": "nothing"}.get(config.segmenter, "masks")
@@ -208,7 +209,7 @@ def fit_networks(config: TrainConfig, dataset: Dataset) -> Networks:
             taught_by, teacher = WEAK, classifiers[0].model
             training = with_pseudo_masks(training, teacher)
             validation = validation and with_pseudo_masks(validation, teacher)
-        segmenter = fit_network(config, "segmenter", training, validation)
+        segmenter = fit_network(config, "segmenter", training, validation, claim)
     members = config.members
     answering = classifiers[-members:] if config.refit else classifiers[:members]
     calibrating = classifiers[:-members] if config.refit else classifiers
@@ -221,7 +222,12 @@ def train_and_validation(dataset: Dataset) -> tuple[TrainingSet, TrainingSet | N
 
 
 def fit_network(
-    config: TrainConfig, kind: str, training: TrainingSet, validation: TrainingSet | None, number: int = 1
+    config: TrainConfig,
+    kind: str,
+    training: TrainingSet,
+    validation: TrainingSet | None,
+    claim: Claim,
+    number: int = 1,
 ) -> Trained:
     """Build and fit the classifier or the segmenter that config names; the classifier also sees covered lesions.
 
@@ -245,13 +251,13 @@ def fit_network(
     if name == "guided" and training.outlines_tumors and judged and not config.init:
         outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
         folder = checkpoints / f"outliner{ending}"
-        outlined = outline_first(outliner, training, validation, options.for_masks(), folder, config.resume)
+        outlined = outline_first(outliner, training, validation, options.for_masks(), folder, config.resume, claim)
         outliner.trainable = False  # the class learns to read the U-Net, which it would spoil (docs/experiments.md)
         options = replace(options, learning_rate=config.fit_options("class layers").learning_rate)
     is_classifier = kind == "classifier"
     options = options.for_classes(config.joint_epochs or config.epochs) if is_classifier else options.for_masks()
     feeds = training.feed(model.output, options, True), validation and validation.feed(model.output, options, False)
-    stage = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=config.resume)
+    stage = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=config.resume, claim=claim)
     return Trained(name, arguments, model, stage, outlined)
 
 
@@ -272,6 +278,7 @@ def outline_first(
     options: FitOptions,
     checkpoints: Path,
     resume: bool,
+    claim: Claim,
 ) -> Stage:
     """Fit the mask branch alone on the slices whose mask is known: the U-Net first, then the class on top of it.
 
@@ -283,7 +290,7 @@ def outline_first(
         training.feed(outliner.output, options, True),
         validation and validation.feed(outliner.output, options, False),
     )
-    return fit(outliner, *feeds, options, checkpoints, resume=resume)
+    return fit(outliner, *feeds, options, checkpoints, resume=resume, claim=claim)
 
 
 def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> None:

@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 import model_def
-from brain_mri.training.config import FitOptions
+from brain_mri.files import read_json
+from brain_mri.training.claim import HOLDER, ClaimError, claimed
+from brain_mri.training.config import FitOptions, TrainConfig
 from brain_mri.training.fit import MovingAverage, averaged_weights, bce_dice, choose_precision, fit, last_weights
 
 IMAGES = np.random.default_rng(0).normal(3, 2, (6, 5, 4, 7)).astype(np.float32)
@@ -99,6 +101,39 @@ def outliner() -> keras.Model:
     image = keras.Input((16, 16, 1))
     x = model_def.BatchNormalization(momentum=0.9)(keras.layers.Conv2D(4, 3, padding="same")(image))
     return keras.Model(image, {"mask": keras.layers.Conv2D(1, 1)(keras.layers.ReLU()(x))})
+
+
+def test_every_checkpoint_names_its_run_and_no_other_one_is_loaded(tmp_path):
+    options, data = FitOptions(epochs=1, patience=0, verbose=0), masks_to_learn()
+    found = []
+    for name in ("one", "two"):
+        config = TrainConfig(data=tmp_path, out=tmp_path / name)
+        with claimed(config) as claim:
+            assert (
+                fit(outliner(), data, data, options, tmp_path / name / "checkpoints" / "outliner", claim=claim).run
+                == claim.run
+            )
+            found.append((claim, tmp_path / name / "checkpoints" / "outliner"))
+    (one, folder), (two, other) = found
+    files = sorted(path.name for path in folder.iterdir())
+    assert {"state.json", "best.weights.h5", "epoch-0001.weights.h5"} < set(files)
+    assert one.run != two.run and read_json(folder / "state.json")["run"] == one.run
+    fit(outliner(), data, data, options, folder, resume=True, claim=one)
+    with pytest.raises(ClaimError, match=rf"state\.json is of the run {one.run}, not of the run {two.run}"):
+        fit(outliner(), data, data, options, folder, resume=True, claim=two)
+    (other / "best.weights.h5").replace(folder / "best.weights.h5")  # as two runs at once left it
+    with pytest.raises(ClaimError, match=rf"best\.weights\.h5 is of the run {two.run}, not of the run {one.run}"):
+        fit(outliner(), data, data, options, folder, resume=True, claim=one)
+
+
+def test_a_run_whose_folder_was_taken_over_stops_before_it_writes(tmp_path):
+    options, data = FitOptions(epochs=1, patience=0, verbose=0), masks_to_learn()
+    folder = tmp_path / "run" / "checkpoints"
+    with claimed(TrainConfig(data=tmp_path, out=tmp_path / "run")) as claim:
+        (folder / HOLDER).write_text('{"run": "another", "process": 1, "host": "far", "started": "now"}')
+        with pytest.raises(ClaimError, match=r"taken over by the run another \(process 1 on far, since now\)"):
+            fit(outliner(), data, data, options, folder / "outliner", claim=claim)
+        assert not list((folder / "outliner").iterdir())
 
 
 def test_the_averaged_weights_are_kept_and_a_resumed_run_goes_on_with_both(tmp_path, monkeypatch):

@@ -130,6 +130,24 @@ def test_a_killed_run_resumes_and_the_artifact_serves(phantoms, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_second_run_into_one_folder_is_refused_and_the_artifact_is_the_firsts(phantoms, tmp_path):
+    out = tmp_path / "run"
+    words = arguments(phantoms, out, "--epochs", "4", "--encoder", "resnet", "--brief")
+    process = start(*words)
+    wait_for_epoch(out, 1, process)
+    for more in (["--seed", "7"], ["--resume"]):
+        second = subprocess.run([sys.executable, str(TRAIN), *words, *more], capture_output=True, text=True)
+        assert second.returncode == 1 and f"(process {process.pid} on " in second.stderr, second.stderr
+        assert second.stderr.strip().splitlines()[-1].startswith(f"train.py: {out} is being written by the run 20")
+    text, _ = process.communicate(timeout=1200)
+    assert process.returncode == 0, text
+    training = load_artifact(out).config.training
+    assert training.seed == 0 and training.classifier and training.segmenter and training.classifier.epoch == 4
+    run = read_json(out / "checkpoints" / "run.json")["run"]
+    assert {training.run, training.classifier.run, training.segmenter.run} == {run}
+
+
+@pytest.mark.slow
 def test_ctrl_c_leaves_no_artifact_and_says_how_to_go_on(phantoms, tmp_path):
     out = tmp_path / "run"
     process = start(*arguments(phantoms, out, "--epochs", "50", "--encoder", "resnet"))
