@@ -26,7 +26,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # of 10,000 kept re
 os.environ.setdefault("MPLBACKEND", "agg")  # else gradio makes matplotlib, where there is one, look for a screen: 10 MB
 
 from brain_mri.artifact.config import ArtifactError
-from brain_mri.ui import hosting
+from brain_mri.ui import hosting, lifetime
 from brain_mri.ui.page import build_interface
 
 
@@ -36,8 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         auth = hosting.credentials(args.auth or os.environ.get("BRAIN_MRI_AUTH"))
-        page = build_interface(args.model, compare=args.compare)
-        page.launch(share=args.share, server_port=args.port, auth=auth)
+        with lifetime.tidy_process():
+            page = build_interface(args.model, compare=args.compare)
+            page.launch(share=args.share, server_port=args.port, auth=auth, prevent_thread_lock=True)
+            lifetime.stay(page)
     except (ArtifactError, OSError, ValueError, RuntimeError) as error:
         taken = args.port and "Cannot find empty port" in str(error)
         sentence = f"Port {args.port} is in use; choose another one with --port." if taken else str(error)
@@ -59,4 +61,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    lifetime.leave(main())

@@ -21,6 +21,7 @@ from brain_mri.files import FileError
 from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
+from brain_mri.ui import lifetime
 from brain_mri.ui.html import banner, data_uri, safe
 
 log = logging.getLogger("brain_mri")
@@ -65,6 +66,7 @@ def speaking(handler: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(handler)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
+            lifetime.go_on()
             return handler(*args, **kwargs)
         except gr.Error:
             raise
@@ -81,6 +83,7 @@ def settled(handler: Callable[..., Any], failed: Callable[[str], Any]) -> Callab
     @functools.wraps(handler)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
+            lifetime.go_on()
             return handler(*args, **kwargs)
         except Exception as error:
             return failed(sentence_of(error))
@@ -169,7 +172,7 @@ def name_of(paths: Sequence[str]) -> str:
 
 def output_folder() -> Path:
     """A new empty folder that cannot be guessed, where Gradio serves files and, an hour later, deletes them."""
-    Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
+    Path(get_upload_folder()).mkdir(exist_ok=True)  # without parents: the private folder is not made again at the end
     return Path(tempfile.mkdtemp(prefix="out-", dir=get_upload_folder()))
 
 

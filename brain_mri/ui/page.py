@@ -16,7 +16,7 @@ from brain_mri.imaging.scan import MAX_BYTES
 from brain_mri.inference.live_model import LiveModel, Models
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui import hosting, theme
+from brain_mri.ui import hosting, lifetime, theme
 from brain_mri.ui.analyze_tab import analyze_tab
 from brain_mri.ui.api import endpoints
 from brain_mri.ui.batch_tab import batch_tab
@@ -40,6 +40,7 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
     model: a Predictor, a folder, or "user/name[@revision]"; default: BRAIN_MRI_MODEL or the bundled one.
     compare: further models that visitors may put beside it. Raises ArtifactError or HubError with one sentence.
     """
+    lifetime.private_folder()  # before any component is made: each asks once where files are kept
     live = LiveModel(model or os.environ.get("BRAIN_MRI_MODEL") or BUNDLED)
     predictor = live.current
     models = Models(live, compare or os.environ.get("BRAIN_MRI_COMPARE", "").replace(",", " ").split())
