@@ -26,6 +26,7 @@ from brain_mri.imaging.file_type import has_dicom_preamble
 from brain_mri.imaging.orientation import DISPLAY, axes_of, permuted, plane_of, turned
 from brain_mri.imaging.picture import check_size, compact, gray_and_color
 from brain_mri.imaging.scan import (
+    MAX_FRAMES,
     MAX_VOXELS,
     MIN_SIDE,
     Scan,
@@ -82,7 +83,7 @@ def open_dicom(data: bytes, name: str) -> pydicom.Dataset:
         check_size(columns, rows, name)
         if min(rows, columns) < MIN_SIDE:
             raise ScanError(f"{name} has only {columns}x{rows} pixels, too few to show a head.")
-        if frames < 1 or samples not in (1, 3, 4) or frames * rows * columns > MAX_VOXELS:
+        if not 1 <= frames <= MAX_FRAMES or samples not in (1, 3, 4) or frames * rows * columns > MAX_VOXELS:
             raise ScanError(f"{name} has {frames} frames of {columns}x{rows} pixels, which cannot be read here.")
         if dicom_mosaic.is_mosaic(dataset):
             _check_stream(dataset, 0)

@@ -95,7 +95,7 @@ def is_volume(source: str | Path | bytes) -> bool:
         start = first_bytes(source)
         if not start:
             return not isinstance(source, bytes) and Path(source).is_dir()
-        return bool(archive_kind(start)) or _slices(start) > 1
+        return bool(archive_kind(start)) or slices_stated(start) > 1
     except (OSError, ValueError, IndexError, struct.error, zlib.error):
         return False
 
@@ -112,7 +112,8 @@ def first_bytes(source: str | Path | bytes) -> bytes:
     return zlib.decompressobj(31).decompress(start, 4096) if start[:2] == GZIP else start
 
 
-def _slices(start: bytes) -> int:
+def slices_stated(start: bytes) -> int:
+    """Slices that the first bytes of a file promise, roughly; 1 when they say nothing. Raises struct.error, ..."""
     if looks_like_nifti(start) or is_header_half(start):
         return _nifti_slices(start)
     if is_mgh(start):

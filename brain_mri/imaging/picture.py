@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError, features
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from brain_mri.imaging.file_type import HEIF
-from brain_mri.imaging.scan import MAX_PIXELS, MAX_VOXELS, ScanError, TooLarge
+from brain_mri.imaging.scan import MAX_FRAMES, MAX_PIXELS, MAX_SLICES, MAX_VOXELS, ScanError, TooLarge
 
 # The decoders write a line to the console for every irregular tag; what matters becomes a ScanError or a warning.
 python_warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -138,7 +138,7 @@ def _read_stack(data: bytes, name: str) -> Picture:
         size, kind, mode, bits = picture.size, str(picture.format), picture.mode, _bits(picture, data)
         frames: list[np.ndarray] = []
         color, passed = 0.0, 0
-        for i in range(MAX_VOXELS):
+        for i in range(MAX_FRAMES):
             try:
                 picture.seek(i)
             except EOFError:
@@ -148,6 +148,8 @@ def _read_stack(data: bytes, name: str) -> Picture:
                 continue
             if (len(frames) + 1) * size[0] * size[1] > MAX_VOXELS:
                 raise TooLarge(f"{name} has more than {MAX_VOXELS // 10**6} million voxels.")
+            if len(frames) == MAX_SLICES:
+                raise TooLarge(f"{name} has more than {MAX_SLICES:,} pictures, which is the limit.")
             picture.load()
             values, saturation = _gray(picture)
             frames.append(values)

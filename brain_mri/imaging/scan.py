@@ -15,6 +15,8 @@ import numpy as np
 MAX_BYTES = 512 * 2**20  # of one file, and of what a compressed file unpacks to
 MAX_PIXELS = 50_000_000  # of one picture: the largest phone photographs, far above any MRI slice
 MAX_VOXELS = 160_000_000  # of one volume: 512 x 512 x 600
+MAX_SLICES = 1024  # of one volume: a head at a quarter of a millimetre; each slice is a pass through the models
+MAX_FRAMES = 8 * MAX_SLICES  # of one file, of which a volume is taken: directions and times of the same slices
 MAX_SIDE = 2048  # pixels on the longer side that the page works with; MRI slices stay far below
 MIN_SIDE = 8  # pixels; nothing below this can show a head
 WINDOW_PERCENTILES = (0.5, 99.8)

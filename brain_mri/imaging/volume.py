@@ -25,6 +25,7 @@ from brain_mri.imaging.orientation import DISPLAY, PLANES, permuted, plane_of, t
 from brain_mri.imaging.picture import frame_count
 from brain_mri.imaging.scan import (
     MAX_PIXELS,
+    MAX_SLICES,
     MIN_SIDE,
     Choice,
     Scan,
@@ -227,9 +228,11 @@ def is_stack(source: str | Path | bytes) -> bool:
 
 
 def volume_of(grid: Grid, name: str) -> Volume:
-    """The grid in radiological display."""
+    """The grid in radiological display. Raises ScanError for one of too many slices: bytes say nothing of the work."""
     plane = plane_of(grid.axes, grid.slice_axis)
     voxels = turned(grid.voxels, grid.axes, DISPLAY[plane])
+    if len(voxels) > MAX_SLICES:
+        raise ScanError(f"{name} has {len(voxels):,} slices; the limit is {MAX_SLICES:,}.")
     spacing = permuted(grid.spacing, grid.axes, DISPLAY[plane]) if grid.spacing else None
     info = {**grid.info, "plane": plane, "slices": len(voxels)}
     doubts, tilt = [*grid.doubts, *_slab(len(voxels), spacing)], _tilt(grid)

@@ -35,7 +35,7 @@ from brain_mri.inference.jobs import BatchError, Job
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import Row, Tables
-from brain_mri.inference.volume_analysis import analyze_volume
+from brain_mri.inference.volume_analysis import Gone, analyze_volume
 
 DRAW: dict[str, Callable[[Analysis], np.ndarray]] = {
     "overlay": lambda a: segmentation.overlay(a.image, a.mask),
@@ -66,11 +66,14 @@ def analyze_files(
     reduced: bool = False,
     slices: bool = False,
     explain: Callable[[Exception, str], str] = explained,
+    check: Callable[[], object] = lambda: None,
 ) -> Iterator[Row]:
     """A row for each job, in order.
 
     pictures: some of DRAW; reduced: photographs become smaller first, see imaging.scan.reduce; slices: also what is
     said of each slice of a volume. At most AHEAD rows a thread wait to be taken, so that memory stays flat.
+    check: called between files and between slices, from the threads; with a Gone it ends all, another exception of it
+    is the reason in the rows that are left.
     """
     threads = threads or cores()
     waiting: deque[Future[Row]] = deque()
@@ -78,7 +81,7 @@ def analyze_files(
     with ThreadPoolExecutor(threads) as pool:
         try:
             for job in jobs:
-                waiting.append(pool.submit(work, predictor, job, pictures, reduced, slices, explain, one))
+                waiting.append(pool.submit(work, predictor, job, pictures, reduced, slices, explain, one, check))
                 if len(waiting) > AHEAD * threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -96,18 +99,23 @@ def work(
     slices: bool,
     explain: Callable[[Exception, str], str],
     one: threading.Lock,
+    check: Callable[[], object],
 ) -> Row:
     """The row of one file or series."""
     row = Row(job.file, files=len(job.paths), stamp=job.stamp())
     try:
+        check()
         if row.files > 1 or is_stack(job.paths[0]):
             with one:
+                check()
                 source = job.paths if row.files > 1 else job.paths[0]
                 volume = read_volume(source, name=clean_name(job.file))
-                found = _of_volume(predictor, volume, job.name, pictures, slices)
+                found = _of_volume(predictor, volume, job.name, pictures, slices, check)
         else:
             scan = read_scan(job.paths[0])
             found = _of_scan(predictor, reduce(scan) if reduced else scan, job.name, pictures)
+    except Gone:
+        raise
     except Exception as error:  # one strange file must not end a run of thousands
         return replace(row, error=explain(error, clean_name(job.file)))
     return replace(row, result=found[0], pictures=found[1], thumbnail=found[2])
@@ -124,11 +132,18 @@ def _of_scan(predictor: Predictor, scan: Scan, name: str, pictures: Sequence[str
     return analysis.to_dict() | places, files, _small(drawn.get("overlay"))
 
 
-def _of_volume(predictor: Predictor, volume: Volume, name: str, pictures: Sequence[str], slices: bool) -> Found:
+def _of_volume(
+    predictor: Predictor,
+    volume: Volume,
+    name: str,
+    pictures: Sequence[str],
+    slices: bool,
+    check: Callable[[], object],
+) -> Found:
     """Pictures are of the slice with the largest mark, or the fullest; the mask is that of the whole volume."""
     if len(volume) == 1:
         return _of_scan(predictor, volume.scan(0), name, pictures)
-    found = analyze_volume(predictor, volume)
+    found = analyze_volume(predictor, volume, lambda *_: check())
     index = found.start()[0]
     shown, files, small = _of_scan(predictor, found.volume.scan(index), name, [k for k in pictures if k != "mask"])
     result = found.to_dict() | {kind: shown[kind] for kind in pictures if kind != "mask"}
@@ -197,13 +212,15 @@ def to_zip(
     reduced: bool = False,
     slices: bool = False,
     explain: Callable[[Exception, str], str] = explained,
+    check: Callable[[], object] = lambda: None,
 ) -> Iterator[Row]:
-    """Write results.csv, results.json, and results.zip, which holds both of them and the pictures."""
+    """Write results.csv, results.json, and results.zip, which holds both of them and the pictures. check: see
+    analyze_files."""
     with zipfile.ZipFile(folder / "results.zip", "w", zipfile.ZIP_STORED) as bundle:
         with Tables(
             folder, "results", predictor, encoding="utf-8-sig", slices=slices
         ) as tables:  # Excel wants the mark
-            for row in analyze_files(predictor, jobs, reduced=reduced, slices=slices, explain=explain):
+            for row in analyze_files(predictor, jobs, reduced=reduced, slices=slices, explain=explain, check=check):
                 for place, data in row.pictures.items():
                     bundle.writestr(place, data)
                 tables.add(row)

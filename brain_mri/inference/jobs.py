@@ -12,15 +12,24 @@ import gzip
 import io
 import os
 import re
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from brain_mri.imaging.file_type import GZIP, first_bytes, is_other_volume, looks_like_dicom
-from brain_mri.imaging.scan import clean_name
-from brain_mri.imaging.volume_formats import voxel_file
+from brain_mri.imaging.archive import open_upload
+from brain_mri.imaging.file_type import (
+    GZIP,
+    archive_kind,
+    first_bytes,
+    is_other_volume,
+    looks_like_dicom,
+    slices_stated,
+)
+from brain_mri.imaging.scan import MAX_SLICES, ScanError, clean_name
+from brain_mri.imaging.volume_formats import slice_count, voxel_file
 
 SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".avif",
@@ -48,6 +57,32 @@ class Job:
         except OSError:
             return ""
         return f"{len(states)} {sum(s.st_size for s in states)} {max(s.st_mtime_ns for s in states)}"
+
+
+def slices_of(paths: Sequence[Path]) -> int:
+    """How many slices there are about to analyse in a file, or in the files of a series; at least 1, raises nothing.
+
+    Only first bytes are read, of archives those of their members. What promises more than may be analysed of one volume
+    counts as 1: its reader refuses it at once.
+    """
+    if len(paths) > 1:
+        return len(paths)
+    try:
+        start = first_bytes(paths[0])
+        starts = [m.start for m in open_upload(paths[0]).members] if archive_kind(start) else [start]
+    except (ScanError, OSError, ValueError, zlib.error):
+        return 1
+    counts = [_stated(start) for start in starts]
+    volumes = [count for count in counts if count > 1]  # one of them is taken; pictures of a series go together
+    return max(1, *volumes, len(counts) - len(volumes)) if counts else 1
+
+
+def _stated(start: bytes) -> int:
+    try:
+        count = slice_count(start) or slices_stated(start)
+    except (ValueError, IndexError, struct.error):
+        return 1
+    return count if 0 < count <= MAX_SLICES else 1
 
 
 def find(inputs: Sequence[str], out: Path) -> list[Path]:

@@ -28,6 +28,10 @@ GROUP = 16  # slices from one report of the progress to the next
 Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0
 
 
+class Gone(Exception):
+    """Nobody waits for this answer any more, so it is not worked out."""
+
+
 @dataclass(frozen=True, eq=False)
 class VolumeAnalysis:
     """One analysed volume. Voxels and mask lie in files of `folder`, not in memory; it is removed with this object."""
@@ -177,12 +181,17 @@ class VolumeAnalysis:
 
 
 def analyze_volume(
-    predictor: Predictor, volume: Volume, progress: Callable[[int, int], None] | None = None
+    predictor: Predictor, volume: Volume, progress: Callable[[int, int], object] | None = None
 ) -> VolumeAnalysis:
-    """Analyse every acquired slice, one on each core. progress(done, all) is now and then called. Raises ScanError."""
+    """Analyse every acquired slice, one on each core. Raises ScanError.
+
+    progress(done, all) is called before the first slice and now and then; what it raises ends the work within a few.
+    """
+    depth = len(volume)
+    if progress:
+        progress(0, depth)
     folder = tempfile.TemporaryDirectory(prefix="brain-mri-volume-")
     volume = _on_disk(volume, Path(folder.name))
-    depth = len(volume)
     mask = np.lib.format.open_memmap(Path(folder.name) / "mask.npy", "w+", bool, volume.shape)
     probabilities = np.zeros((depth, len(predictor.classes)), np.float32)
     area, foreign, stripped = np.zeros(depth, np.float32), np.zeros(depth, bool), np.zeros(depth, bool)

@@ -8,7 +8,7 @@ own events is exposed. See the page's footer, "Use via API", for the generated r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,20 @@ from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import read_volume
-from brain_mri.inference.jobs import stem_of
+from brain_mri.inference.jobs import slices_of, stem_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.rows import Row
 from brain_mri.inference.volume_analysis import analyze_volume
 from brain_mri.ui import views
-from brain_mri.ui.batch_tab import run_batch
-from brain_mri.ui.common import name_of, output_folder, speaking
+from brain_mri.ui.batch_tab import run_batch, weigh
+from brain_mri.ui.common import TURN, name_of, output_folder, speaking, spoken, visitor
+from brain_mri.ui.places import Places
 from brain_mri.ui.scan_report import report_data, write_report
 from brain_mri.ui.views import Settings, View
 from brain_mri.ui.volume_tab import write_files
+
+# What a volume or a batch answers: JSON and files
+Answers = AsyncIterator[tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Api:
     """What each endpoint answers. The docstrings are its public documentation."""
 
     models: Models
+    places: Places
 
     @speaking
     def analyze(
@@ -84,26 +89,35 @@ class Api:
         view = self._view(scan, slice_index)
         return [str(path) for path in write_report(view, settings(view, threshold), output_folder())]
 
-    @speaking
-    def volume(self, files: list[str], choose: str | None = None) -> tuple[dict[str, Any], list[str]]:
+    async def volume(self, request: gr.Request, files: list[str], choose: str | None = None) -> Answers:
         """Analyse a volume (one NIfTI file, a zip archive, or the DICOM files of a series): probability and area of
         every slice and the volume in mL as JSON; the mask as NIfTI in the input's own geometry, slices as CSV, JSON.
         choose: the key of one of "choices", where an upload holds several volumes."""
         paths = files or []
-        volume = read_volume(paths, name=name_of(paths) if paths else None, choose=choose or None)
-        found = analyze_volume(self.models.main, volume)
-        return found.to_dict(), write_files(found)
 
-    @speaking
-    def batch(
-        self, files: list[str], slices: bool = False, progress: gr.Progress = gr.Progress()
-    ) -> tuple[dict[str, Any], list[str]]:
+        def work(step: Callable[..., None]) -> tuple[dict[str, Any], list[str]]:
+            volume = read_volume(paths, name=name_of(paths) if paths else None, choose=choose or None)
+            found = analyze_volume(self.models.main, volume, lambda i, n: step(f"Slice {i} of {n}."))
+            return found.to_dict(), write_files(found)
+
+        async for answer in self._in_turn(request, lambda: slices_of([Path(path) for path in paths]), work):
+            yield answer
+
+    async def batch(self, request: gr.Request, files: list[str], slices: bool = False) -> Answers:
         """Analyse many slices and volumes. Rows as JSON (a file that cannot be read is a row with its reason, a volume
         or a series is one row), a CSV, and a ZIP with overlays, masks and JSON. slices: also each slice of a volume."""
-        if not files:
-            raise ScanError("No file was given; pass a list of them as `files`.")
-        rows, written = run_batch(self.models.main, files, progress, slices=bool(slices))
-        return {"rows": [row_data(row) for row in rows]}, written
+
+        def weighed() -> int:
+            if not files:
+                raise ScanError("No file was given; pass a list of them as `files`.")
+            return weigh(files)
+
+        def work(step: Callable[..., None]) -> tuple[dict[str, Any], list[str]]:
+            rows, written = run_batch(self.models.main, files, step, slices=bool(slices))
+            return {"rows": [row_data(row) for row in rows]}, written
+
+        async for answer in self._in_turn(request, weighed, work):
+            yield answer
 
     def model(self) -> dict[str, Any]:
         """Which models answer here, their revisions, classes, thresholds and measured scores."""
@@ -116,6 +130,17 @@ class Api:
             "calibration": main.calibration, "metrics": config.metrics, "notice": main.notice,
             "models": self.models.names,
         }  # fmt: skip
+
+    async def _in_turn(
+        self, request: gr.Request, weigh: Callable[[], int], work: Callable[[Callable[..., None]], Any]
+    ) -> Answers:
+        """The answer, after nothing while it waits and works: so Gradio notices when the connection is gone."""
+        try:
+            async with self.places.turn(visitor(request), weigh, work) as steps:
+                async for _, answer in steps:
+                    yield answer or (gr.skip(), gr.skip())
+        except Exception as error:
+            raise spoken(error) from None
 
     def _view(self, scan: str | None, slice_index: float | None, model: str | None = None) -> View:
         if not scan:
@@ -150,13 +175,13 @@ def saved(view: View, end: str, picture: np.ndarray) -> str:
     return str(path)
 
 
-def endpoints(models: Models) -> None:
+def endpoints(models: Models, places: Places) -> None:
     """Register every endpoint. Call inside `gr.Blocks`.
 
     The components are never shown. Their labels are documentation, and they are what checks that a path is an upload
     of this visitor and no other file.
     """
-    api = Api(models)
+    api = Api(models, places)
     with gr.Row(visible=False):
         scan = gr.File(label="Scan: PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI")
         index = gr.Number(None, label="Slice of a volume or frame, from 0; empty: the fullest")
@@ -181,8 +206,8 @@ def endpoints(models: Models) -> None:
         endpoint(api.segment, [scan, index, threshold, method], [measures, mask], api_name="segment")
         endpoint(api.heatmap, [scan, index, label, opacity], [heatmap], api_name="heatmap")
         endpoint(api.report, [scan, index, threshold], [report], api_name="report")
-        endpoint(api.volume, [series, choose], [result, volume], api_name="volume", concurrency_id="heavy")
-        endpoint(api.batch, [scans, slices], [rows, table], api_name="batch", concurrency_id="heavy")
+        endpoint(api.volume, [series, choose], [result, volume], api_name="volume", **TURN)
+        endpoint(api.batch, [scans, slices], [rows, table], api_name="batch", **TURN)
         endpoint(api.model, [], [about], api_name="model")
 
 
@@ -192,8 +217,8 @@ def endpoint(
     outputs: list[Component],
     *,
     api_name: str,
-    concurrency_id: str = "model",
+    **places: Any,
 ) -> None:
     description = " ".join((answer.__doc__ or "").split())
-    options: dict[str, Any] = {"api_name": api_name, "api_description": description, "concurrency_id": concurrency_id}
-    gr.Button().click(answer, inputs, outputs, **options)
+    options: dict[str, Any] = {"api_name": api_name, "api_description": description, "concurrency_id": "model"}
+    gr.Button().click(answer, inputs, outputs, **options | places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,16 @@ import gradio as gr
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.inference.batch import to_zip
-from brain_mri.inference.jobs import named
+from brain_mri.inference.jobs import Job, named, slices_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import Row
 from brain_mri.ui import views
 from brain_mri.ui.common import (
-    HEAVY,
     Example,
     Update,
     Upload,
-    analyzed,
+    analyzed_in_turn,
     download_box,
     output_folder,
     sentence_of,
@@ -30,13 +29,16 @@ from brain_mri.ui.common import (
     working,
 )
 from brain_mri.ui.html import banner, error_banner, image, safe, table
+from brain_mri.ui.places import Places
 
 MAX_FILES = 500
+MAX_BATCH = 4096  # slices of all its files: some minutes
+Step = Callable[..., None]  # see places.Turn.step
 HINT = """<p class="prose-small">Choose several slices and volumes at once; each file becomes a row, as do the DICOM
 files of one series. Of a volume every slice is analysed. The table can be downloaded.</p>"""
 
 
-def batch_tab(models: Models, examples: Sequence[Example]) -> None:
+def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     source = gr.State(None)  # an Upload
     files = gr.File(label="Your scans", file_count="multiple", elem_id="batch-file", height=170)
@@ -62,9 +64,9 @@ def batch_tab(models: Models, examples: Sequence[Example]) -> None:
     def tried(before: Upload | None) -> Update:
         return begun(before, [example.path for example in examples])
 
-    def show(upload: Upload, each: bool, progress: gr.Progress = gr.Progress()) -> Update:
+    def show(step: Step, upload: Upload, each: bool) -> Update:
         predictor = models.main  # one revision for the whole batch
-        rows, written = run_batch(predictor, upload.paths, progress, slices=each)
+        rows, written = run_batch(predictor, upload.paths, step, slices=each)
         listed = rows_table(rows, predictor.classes)
         return {summary: overview(rows), results: listed, downloads: gr.File(written, visible=True)}
 
@@ -72,21 +74,34 @@ def batch_tab(models: Models, examples: Sequence[Example]) -> None:
         (files.upload, settled(uploaded, failed), [source, files]),
         (try_it.click, settled(tried, failed), source),
     ]
-    analyzed(starts, settled(show, failed), [source, slices], [files, source, *shown], summary, **HEAVY)
+    everything = [files, source, *shown]
+    analyzed_in_turn(starts, places, lambda u: weigh(u.paths), show, failed, [source, slices], everything, summary)
+
+
+def jobs_of(paths: Sequence[str]) -> list[Job]:
+    return list(named([Path(path) for path in paths], clean_name, apart=False))  # not where the server keeps an upload
+
+
+def weigh(paths: Sequence[str]) -> int:
+    """The slices in a batch. Raises ScanError for one that is too large, before anything of it is analysed."""
+    jobs = jobs_of(paths)
+    if len(jobs) > MAX_FILES:
+        raise ScanError(f"{len(jobs)} files are too many at once; the limit is {MAX_FILES}.")
+    slices = sum(slices_of(job.paths) for job in jobs)
+    if slices > MAX_BATCH:
+        raise ScanError(f"These files hold {slices:,} slices, which are too many at once; the limit is {MAX_BATCH:,}.")
+    return slices
 
 
 def run_batch(
-    predictor: Predictor, paths: Sequence[str], progress: gr.Progress, *, slices: bool = False
+    predictor: Predictor, paths: Sequence[str], step: Step, *, slices: bool = False
 ) -> tuple[list[Row], list[str]]:
-    """Rows, and the paths of results.csv and results.zip. Raises ScanError for too many files."""
-    progress(0, desc="Reading the files")
-    jobs = list(named([Path(path) for path in paths], clean_name, apart=False))  # not where the server keeps an upload
-    if len(jobs) > MAX_FILES:
-        raise ScanError(f"{len(jobs)} files are too many at once; the limit is {MAX_FILES}.")
+    """Rows, and the paths of results.csv and results.zip."""
+    jobs = jobs_of(paths)
     folder, rows, sure = output_folder(), [], lambda error, _: sentence_of(error)
-    for row in to_zip(predictor, jobs, folder, reduced=True, slices=slices, explain=sure):
+    for row in to_zip(predictor, jobs, folder, reduced=True, slices=slices, explain=sure, check=step):
         rows.append(replace(row, pictures={}))
-        progress(len(rows) / len(jobs), desc=f"{len(rows)} of {len(jobs)} files")
+        step(f"{len(rows)} of {len(jobs)} files.")
     return rows, [str(folder / name) for name in ("results.csv", *(["results_slices.csv"] * slices), "results.zip")]
 
 

@@ -6,7 +6,7 @@ import functools
 import html
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.ui import lifetime
 from brain_mri.ui.html import banner, data_uri, safe
+from brain_mri.ui.places import Places
 
 log = logging.getLogger("brain_mri")
 UNEXPECTED = "Something went wrong that should not have; the details are in the server's log. Please try another file."
@@ -35,6 +36,8 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 DRAW: dict[str, Any] = QUIET | {"concurrency_id": "draw"}
 MODEL: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model"}
 HEAVY: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "heavy", "concurrency_limit": 2}
+# Who works is decided by places.py.
+TURN: dict[str, Any] = {"concurrency_id": "turn", "concurrency_limit": None}
 # For gr.HTML: a click on what is marked with data-pick is a `select` event that says on what and where, 0..1.
 PICK = """element.addEventListener('click', (event) => {
   const place = event.target.closest('[data-pick]');
@@ -71,10 +74,14 @@ def speaking(handler: Callable[..., Any]) -> Callable[..., Any]:
         except gr.Error:
             raise
         except Exception as error:
-            # Gradio shows the message as HTML, and it may quote a file name.
-            raise gr.Error(html.escape(sentence_of(error), quote=False), print_exception=False) from None
+            raise spoken(error) from None
 
     return wrapped
+
+
+def spoken(error: Exception) -> gr.Error:
+    """Gradio shows the message as HTML, and it may quote a file name."""
+    return gr.Error(html.escape(sentence_of(error), quote=False), print_exception=False)
 
 
 def settled(handler: Callable[..., Any], failed: Callable[[str], Any]) -> Callable[..., Any]:
@@ -151,14 +158,57 @@ def analyzed(
         upload.done = True
         return run(upload, *args)
 
+    _begin(starts, newest(once), inputs, outputs, show_progress_on=[on], **options)
+
+
+def _begin(starts: Sequence[Start], then: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> None:
     for event, handler, given in starts:
         begun = event(handler, given, outputs, **QUIET | {"queue": False, "trigger_mode": "multiple"})
-        begun.then(newest(once), inputs, outputs, show_progress_on=[on], trigger_mode="multiple", **options)
+        begun.then(then, inputs, outputs, trigger_mode="multiple", **options)
 
 
-def working(upload: Upload) -> str:
+def analyzed_in_turn(
+    starts: Sequence[Start],
+    places: Places,
+    weigh: Callable[[Upload], int],
+    run: Callable[..., Update],
+    failed: Callable[[str], Update],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    on: Any,
+) -> None:
+    """`analyzed` for what takes long: run(step, upload, ...) waits for a place, and the banner `on` says how far it is.
+    It ends when the visitor leaves or chooses something else. weigh: see Places.turn."""
+
+    async def in_turn(request: gr.Request, upload: Upload | None, *args: Any) -> AsyncIterator[Update]:
+        if upload is None or upload.given_up or upload.done:
+            yield gr.skip()
+            return
+        upload.done = True
+        try:
+            async with places.turn(
+                visitor(request), lambda: weigh(upload), lambda step: run(step, upload, *args)
+            ) as steps:
+                async for said, answer in steps:
+                    if upload.given_up:
+                        return
+                    yield {on: working(upload, said)} if answer is None else answer
+        except Exception as error:
+            if not upload.given_up:
+                yield failed(sentence_of(error))
+
+    options: dict[str, Any] = TURN | QUIET
+    _begin(starts, in_turn, inputs, outputs, **options)
+
+
+def visitor(request: gr.Request) -> str:
+    """Who asks: the name that was signed in with, else the open page or the program's connection."""
+    return request.username or request.session_hash or ""
+
+
+def working(upload: Upload, detail: str = "") -> str:
     """The banner while it is read and analysed."""
-    return banner("", "Working", f"Reading and analysing {name_of(upload.paths)}.")
+    return banner("", "Working", f"Reading and analysing {name_of(upload.paths)}.", detail)
 
 
 def name_of(paths: Sequence[str]) -> str:

@@ -23,12 +23,12 @@ from brain_mri.ui.batch_tab import batch_tab
 from brain_mri.ui.common import load_examples
 from brain_mri.ui.gate import Gate
 from brain_mri.ui.model_tab import model_tab
+from brain_mri.ui.places import WAITING, Places
 from brain_mri.ui.reload import connect, newer_row, notice_of
 from brain_mri.ui.volume_tab import volume_tab
 
 TITLE = "Brain MRI tumor explorer"
 CACHE_SECONDS = (600, 3600)  # look every 10 minutes, delete temporary files older than an hour
-WAITING = 64  # visitors in the queue before the next one is asked to come back later
 SESSIONS = 200  # visitors whose last scan is remembered
 
 NOTE = f'<p class="disclaimer" role="note"><strong>Not a diagnosis.</strong> {DISCLAIMER}</p>'
@@ -45,6 +45,7 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
     predictor = live.current
     models = Models(live, compare or os.environ.get("BRAIN_MRI_COMPARE", "").replace(",", " ").split())
     examples = load_examples(predictor.artifact.shown("examples")[0])
+    places = Places()
 
     with Page(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
         gr.HTML(theme.asset("masthead.html"), apply_default_css=False)
@@ -56,14 +57,14 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
             with gr.Tab("Analyze", id="analyze"):
                 analyze_tab(models, examples)
             with gr.Tab("Volume", id="volume"):
-                volume_tab(models, examples)
+                volume_tab(models, examples, places)
             with gr.Tab("Batch", id="batch"):
-                batch_tab(models, examples)
+                batch_tab(models, examples, places)
             with gr.Tab("Model", id="model"):
                 who, good = model_tab(models, examples)
         if live.follows_hub:
             connect(page, live, newer, [notice, who, good])
-        endpoints(models)
+        endpoints(models, places)
     page.queue(max_size=WAITING, default_concurrency_limit=max(2, cores()))
     return page
 
@@ -80,6 +81,7 @@ class Page(gr.Blocks):
             "run_history": False,  # medical images: nothing is kept in the visitor's browser
             "footer_links": ["api"],
             "max_file_size": MAX_BYTES,
+            "max_threads": 40 + WAITING,  # Gradio counts those that wait for a place, which need no thread
             "state_session_capacity": SESSIONS,
             "enable_monitoring": False,
             "ssr_mode": False,

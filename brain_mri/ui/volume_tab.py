@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import Volume, read_volume
-from brain_mri.inference.jobs import stem_of
+from brain_mri.inference.jobs import slices_of, stem_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.rows import guarded, versions
 from brain_mri.inference.volume_analysis import (
@@ -30,6 +30,7 @@ from brain_mri.ui import common
 from brain_mri.ui.charts import along_slices
 from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
+from brain_mri.ui.places import Places
 
 STATE_SECONDS = 20 * 60
 WHICH = "It holds several; another one is read and analysed anew."
@@ -37,7 +38,7 @@ HINT = """<p class="prose-small">Choose one volume (NIfTI, MetaImage, NRRD, MGZ,
 of a series, or an archive of them. Every slice is analysed.</p>"""
 
 
-def volume_tab(models: Models, examples: Sequence[Example]) -> None:
+def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a VolumeAnalysis
     source = gr.State(None, time_to_live=STATE_SECONDS)  # an Upload
@@ -81,11 +82,13 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
     def another(before: Upload | None) -> common.Update:
         return begun(before, before.paths) if before else gr.skip()
 
-    def show(upload: Upload, key: str | None, progress: gr.Progress = gr.Progress()) -> common.Update:
+    def weigh(upload: Upload) -> int:
+        return slices_of([Path(path) for path in upload.paths])
+
+    def show(step: Callable[..., None], upload: Upload, key: str | None) -> common.Update:
         paths = upload.paths
-        progress(0, desc="Reading the volume")
         volume = read_volume(paths[0] if len(paths) == 1 else paths, name=common.name_of(paths), choose=key)
-        found = analyze_volume(models.main, volume, lambda i, n: progress(i / n, desc=f"Slice {i} of {n}"))
+        found = analyze_volume(models.main, volume, lambda i, n: step(f"Slice {i} of {n}."))
         said: common.Update = {kept: found, finding: headline(found), facts: volume_facts(found)}
         start = [*plane_sliders(found, found.start()), *draw(found, found.start(), 0.45)]
         said |= dict(zip([*sliders, *drawn], start, strict=True))
@@ -108,7 +111,8 @@ def volume_tab(models: Models, examples: Sequence[Example]) -> None:
 
     starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
     starts.append((which.input, settled(another), source))
-    common.analyzed(starts, settled(show), [source, which], [file, source, which, *shown], finding, **common.HEAVY)
+    everything = [file, source, which, *shown]
+    common.analyzed_in_turn(starts, places, weigh, show, failed, [source, which], everything, finding)
     place, still_shown = [kept, *sliders], common.newest(settled(redraw))
     still: dict[str, Any] = common.DRAW | {"trigger_mode": "always_last"}
     for control in (*sliders, opacity):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import gradio as gr
 import pytest
 
 from brain_mri.imaging.scan import ScanError
@@ -19,7 +18,7 @@ def test_every_file_is_a_row_and_is_counted(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     (tmp_path / "<b>.png").write_text("no picture")
     paths = [str(phantom_png("meningioma", 21)), str(tmp_path / "<b>.png")]
-    rows, files = batch_tab.run_batch(predictor, paths, gr.Progress())
+    rows, files = batch_tab.run_batch(predictor, paths, lambda said="": None)
     table = batch_tab.rows_table(rows, predictor.classes)
     assert "2 files" in batch_tab.overview(rows) and "1 could not be read" in batch_tab.overview(rows)
     assert table.count("<tr>") == 3 and table.count("<img") == 1 and "&lt;b&gt;" in table and "<b>.png" not in table
@@ -28,6 +27,6 @@ def test_every_file_is_a_row_and_is_counted(
     assert names == [Path(paths[0]).name, "<b>.png"]  # not where the server keeps them
 
 
-def test_too_many_files_are_refused(predictor: Predictor) -> None:
+def test_too_many_files_are_refused() -> None:
     with pytest.raises(ScanError, match="the limit is 500"):
-        batch_tab.run_batch(predictor, ["x.png"] * 501, gr.Progress())
+        batch_tab.weigh(["x.png"] * 501)
