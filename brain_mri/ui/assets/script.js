@@ -54,11 +54,61 @@
     const banner = tab?.querySelector("#finding, #volume-finding, #batch-summary, #compare-result");
     if (!banner) return;
     tab.classList.add("stale");
+    const said = () => banner.querySelector(".banner")?.textContent; // Gradio's own signs of progress are no answer
+    const before = said();
     new MutationObserver((_, watch) => {
+      if (said() === before) return;
       watch.disconnect();
       tab.classList.remove("stale");
     }).observe(banner, { childList: true, subtree: true, characterData: true });
   };
+  // A server that does not answer, or ends while it works: one sentence, and nothing of the scan before where a new one was
+  // begun. Everything works again with the first request that is answered.
+  const away = (sentence, begun) => {
+    if (!document.querySelector("#away")) {
+      const said = document.createElement("div");
+      said.id = "away";
+      said.className = "banner error";
+      said.setAttribute("role", "alert");
+      said.append(document.createElement("p"));
+      document.querySelector("#tabs").before(said);
+    }
+    document.querySelector("#away p").textContent = sentence;
+    for (const tab of document.querySelectorAll("#tabs [role=tabpanel]")) {
+      const works = tab.querySelector(".banner .word")?.textContent === "Working";
+      if (tab.offsetParent && (begun || works)) chosen(tab);
+    }
+  };
+  const silent = "The server does not answer; please choose the scan again in a moment.";
+  const anew = "The server has started anew; please load the page again to sign in.";
+  const real = window.fetch;
+  window.fetch = async (...request) => {
+    const address = String(request[0]?.url ?? request[0]);
+    if (!/gradio_api\/(upload\?|run\/|queue\/)/.test(address)) return real(...request);
+    const begun = !address.includes("queue/");
+    const broken = (error) => { if (error?.name !== "AbortError") away(silent, begun); };
+    let answer;
+    try {
+      answer = await real(...request);
+    } catch (error) {
+      broken(error);
+      throw error;
+    }
+    if (answer.status === 401) away(anew, begun);
+    else if (answer.status === 502 || answer.status === 504) away(silent, begun);
+    else document.querySelector("#away")?.remove();
+    if (!address.includes("queue/data") || !answer.body) return answer;
+    const [mine, theirs] = answer.body.tee();
+    mine.pipeTo(new WritableStream()).catch(broken);
+    return new Response(theirs, answer);
+  };
+  // Gradio says the same in its own words; where it tries again by itself, it loads the page anew.
+  new MutationObserver(() => {
+    for (const note of document.querySelector("#away") ? document.querySelectorAll(".toast-body.error") : []) {
+      if (/Connection (errored out|to the server was lost)/.test(note.innerText)) note.querySelector(".toast-close")?.click();
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
   document.addEventListener("change", (event) => {
     if (event.target.matches?.("input[type=file]") && event.target.files.length) chosen(event.target);
   }, true);
