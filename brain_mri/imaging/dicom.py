@@ -1,6 +1,6 @@
 """DICOM files -> values and geometry: compressed syntaxes, multi-frame, MONOCHROME1, rescaling, missing preamble.
 
-pydicom parses and decodes (with pylibjpeg for compressed pictures). Sizes are checked before anything is decoded.
+pydicom parses and decodes, each compressed syntax with one decoder. Sizes are checked before anything is decoded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from brain_mri.imaging import dicom_mosaic
+from brain_mri.imaging.dicom_pixels import decoder_of
 from brain_mri.imaging.file_type import has_dicom_preamble
 from brain_mri.imaging.orientation import DISPLAY, axes_of, permuted, plane_of, turned
 from brain_mri.imaging.picture import check_size, compact, gray_and_color
@@ -119,7 +120,7 @@ def frame_values(dataset: pydicom.Dataset, index: int, name: str) -> tuple[np.nd
     try:
         kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
         _check_stream(dataset, index)
-        values = pixel_array(dataset, index=index)
+        values = pixel_array(dataset, index=index, decoding_plugin=decoder_of(dataset))
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         if kind == "PALETTE COLOR":
             values = apply_color_lut(values, dataset)

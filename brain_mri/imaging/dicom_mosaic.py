@@ -11,6 +11,7 @@ import pydicom
 from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian
 
+from brain_mri.imaging.dicom_pixels import decoder_of
 from brain_mri.imaging.scan import MIN_SIDE, ScanError
 
 _COUNT, _CREATOR = (0x0019, 0x100A), (0x0019, 0x0010)  # NumberOfImagesInMosaic, and who defined it
@@ -39,7 +40,7 @@ def unpack(dataset: pydicom.Dataset, name: str) -> None:
             "export it as single slices."
         )
     height, width = rows // side, columns // side
-    stored = pixel_array(dataset)
+    stored = pixel_array(dataset, decoding_plugin=decoder_of(dataset))
     if stored.ndim != 2:
         raise ScanError(f"{name} is a Siemens mosaic in colours; export it as single slices.")
     tiles = stored.reshape(side, height, side, width).swapaxes(1, 2).reshape(-1, height, width)[:count]

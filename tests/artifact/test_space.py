@@ -224,9 +224,9 @@ def test_the_app_needs_no_training_code() -> None:
         for line in (ROOT / "requirements-space.txt").read_text().splitlines()
         if line and not line.startswith("#")
     }
-    distributions = {"cv2": "opencv_python_headless", "PIL": "pillow"}
+    distributions = {"cv2": "opencv_python_headless", "PIL": "pillow", "jpeg_ls": "pyjpegls"}
     provided = {"gradio", "gradio_client", "spaces", "starlette"}  # by the Space itself; the last one by gradio
-    listed -= {"pylibjpeg", "pylibjpeg_libjpeg", "pylibjpeg_openjpeg"}  # plug-ins that pydicom looks for by itself
+    listed -= {"pylibjpeg", "pylibjpeg_openjpeg"}  # plug-ins that pydicom looks for by itself
     wanted = {distributions.get(name, name).lower() for name in foreign} - provided
     assert not {"tensorflow", "keras", "tf2onnx", "onnx", "pandas"} & wanted
     assert wanted <= listed, f"requirements-space.txt lacks {wanted - listed}"
