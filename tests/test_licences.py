@@ -34,14 +34,14 @@ def serving() -> dict[str, metadata.Distribution]:
 
 
 def stated(package: metadata.Distribution) -> list[str]:
-    """The licences that a package states: any one of them may be chosen."""
+    """The licences that a package states, of which any one may be chosen; all that its classifiers name hold."""
     about = package.metadata
     expression = str(about.get("License-Expression") or "")
     if expression:
         return expression.split(" OR ")
     classifiers = [c for c in about.get_all("Classifier") or () if c.startswith("License ::")]
     field = str(about.get("License") or "").strip()
-    return classifiers or [field.splitlines()[0] if field else ""]
+    return [" AND ".join(classifiers) or (field.splitlines()[0] if field else "")]
 
 
 def is_gpl(licences: list[str]) -> bool:
@@ -68,6 +68,10 @@ def test_nothing_that_serves_is_under_the_gpl() -> None:
         (["License :: OSI Approved :: GNU General Public License v3 (GPLv3)"], True),
         (["License :: OSI Approved :: GNU Lesser General Public License v3 (LGPLv3)"], False),
         (["LGPL-2.1"], False),
+        (
+            ["License :: OSI Approved :: MIT License AND License :: OSI Approved :: GNU Affero General Public License"],
+            True,
+        ),
         (["MIT", "GPL-2.0"], False),
         (["BSD-3-Clause AND GPL-3.0-or-later WITH GCC-exception-3.1"], False),
         (["BSD-3-Clause AND GPL-2.0"], True),

@@ -17,6 +17,7 @@ from brain_mri.data.dataset import load_dataset
 from brain_mri.data.folders import DataError
 from brain_mri.evaluation.audit import AuditResult, audit
 from brain_mri.files import atomic_write
+from brain_mri.inference.rows import guarded
 from brain_mri.reporting import audit_figure
 
 
@@ -55,7 +56,7 @@ def write(result: AuditResult, folder: Path) -> list[Path]:
     for name, table in result.tables().items():
         paths.append(folder / f"{name}.csv")
         with atomic_write(paths[-1]) as temporary:
-            table.to_csv(temporary, index=False, errors="backslashreplace")
+            table.map(guarded).to_csv(temporary, index=False, errors="backslashreplace")
     return [*paths, audit_figure.draw(result, folder / "figure.png")]
 
 

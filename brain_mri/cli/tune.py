@@ -23,6 +23,7 @@ from optuna.trial import TrialState
 from optuna.visualization.matplotlib import plot_optimization_history
 
 from brain_mri.files import FileError, read_json
+from brain_mri.inference.rows import guarded
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 STUDY = "brain-mri"
@@ -129,7 +130,7 @@ def write(study: optuna.Study, out: Path) -> None:
     table.columns = [name.removeprefix("user_attrs_").removeprefix("params_") for name in table.columns]
     table = table.rename(columns={"value": "score"}).sort_values("score", ascending=False)
     table["state"] = table["state"].str.lower()
-    table.to_csv(out / "search.csv", index=False)
+    table.map(guarded).to_csv(out / "search.csv", index=False)
     lines = ["The score is the best epoch's accuracy and Dice on validation. Test images were not used to choose."]
     if finished := study.get_trials(states=(TrialState.COMPLETE,)):
         words = " ".join(f"--{name} {value:.4g}" for name, value in study.best_params.items())

@@ -18,6 +18,7 @@ from brain_mri.evaluation.volumes import COLUMNS, pairs, slices, summary
 from brain_mri.files import atomic_write
 from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.rows import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.out:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(args.out) as temporary:
-                table.to_csv(temporary, index=False)
+                table.map(guarded).to_csv(temporary, index=False)
     except (ArtifactError, HubError, ScanError, OSError) as error:
         print(f"volumes: {error}", file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ from brain_mri.evaluation.held_out import test_pictures
 from brain_mri.evaluation.records import Metrics, Summary, read_metrics
 from brain_mri.evaluation.scores import Estimate
 from brain_mri.files import atomic_write
+from brain_mri.inference.rows import guarded
 from brain_mri.reporting.plot_style import BASELINE, MODEL, new_figure, save, scored_bars, styled
 from brain_mri.reporting.tables import BASELINE_TITLES, Table, as_markdown, number, score
 
@@ -182,7 +183,7 @@ def write(out: Path, runs: Sequence[Run], *, folds: bool = False) -> Path:
     )
     text = "\n\n".join([intro, *(f"### {table.title}\n\n{as_markdown(table)}" for table in as_tables(lines))])
     out.mkdir(parents=True, exist_ok=True)
-    for suffix, content in ((".md", text + "\n"), (".csv", as_frame(lines).to_csv(index=False))):
+    for suffix, content in ((".md", text + "\n"), (".csv", as_frame(lines).map(guarded).to_csv(index=False))):
         with atomic_write(out / (name + suffix)) as temporary:
             temporary.write_text(content, encoding="utf-8")
     draw(lines, out / f"{name}.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -98,6 +99,12 @@ def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
     assert len(paths) == 11 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
     for name, table in (("leaks", result.leaks), ("duplicates", result.links), ("conflicts", result.conflicts)):
         assert len(pd.read_csv(tmp_path / "out" / f"{name}.csv")) == len(table)
+
+
+def test_names_of_pictures_are_no_formulas(result: audit.AuditResult, tmp_path: Path) -> None:
+    named = dataclasses.replace(result, conflicts=pd.DataFrame({"path": ["=1+1.png", "plain.png"], "share": [-0.5, 1]}))
+    command.write(named, tmp_path)
+    assert (tmp_path / "conflicts.csv").read_text().splitlines()[1:] == ["'=1+1.png,-0.5", "plain.png,1.0"]
 
 
 def test_command_line(bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

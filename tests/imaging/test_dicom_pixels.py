@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -115,7 +116,7 @@ def of(stream: bytes, syntax: UID, pixels: np.ndarray, bits: int = 12) -> pydico
     return dataset
 
 
-def compressed(pixels: np.ndarray, syntax: UID, **options: object) -> pydicom.Dataset:
+def compressed(pixels: np.ndarray, syntax: UID, **options: Any) -> pydicom.Dataset:
     dataset = dicom(pixels, ExplicitVRLittleEndian, 8 if pixels.dtype == np.uint8 else 12)
     dataset.compress(syntax, **options)
     return dataset
