@@ -36,11 +36,11 @@ def serving() -> dict[str, metadata.Distribution]:
 def stated(package: metadata.Distribution) -> list[str]:
     """The licences that a package states, of which any one may be chosen; all that its classifiers name hold."""
     about = package.metadata
-    expression = str(about.get("License-Expression") or "")
+    expression = str((about.get_all("License-Expression") or [""])[0])
     if expression:
         return expression.split(" OR ")
     classifiers = [c for c in about.get_all("Classifier") or () if c.startswith("License ::")]
-    field = str(about.get("License") or "").strip()
+    field = str((about.get_all("License") or [""])[0]).strip()
     return [" AND ".join(classifiers) or (field.splitlines()[0] if field else "")]
 
 
