@@ -103,7 +103,7 @@ def _fetch(
         raise HubError(f"{where} holds no {CONFIG}, so it is not a model of this project.")
     large = [name for name in SERVING_FILES if name in files and (files[name].size or 0) > LARGEST[name]]
     if large:
-        raise HubError(f"{' and '.join(large)} of {where} are too large to be served by this program.")
+        raise HubError(f"{where} is too large to be served by this program ({' and '.join(large)}).")
     if info.sha is None:
         raise HubError(f"The Hub named no commit for {where}.")
     sha: str = info.sha

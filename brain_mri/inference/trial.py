@@ -29,7 +29,7 @@ HANDED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_
 # On a machine of many cores the threads of a library would take all addresses, whatever the model is.
 ALONE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
-_passed: set[tuple[object, ...]] = set()
+_known: dict[tuple[object, ...], str] = {}  # what came of the trials of this process: "" where a model has passed
 
 
 def try_out(artifact: Artifact, *, seconds: int = SECONDS, memory: int = MEMORY) -> None:
@@ -37,31 +37,31 @@ def try_out(artifact: Artifact, *, seconds: int = SECONDS, memory: int = MEMORY)
     config, folder = artifact.config, artifact.folder
     networks = config.segmenter.is_network
     tried = (artifact.image_size, networks, *(config.files[name].sha256 for name in config.onnx_files))
-    if tried in _passed:
-        return
-    given = [folder.resolve(), artifact.image_size, int(networks), seconds, memory]
+    if tried not in _known:  # a visitor who asks again for a model that never answers costs nothing more
+        _known[tried] = _reason(folder.resolve(), artifact.image_size, networks, seconds, memory)
+    if reason := _known[tried]:
+        raise ArtifactError(f"{folder}: {reason}.")
+
+
+def _reason(folder: Path, size: int, networks: bool, seconds: int, memory: int) -> str:
+    """Why a model cannot be used, "" where it can. Raises ArtifactError when no process can be started."""
     # -P, and not in the model's folder: a file of the name of a module there would be run.
-    command = [sys.executable, "-P", "-m", "brain_mri.inference.trial", *map(str, given)]
+    command = [sys.executable, "-P", "-m", "brain_mri.inference.trial"]
+    command += map(str, (folder, size, int(networks), seconds, memory))
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     settings = {name: os.environ[name] for name in HANDED_ON if name in os.environ} | ALONE | {"PYTHONPATH": path}
     try:
         run = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, timeout=5 * seconds)
-    except subprocess.TimeoutExpired:
-        status, said = -1, ""
     except OSError as error:
         raise ArtifactError(f"{folder}: the models could not be tried ({plain(error)}).") from None
-    else:
-        status, said = run.returncode, plain(run.stdout)
-    if status == 0:
-        _passed.add(tried)
-    elif status == REFUSED:
-        fits = "" if said.startswith(str(given[0])) else f"{folder}: the models do not fit their config.json: "
-        raise ArtifactError(f"{fits}{said}.")
-    else:
-        raise ArtifactError(
-            f"{folder}: the models are not used, for they need more than {seconds} s or {memory / 2**30:.1f} GB to be "
-            "opened and to answer once, or end the program that runs them."
-        )
+    except subprocess.TimeoutExpired:
+        run = None
+    if run and run.returncode in (0, REFUSED):
+        return plain(run.stdout) and f"the models do not fit their config.json ({plain(run.stdout)}); train them again"
+    return (
+        f"the models are not used, for they need more than {seconds} s or {memory / 2**30:.1f} GB to be opened and to "
+        "answer once, or end the program that runs them"
+    )
 
 
 def limit(seconds: int, memory: int) -> None:
@@ -82,7 +82,9 @@ def main(folder: str, size: str, networks: str, seconds: str, memory: str) -> in
         for picture in (np.zeros_like(noise), np.full_like(noise, 255), noise):
             found(picture[None])
     except Exception as error:  # whatever ONNX Runtime or NumPy make of a foreign graph
-        print(plain(error).rstrip("."))
+        if "alloc" in str(error):  # std::bad_alloc, "Failed to allocate": the limit of memory, which the parent words
+            return 1
+        print(plain(error).rstrip(".") or type(error).__name__)
         return REFUSED
     return 0
 

@@ -238,3 +238,12 @@ def test_newer_revision(loopback: LoopbackHub, published: str, tmp_path: Path, m
     assert newer() is None and time.monotonic() - started < 1.5
     monkeypatch.setenv("HF_ENDPOINT", closed_port())
     assert newer() is None
+
+
+def test_a_model_that_is_too_large_is_not_fetched(
+    loopback: LoopbackHub, published: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(hub.LARGEST, "classifier.onnx", 100)
+    with pytest.raises(hub_client.HubError, match="me/model is too large"):
+        hub.pull("me/model", cache_dir=tmp_path / "cache")
+    assert not any("resolve" in line for line in loopback.log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import os
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.imaging.read import read_scan
+from brain_mri.inference.batch import to_folder
+from brain_mri.inference.jobs import named
 from brain_mri.inference.live_model import LiveModel, Models
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui import model_tab
+from brain_mri.ui import model_tab, views
 from brain_mri.ui.page import build_interface
+from brain_mri.ui.scan_report import write_report
 from tests.helpers.handmade import write_handmade
 
 
@@ -65,6 +69,35 @@ def test_scores_of_other_types_are_one_sentence_on_a_page_that_stands(tmp_path: 
     assert any(part in text for part in ("is damaged", "could not be read", "not an object"))
     assert "handmade" in model_tab.identity(predictor)
     assert build_interface(predictor)
+
+
+def test_words_of_a_model_are_plain_text_in_every_piece_of_html(tmp_path: Path, phantom_png) -> None:
+    """Its name, its classes, and whatever else of its config reaches the page, a report or a table."""
+    evil = "=<img src=//evil.example/a.png onerror=x()>${1}"
+    network = {"architecture": evil, "trained_on": evil}
+    words: dict[str, Any] = {"name": evil, "created": evil, "classifier": network, "segmenter": network}
+    classes = [f"{evil}1", f"{evil}2", "notumor", f"{evil}3"]
+    folder = write_handmade(
+        tmp_path / "m", classes=classes, metrics={"accuracy": 0.5, "baselines": {evil: {"value": 0.1}}}, **words
+    )
+    predictor = Predictor.load(folder)
+    path = phantom_png("glioma", 1)
+    view = views.analyze_scan(predictor, read_scan(path), str(path))
+    pieces = [model_tab.identity(predictor), model_tab.scores(predictor), views.bars_panel(view)]
+    pieces += [views.facts(view, views.settings_of(view)), model_tab.figure_grid(predictor)]
+    models = Models(LiveModel(predictor), [folder])
+    pieces.append(model_tab.side_by_side(models, models.names, read_scan(path)))
+    files = write_report(view, views.settings_of(view), tmp_path)
+    pieces += [file.read_text(encoding="utf-8") for file in files if file.suffix == ".html"]
+    assert len(pieces) == 7
+    for piece in pieces:
+        assert "<img src=//" not in piece and "onerror=x()>" not in piece
+    assert any("&lt;img src=//" in piece for piece in pieces)
+    for row in to_folder(predictor, named([path]), tmp_path / "out", threads=1):
+        assert not row.error
+    cells = [cell for line in csv.reader((tmp_path / "out/predictions.csv").open(encoding="utf-8")) for cell in line]
+    assert not [cell for cell in cells if cell.startswith("=")]
+    assert predictor.model_id in {cell.removeprefix("'") for cell in cells}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a privilege")
