@@ -21,6 +21,7 @@ from brain_mri.ui import theme, views
 from brain_mri.ui.common import MODEL, Example, Update, Upload, analyzed, chosen, scan_inputs, settled, working
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
 
+MOST_TEXT = 2**20  # characters of tables, which every visitor gets; ordinary ones have some 20,000
 PNG = b"\x89PNG\r\n\x1a\n"  # its first bytes
 
 
@@ -132,7 +133,10 @@ def _scores(predictor: Predictor) -> str:
         + (f'<p class="prose-small">{safe(part.note)}</p>' if part.note else "")
         for part in tables.sections(metrics)
     ]
-    return '<div class="stack">' + "".join(parts) + notes(metrics.notes, kind="info") + "</div>"
+    text = '<div class="stack">' + "".join(parts) + notes(metrics.notes, kind="info") + "</div>"
+    if len(text) > MOST_TEXT:
+        raise FileError(f"{predictor.artifact.folder / METRICS} says too much to be shown.")
+    return text
 
 
 def summary_of(stored: dict[str, Any]) -> Summary:

@@ -46,6 +46,9 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "measured without its parts": {"measured": {"classification": None}},
     "measured is empty": {"measured": {"classification": {}, "images": {}}},
     "measured holds no number": {"measured": {"classification": float("nan")}},
+    "measured is long": {
+        "measured": {"classification": None, "images": {"count": 1, "groups": 1}, "notes": ["x" * 2**21]}
+    },
     "measured is a list": {"measured": [1]},
 }
 
@@ -66,7 +69,7 @@ def test_scores_of_other_types_are_one_sentence_on_a_page_that_stands(tmp_path: 
         return
     text = model_tab.scores(predictor)
     assert 'role="alert"' in text and "<img src=x" not in text
-    assert any(part in text for part in ("is damaged", "could not be read", "not an object"))
+    assert any(part in text for part in ("is damaged", "could not be read", "not an object", "says too much"))
     assert "handmade" in model_tab.identity(predictor)
     assert build_interface(predictor)
 
