@@ -19,16 +19,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from brain_mri.imaging.archive import open_upload
 from brain_mri.imaging.file_type import (
     GZIP,
     archive_kind,
     first_bytes,
     is_other_volume,
+    is_picture,
     looks_like_dicom,
     slices_stated,
 )
-from brain_mri.imaging.scan import MAX_SLICES, ScanError, clean_name
+from brain_mri.imaging.picture import frame_count
+from brain_mri.imaging.scan import MAX_SLICES, clean_name
 from brain_mri.imaging.volume_formats import slice_count, voxel_file
 
 SUFFIXES = {
@@ -37,6 +38,7 @@ SUFFIXES = {
     ".mgz", ".zip", ".tar", ".tgz",
 }  # fmt: skip
 LONGEST = 60  # characters of a name: file systems count bytes, and a temporary name is longer
+PACKED = (256, 2**17)  # what archives and animations count as: so many slices at least, and so many bytes a slice
 TAGS = 2**18  # bytes of a DICOM file in which the tags of its series stand
 
 
@@ -62,25 +64,19 @@ class Job:
 def slices_of(paths: Sequence[Path]) -> int:
     """How many slices there are about to analyse in a file, or in the files of a series; at least 1, raises nothing.
 
-    Only first bytes are read, of archives those of their members. What promises more than may be analysed of one volume
-    counts as 1: its reader refuses it at once.
+    Only first bytes are read. What promises more than may be analysed of one volume counts as 1: its reader refuses it
+    at once.
     """
-    if len(paths) > 1:
-        return len(paths)
-    try:
-        start = first_bytes(paths[0])
-        starts = [m.start for m in open_upload(paths[0]).members] if archive_kind(start) else [start]
-    except (ScanError, OSError, ValueError, zlib.error):
-        return 1
-    counts = [_stated(start) for start in starts]
-    volumes = [count for count in counts if count > 1]  # one of them is taken; pictures of a series go together
-    return max(1, *volumes, len(counts) - len(volumes)) if counts else 1
+    return sum(map(_stated, paths)) or 1
 
 
-def _stated(start: bytes) -> int:
+def _stated(path: Path) -> int:
     try:
+        start = first_bytes(path)
+        if archive_kind(start) or (is_picture(start) and frame_count(path, 2) > 1):
+            return max(PACKED[0], min(path.stat().st_size // PACKED[1], MAX_SLICES))
         count = slice_count(start) or slices_stated(start)
-    except (ValueError, IndexError, struct.error):
+    except (OSError, ValueError, IndexError, struct.error, zlib.error):
         return 1
     return count if 0 < count <= MAX_SLICES else 1
 

@@ -32,7 +32,7 @@ from brain_mri.ui.html import banner, error_banner, image, safe, table
 from brain_mri.ui.places import Places
 
 MAX_FILES = 500
-MAX_BATCH = 4096  # slices of all its files: some minutes
+MAX_BATCH = 8192  # slices of all its files: some minutes
 Step = Callable[..., None]  # see places.Turn.step
 HINT = """<p class="prose-small">Choose several slices and volumes at once; each file becomes a row, as do the DICOM
 files of one series. Of a volume every slice is analysed. The table can be downloaded.</p>"""

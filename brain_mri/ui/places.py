@@ -24,6 +24,7 @@ from brain_mri.inference.volume_analysis import Gone
 PLACES = 2  # requests that work at once; each takes all cores
 SHORT = 200  # slices; the last place is kept free of what has more
 WAITING = 64  # requests in the queue before the next one is asked to come back later
+OWN = 16  # of one visitor
 PACE = 0.05  # seconds that a slice is expected to take
 SECONDS = 600.0  # that one request may work
 TICK = 0.5  # seconds from one look at a request to the next
@@ -75,6 +76,8 @@ class Places:
         slices = await asyncio.to_thread(weigh)
         if len(self.waiting) >= WAITING:
             raise ScanError(f"{WAITING} requests are waiting already; please come back in a few minutes.")
+        if sum(other.visitor == visitor for other in self.waiting) >= OWN:
+            raise ScanError(f"{OWN} of your requests are waiting already; please ask again when they are answered.")
         turn = Turn(visitor, slices, time.monotonic() + PACE * slices)
         self.waiting.append(turn)
         job: asyncio.Future[Any] | None = None

@@ -8,9 +8,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
+from brain_mri.imaging.scan import MAX_SLICES
+from brain_mri.inference import jobs
 from brain_mri.inference.jobs import find, named, stem_of
-from tests.helpers.files import dicom, saved, series
+from tests.helpers.files import dicom, encode, metaimage, nifti, saved, series, zipped
 
 
 def test_names_are_unique_and_harmless() -> None:
@@ -105,3 +108,38 @@ def test_the_halves_of_a_volume_are_one_job(tmp_path: Path) -> None:
         (tmp_path / f"hash-{name}").mkdir()
         uploads.append((tmp_path / name).rename(tmp_path / f"hash-{name}" / name))
     assert [job.paths for job in named(uploads, apart=False)] == [tuple(uploads[::-1])]
+
+
+def test_slices_are_counted_from_first_bytes(tmp_path: Path) -> None:
+    """Of what holds more than may be analysed: 1, for it is refused at once; of what would have to be opened: many."""
+    stack = np.zeros((30, 40, 36), np.uint8)
+    frames = [np.zeros((40, 36), np.uint8)] * 7
+    content = {
+        "a.nii": nifti(stack),
+        "a.nii.gz": gzip.compress(nifti(stack)),
+        "a.mha": metaimage(stack),
+        "a.dcm": saved(dicom(np.stack(frames))),
+        "a.png": encode(Image.fromarray(frames[0]), "PNG"),
+        "a.tif": encode(
+            Image.fromarray(frames[0]), "TIFF", save_all=True, append_images=[Image.fromarray(frames[1])] * 4
+        ),
+        "letter.txt": b"dear doctor",
+        "empty": b"",
+        "a.zip": zipped({"a.nii": nifti(stack)}),
+        "large.zip": zipped({"a.nii": b""}) + bytes(300 * jobs.PACKED[1]),
+        "huge.nii": nifti(np.zeros((MAX_SLICES + 1, 8, 9), np.uint8)),
+    }
+    counts = {
+        "a.nii": 30,
+        "a.nii.gz": 30,
+        "a.mha": 30,
+        "a.dcm": 7,
+        "a.tif": jobs.PACKED[0],
+        "a.zip": jobs.PACKED[0],
+        "large.zip": 300,
+    }
+    for name, data in content.items():
+        (tmp_path / name).write_bytes(data)
+        assert jobs.slices_of([tmp_path / name]) == counts.get(name, 1), name
+    assert jobs.slices_of([tmp_path / "a.dcm"] * 3) == 21
+    assert jobs.slices_of([tmp_path / "missing.nii"]) == jobs.slices_of([]) == jobs.slices_of([tmp_path]) == 1

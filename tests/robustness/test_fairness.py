@@ -101,7 +101,7 @@ def test_many_small_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
 
 def test_a_batch_of_too_many_slices_is_refused_before_anything_is_analysed(served: Served, tmp_path: Path) -> None:
     files = [thin(tmp_path / f"{i}.nii.gz", MAX_SLICES) for i in range(batch_tab.MAX_BATCH // MAX_SLICES + 1)]
-    with pytest.raises(Refused, match=r"hold 5,120 slices, which are too many at once; the limit is 4,096"):
+    with pytest.raises(Refused, match=r"hold 9,216 slices, which are too many at once; the limit is 8,192"):
         Caller(served.url, tmp_path)("/batch", {"files": files})
     assert served.slices == 0
 

@@ -124,7 +124,8 @@ def test_what_nobody_waits_for_ends_and_frees_its_place(waits: bool) -> None:
     asyncio.run(run())
 
 
-def test_refusals_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["WAITING", "OWN"])
+def test_refusals_are_sentences(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     async def run() -> None:
         jobs = Jobs()
         jobs.add("work", 1, "me")
@@ -132,7 +133,7 @@ def test_refusals_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
             jobs.add(f"more {i}", 1, "me")
         await jobs.until(lambda: any(task.done() for task in jobs.tasks.values()) and len(jobs.begun) == 1)
         (refused,) = [task for task in jobs.tasks.values() if task.done()]
-        with pytest.raises(ScanError, match="2 requests are waiting already"):
+        with pytest.raises(ScanError, match=r"^2 (requests|of your requests) are waiting already; please"):
             await refused
         (working,) = jobs.places.working
         working.end = time.monotonic()
@@ -144,7 +145,7 @@ def test_refusals_are_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.gather(*jobs.tasks.values(), return_exceptions=True)
         assert not jobs.places.waiting and not jobs.places.working
 
-    monkeypatch.setattr(module, "WAITING", 2)
+    monkeypatch.setattr(module, limit, 2)
     asyncio.run(run())
 
 
