@@ -48,6 +48,9 @@ class Jobs:
             while not true():
                 await asyncio.sleep(0.01)
 
+    async def told(self, name: str, text: str) -> None:
+        await self.until(lambda: text in self.said.get(name, ""))
+
     async def end(self, name: str) -> None:
         self.go[name].set()
         assert await self.tasks[name] == name
@@ -61,20 +64,20 @@ def test_short_ones_come_first_and_nobody_is_overtaken_for_ever(monkeypatch: pyt
         jobs.add("long", 1000)
         await jobs.until(lambda: jobs.begun == ["long"])
         jobs.add("another long", 900)
-        await jobs.until(lambda: "number 1 in the queue of 1" in jobs.said.get("another long", ""))
+        await jobs.told("another long", "number 1 in the queue of 1")
         jobs.add("short", 1)  # the last place is not for long ones
         await jobs.until(lambda: jobs.begun == ["long", "short"])
         jobs.add("middle", SHORT)
         jobs.add("shorter", 2)
-        await jobs.until(lambda: len(jobs.places.waiting) == 3 and "number 3 in" in jobs.said["another long"])
-        assert "number 1 in" in jobs.said["shorter"] and "number 2 in" in jobs.said["middle"]
+        for number, name in enumerate(("shorter", "middle", "another long"), 1):
+            await jobs.told(name, f"number {number} in the queue of 3")
         await jobs.end("short")
         await jobs.until(lambda: jobs.begun[2:] == ["shorter"])
         await jobs.end("shorter")
         await jobs.until(lambda: jobs.begun[3:] == ["middle"])
         jobs.places.waiting[0].due -= 1000  # it has waited for so long
         jobs.add("late", 1)
-        await jobs.until(lambda: "number 2 in" in jobs.said.get("late", ""))
+        await jobs.told("late", "number 2 in")
         await jobs.end("long")
         await jobs.until(lambda: jobs.begun[4:] == ["another long"])
         for name in ("another long", "middle", "late"):
