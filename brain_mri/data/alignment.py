@@ -14,9 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
+from brain_mri.data.neighbours import mirror, nearest, standardised
+
 HEAD_ALIGNED, WHOLE_ALIGNED = 0.91, 0.93  # correlation of local contrast after alignment
-NEIGHBOURS = 4  # pairs that are tried, of each picture, kind of thumbnail and orientation
+NEIGHBOURS = 4  # pairs that are looked at, of each picture, kind of thumbnail and orientation
 CANDIDATE, CANDIDATE_SIDE = 0.7, 16  # their least correlation of local contrast at this size, unaligned
+TRIALS, TANGENT, TANGENT_SIDE = 3, 0.7, 24  # aligned pairs of each picture: those that agree best to first order
+PAIRS = 1024  # that are looked at at once
 QUICK, QUICK_SIDE = 0.72, 32  # and aligned at half size, before it is done at full size
 MAX_STRETCH, MAX_TURN, MIN_OVERLAP = 0.18, 9.0, 0.65  # change of scale, degrees, share of the square
 
@@ -30,59 +34,69 @@ def local_contrast(picture: np.ndarray) -> np.ndarray:
     return detail / (deviation + 4)  # 4 gray levels: below it there is only noise
 
 
-def standardised(pictures: np.ndarray) -> np.ndarray:
-    """(N, s, s) -> float32 (N, s*s) of mean 0 and length 1: a dot product is a correlation; constants give 0."""
-    flat = pictures.reshape(len(pictures), pictures.shape[1] * pictures.shape[2]).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return flat / np.where(length > 1e-3, length, np.inf)
-
-
-def mirror(features: np.ndarray) -> np.ndarray:
-    """The features (N, s*s) of the mirrored pictures; standardising and local contrast commute with a mirror."""
-    side = round(features.shape[1] ** 0.5)
-    return np.ascontiguousarray(features.reshape(-1, side, side)[:, :, ::-1]).reshape(len(features), -1)
-
-
 def aligned_pairs(whole: np.ndarray, head: np.ndarray, rows: np.ndarray) -> list[tuple[int, int, float, bool]]:
     """(a, b, correlation, b is a mirror) of the pairs among `rows` that agree once aligned; a < b.
 
     whole, head: uint8 (N, s, s), see duplicates.thumbnails.
     """
-    trials = _candidates(head, rows) | _candidates(whole, rows)
 
-    def attempt(trial: tuple[int, int, bool]) -> tuple[int, int, float, bool] | None:
+    def attempt(trial: tuple[int, int, int]) -> tuple[int, int, float, bool] | None:
         a, b, mirrored = trial
         for pictures, least in ((head, HEAD_ALIGNED), (whole, WHOLE_ALIGNED)):
             second = pictures[b][:, ::-1] if mirrored else pictures[b]
             quick = agreement(_resized(pictures[a], QUICK_SIDE), _resized(second, QUICK_SIDE), steps=15)
             if quick >= QUICK and (value := agreement(pictures[a], second)) >= least:
-                return a, b, value, mirrored
+                return a, b, value, bool(mirrored)
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [pair for pair in pool.map(attempt, sorted(trials)) if pair is not None]
+        return [pair for pair in pool.map(attempt, _promising(whole, head, rows).tolist()) if pair is not None]
 
 
-def _candidates(pictures: np.ndarray, rows: np.ndarray) -> set[tuple[int, int, bool]]:
-    """(a, b, mirrored) of the most similar pairs among `rows`."""
-    count = min(NEIGHBOURS, len(rows) - 1)
-    if count < 1:
-        return set()
-    small = np.stack([local_contrast(_resized(pictures[row], CANDIDATE_SIDE)) for row in rows])
-    features = standardised(small)
-    found = set()
-    for mirrored in (False, True):
-        left = mirror(features) if mirrored else features
-        for start in range(0, len(rows), 1024):
-            scores = left[start : start + 1024] @ features.T
-            own = np.arange(len(scores))
-            scores[own, own + start] = -1
-            near = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-            for i, j in zip(*np.nonzero(np.take_along_axis(scores, near, 1) >= CANDIDATE), strict=True):
-                a, b = sorted((int(rows[start + i]), int(rows[near[i, j]])))
-                found.add((a, b, mirrored))
-    return found
+def _promising(whole: np.ndarray, head: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """int64 (M, 3): a < b of `rows`, mirrored; of each picture the pairs most worth an alignment."""
+
+    def contrast(pictures: np.ndarray, side: int) -> np.ndarray:
+        small = [local_contrast(_resized(pictures[row], side)) for row in rows]
+        return np.stack(small) if small else np.zeros((0, side, side), np.float32)
+
+    near = [nearest(standardised(contrast(p, CANDIDATE_SIDE)), NEIGHBOURS, CANDIDATE) for p in (head, whole)]
+    found = np.unique(np.concatenate(near), axis=0)
+    score = np.max([tangent_agreement(contrast(p, TANGENT_SIDE), found) for p in (head, whole)], axis=0)
+    order = np.lexsort((-np.r_[score, score], np.r_[found[:, 0], found[:, 1]]))
+    owner = np.r_[found[:, 0], found[:, 1]][order]
+    rank = np.arange(len(owner)) - np.searchsorted(owner, owner)  # of each pair among those of one picture
+    kept = np.unique(order[rank < TRIALS] % max(len(found), 1))
+    kept = kept[score[kept] >= TANGENT]
+    return np.column_stack([rows[found[kept, 0]], rows[found[kept, 1]], found[kept, 2]])
+
+
+def tangent_agreement(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """float32 (M,): how far the pictures (N, s, s) of each pair (a, b, mirrored) agree once one is moved a little.
+
+    The part of one that is a sum of the other one and its derivatives along the six moves of an affine map (the
+    tangent distance of Simard et al. 1993), of either over the other.
+    """
+    features, best = standardised(pictures), np.zeros(len(pairs), np.float32)
+    side = pictures.shape[1]
+    y, x = np.mgrid[:side, :side].astype(np.float32) / side - 0.5
+    for left, right in ((0, 1), (1, 0)):
+        order = np.argsort(pairs[:, left], kind="stable")
+        for some in np.array_split(order, len(order) // PAIRS + 1):
+            rows, place = np.unique(pairs[some, left], return_inverse=True)
+            moved_y, moved_x = np.gradient(pictures[rows], axis=(1, 2))
+            moves = [pictures[rows], moved_x, moved_y, x * moved_x, y * moved_x, x * moved_y, y * moved_y]
+            basis = np.stack(moves, axis=1).reshape(len(rows), len(moves), side * side)
+            basis -= basis.mean(axis=2, keepdims=True)
+            gram = basis @ basis.transpose(0, 2, 1)
+            gram += 1e-5 * (np.trace(gram, axis1=1, axis2=2)[:, None, None] + 1) * np.eye(len(moves), dtype=np.float32)
+            other = features[pairs[some, right]]
+            flip = pairs[some, 2] == 1
+            other[flip] = mirror(other[flip])
+            onto = (basis[place] @ other[:, :, None])[:, :, 0]
+            share = (onto * np.linalg.solve(gram[place], onto[:, :, None])[:, :, 0]).sum(axis=1)
+            best[some] = np.maximum(best[some], share)
+    return best
 
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:

@@ -28,6 +28,7 @@ READERS = (
     "alignment.py",
     "duplicates.py",
     "mask_transfer.py",
+    "neighbours.py",
     "outlines.py",
     "reader.py",
     "stacks.py",

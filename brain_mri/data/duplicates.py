@@ -14,6 +14,8 @@ alike have 0.957 (whole), 0.857 (head at 32) and 0.811 (head at 64), so none of 
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -21,13 +23,13 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from brain_mri.data import alignment
-from brain_mri.data.alignment import mirror, standardised
+from brain_mri.data.neighbours import mirror, near_pairs, standardised
 
 SIDE, COARSE = 64, 32  # thumbnails, and the size at which neighbours are looked for
 COPY = 0.98  # correlation of whole pictures at SIDE
 COPY_COARSE = 0.97  # the same at COARSE: only a filter
 VARIANT_COARSE, VARIANT = 0.88, 0.82  # correlation of heads at COARSE and at SIDE
-BLOCK, MANY = 1024, 50_000  # rows of one matrix product; candidate pairs of one block that are still ordinary
+MANY = 50_000  # candidate pairs at once that are still ordinary, of fewer than as many pictures
 PAIRS = 1024  # that are verified at once, to bound the memory
 LINK_COLUMNS = ["a", "b", "kind", "correlation", "mirrored"]
 
@@ -89,48 +91,45 @@ def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _found_by_correlation(whole: np.ndarray, head: np.ndarray) -> pd.DataFrame:
     """Links of the kinds copy and variant."""
-    coarse_whole, coarse_head = standardised(shrunk(whole)), standardised(local_contrast(shrunk(head)))
-    found: list[pd.DataFrame] = []
-    for start in range(0, len(whole), BLOCK):
-        for mirrored in (False, True):
-            rows = slice(start, start + BLOCK)
-            sides = [mirror(f[rows]) if mirrored else f[rows] for f in (coarse_whole, coarse_head)]
-            near = sides[0] @ coarse_whole[start:].T >= COPY_COARSE
-            near |= sides[1] @ coarse_head[start:].T >= VARIANT_COARSE
-            a, b = (indices + start for indices in np.nonzero(near))
-            a, b = a[a < b], b[a < b]
-            while len(a):
-                count = len(a) if len(a) <= MANY else MANY // 4
-                found.append(_verified(whole, head, coarse_head, a[:count], b[:count], mirrored))
-                a, b = a[count:], b[count:]
-                if len(a):  # a film of one head: pairs that are joined already add nothing
-                    links = _joined(found)
-                    labels = components(len(whole), links["a"].to_numpy(), links["b"].to_numpy())
-                    apart = labels[a] != labels[b]
-                    a, b = a[apart], b[apart]
+    coarse_head, count = standardised(local_contrast(shrunk(head))), len(whole)
+    parts = itertools.chain(
+        near_pairs(standardised(shrunk(whole)), COPY_COARSE), near_pairs(coarse_head, VARIANT_COARSE)
+    )
+    found, seen, many = [], np.zeros(0, np.int64), max(MANY, count)
+    for pairs in parts:
+        keys = np.setdiff1d((pairs[:, 0] * count + pairs[:, 1]) * 2 + pairs[:, 2], seen, assume_unique=True)
+        while len(keys):
+            some = keys if len(keys) <= many else keys[: many // 4]
+            found.append(_verified(whole, head, coarse_head, some))
+            seen, keys = np.union1d(seen, some), keys[len(some) :]
+            if len(keys):  # a film of one head: pairs that are joined already add nothing
+                links = _joined(found)
+                labels = components(count, links["a"].to_numpy(), links["b"].to_numpy())
+                keys = keys[labels[keys // 2 // count] != labels[keys // 2 % count]]
     return _joined(found)
 
 
-def _verified(
-    whole: np.ndarray, head: np.ndarray, coarse_head: np.ndarray, a: np.ndarray, b: np.ndarray, mirrored: bool
-) -> pd.DataFrame:
-    """The candidate pairs that hold at full thumbnail size."""
+def _verified(whole: np.ndarray, head: np.ndarray, coarse_head: np.ndarray, keys: np.ndarray) -> pd.DataFrame:
+    """The candidate pairs, (a * N + b) * 2 + mirrored, that hold at full thumbnail size."""
     parts = []
-    for start in range(0, len(a), PAIRS):
-        left, right = a[start : start + PAIRS], b[start : start + PAIRS]
+    for start in range(0, len(keys), PAIRS):
+        pairs, flip = np.divmod(keys[start : start + PAIRS], 2)
+        left, right = np.divmod(pairs, len(whole))
         rows, place = np.unique(np.r_[left, right], return_inverse=True)
         i, j = place[: len(left)], place[len(left) :]
 
-        def pairwise(features: np.ndarray, i: np.ndarray = i, j: np.ndarray = j) -> np.ndarray:
-            return np.einsum("ij,ij->i", features[i], (mirror(features) if mirrored else features)[j])
+        def pairwise(features: np.ndarray, i=i, j=j, flip=flip) -> np.ndarray:
+            mirrored = np.where(flip[:, None] == 1, mirror(features)[j], features[j])
+            return np.einsum("ij,ij->i", features[i], mirrored)
 
         copy, coarse = pairwise(standardised(whole[rows])), pairwise(coarse_head[rows])
         fine = pairwise(standardised(local_contrast(head[rows])))
         is_copy = copy >= COPY
         keep = is_copy | ((fine >= VARIANT) & (coarse >= VARIANT_COARSE))
         kind, value = np.where(is_copy, "copy", "variant"), np.where(is_copy, copy, fine)
-        parts.append(pd.DataFrame({"a": left, "b": right, "kind": kind, "correlation": value})[keep])
-    return pd.concat(parts, ignore_index=True).assign(mirrored=mirrored)
+        columns = {"a": left, "b": right, "kind": kind, "correlation": value, "mirrored": flip == 1}
+        parts.append(pd.DataFrame(columns)[keep])
+    return pd.concat(parts, ignore_index=True)
 
 
 def components(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from brain_mri.data.alignment import mirror, standardised
 from brain_mri.data.duplicates import local_contrast, shrunk
+from brain_mri.data.neighbours import mirror, standardised
 
 AGREEMENT = 0.95  # correlation of the two squares at full size
 DETAIL = 0.80  # and of their local contrast, which neighbouring slices of one head do not reach

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 
 from brain_mri.data import alignment
 from brain_mri.data.phantom import make_phantom
@@ -18,3 +19,32 @@ def test_alignment_undoes_a_small_affine_change() -> None:
     assert alignment.agreement(head, other) < alignment.HEAD_ALIGNED
     assert alignment.agreement(head, np.zeros_like(head)) == 0.0
     assert alignment.agreement(np.full_like(head, 9), np.full_like(head, 9)) == 0.0
+
+
+def test_moved_pictures_agree_more_than_others_to_first_order() -> None:
+    heads = [preprocess(make_phantom("glioma", seed=seed, size=192).image, 64)[0] for seed in range(8)]
+    move = np.array([[1.03, 0.03, -1.5], [-0.03, 1.0, 1.0]])
+    moved = [cv2.warpAffine(head[:, ::-1] if seed % 2 else head, move, (64, 64)) for seed, head in enumerate(heads)]
+    small = [cv2.resize(p, (24, 24), interpolation=cv2.INTER_AREA) for p in [*heads, *moved]]
+    pictures = np.stack([alignment.local_contrast(picture) for picture in small])
+    copies = np.array([(a, a + 8, a % 2) for a in range(8)])
+    others = np.array([(a, b + 8, a % 2) for a in range(8) for b in range(8) if a != b])
+    agreed = alignment.tangent_agreement(pictures, copies)
+    assert agreed.min() > alignment.TANGENT and agreed.min() > alignment.tangent_agreement(pictures, others).max()
+    assert not len(alignment.tangent_agreement(pictures, np.zeros((0, 3), np.int64)))
+
+
+def test_only_the_most_promising_pairs_are_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of heads so alike that every other one is a candidate."""
+    heads = np.stack([preprocess(make_phantom("glioma", seed=seed, size=96).image, 64)[0] for seed in range(40)])
+    monkeypatch.setattr(alignment, "CANDIDATE", -1.0)
+    monkeypatch.setattr(alignment, "TANGENT", 0.0)
+    tried: list[int] = []
+
+    def agreement(first: np.ndarray, second: np.ndarray, steps: int = 30) -> float:
+        tried.append(steps)
+        return 0.0
+
+    monkeypatch.setattr(alignment, "agreement", agreement)
+    assert alignment.aligned_pairs(heads, heads, np.arange(40)) == []
+    assert 40 <= len(tried) <= 2 * alignment.TRIALS * 40  # whole and head

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from brain_mri.classes import CLASSES
-from brain_mri.data import duplicates
+from brain_mri.data import duplicates, neighbours
 from brain_mri.data.phantom import make_phantom
 from brain_mri.imaging.preprocessing import preprocess
 
@@ -94,12 +94,14 @@ def test_exact_copies_form_a_star_and_share_further_links(people: list[np.ndarra
     assert labels[0] == labels[2] == labels[3] == labels[4] != labels[1]
 
 
-def test_blocks_give_what_one_product_gives(people: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_and_trees_give_what_one_product_gives(
+    people: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures = [*people, *[_jpeg(p) for p in people], *[_caption(p) for p in people[:6]]]
     at_once = _links(pictures)
-    monkeypatch.setattr(duplicates, "BLOCK", 7)
-    in_blocks = _links(pictures)
-    pd.testing.assert_frame_equal(at_once, in_blocks)
+    for name, value in (("BLOCK", 7), ("EXACT", 0), ("LEAF", 16)):  # in blocks, then by trees of few and of many
+        monkeypatch.setattr(neighbours, name, value)
+        pd.testing.assert_frame_equal(at_once, _links(pictures))
     assert len(set(at_once["kind"])) > 1 and len(at_once) >= len(people)
 
 
