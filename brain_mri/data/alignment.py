@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from brain_mri.data.neighbours import mirror, nearest, standardised
+from brain_mri.data.neighbours import nearest, seconds, standardised
 
 HEAD_ALIGNED, WHOLE_ALIGNED = 0.91, 0.93  # correlation of local contrast after alignment
 NEIGHBOURS = 4  # pairs that are looked at, of each picture, kind of thumbnail and orientation
@@ -90,9 +90,7 @@ def tangent_agreement(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
             basis -= basis.mean(axis=2, keepdims=True)
             gram = basis @ basis.transpose(0, 2, 1)
             gram += 1e-5 * (np.trace(gram, axis1=1, axis2=2)[:, None, None] + 1) * np.eye(len(moves), dtype=np.float32)
-            other = features[pairs[some, right]]
-            flip = pairs[some, 2] == 1
-            other[flip] = mirror(other[flip])
+            other = seconds(features, pairs[some][:, [left, right, 2]])
             onto = (basis[place] @ other[:, :, None])[:, :, 0]
             share = (onto * np.linalg.solve(gram[place], onto[:, :, None])[:, :, 0]).sum(axis=1)
             best[some] = np.maximum(best[some], share)

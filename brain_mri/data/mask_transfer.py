@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from brain_mri.data.duplicates import local_contrast, shrunk
-from brain_mri.data.neighbours import mirror, standardised
+from brain_mri.data.neighbours import nearest, seconds, standardised
 
 AGREEMENT = 0.95  # correlation of the two squares at full size
 DETAIL = 0.80  # and of their local contrast, which neighbouring slices of one head do not reach
@@ -40,23 +40,20 @@ def find_twins(
     if not len(takers) or not len(givers):
         return pd.DataFrame(columns=TWIN_COLUMNS)
 
-    def features(rows: np.ndarray) -> list[np.ndarray]:
-        return [standardised(shrunk(whole[rows])), standardised(local_contrast(shrunk(head[rows])))]
+    trials: dict[int, list[tuple[float, int, bool, bool]]] = {}  # of each taker: correlation, giver, mirrored, ...
+    rows = np.r_[takers, givers]
+    for same_frame, least in ((True, COARSE_WHOLE), (False, COARSE_HEAD)):
+        small = standardised(shrunk(whole[rows]) if same_frame else local_contrast(shrunk(head[rows])))
+        pairs = nearest(small, CANDIDATES, least, first=len(takers))
+        for start in range(0, len(pairs), 1024):
+            some = pairs[start : start + 1024]
+            scores = np.einsum("ij,ij->i", small[some[:, 0]], seconds(small, some))
+            for (a, b, mirrored), score in zip(some.tolist(), scores.tolist(), strict=True):
+                trials.setdefault(int(rows[a]), []).append((score, int(rows[b]), bool(mirrored), same_frame))
 
-    def candidates(block: np.ndarray) -> list[list[tuple[float, int, bool, bool]]]:
-        """Of a few takers: (correlation, giver, mirrored, same_frame) of the most similar givers."""
-        found: list[list[tuple[float, int, bool, bool]]] = [[] for _ in block]
-        for taken, theirs, least in zip(features(block), given, (COARSE_WHOLE, COARSE_HEAD), strict=True):
-            for mirrored in (False, True):
-                scores = (mirror(taken) if mirrored else taken) @ theirs.T
-                near = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-                for k, j in ((k, j) for k, row in enumerate(near) for j in row if scores[k, j] >= least):
-                    found[k].append((float(scores[k, j]), int(givers[j]), mirrored, theirs is given[0]))
-        return found
-
-    def best(taker: int, trials: list[tuple[float, int, bool, bool]]) -> Twin | None:
+    def best(taker: int, candidates: list[tuple[float, int, bool, bool]]) -> Twin | None:
         found: list[Twin] = []
-        for _, giver, mirrored, same_frame in sorted(trials, reverse=True):
+        for _, giver, mirrored, same_frame in sorted(candidates, reverse=True):
             moved = move(images[giver], frames[giver], frames[taker], mirrored, same_frame)
             alike, detail = _agreement(images[taker], moved)
             if alike >= AGREEMENT and detail >= DETAIL:
@@ -65,14 +62,9 @@ def find_twins(
                 break
         return max(found, key=lambda twin: twin[4] + twin[5], default=None)
 
-    def twins(block: np.ndarray) -> list[Twin]:
-        found = [best(*pair) for pair in zip(block.tolist(), candidates(block), strict=True)]
-        return [twin for twin in found if twin is not None]
-
-    given, count = features(givers), min(CANDIDATES, len(givers))
     with ThreadPoolExecutor() as pool:
-        blocks = pool.map(twins, [takers[start : start + 128] for start in range(0, len(takers), 128)])
-        return pd.DataFrame([row for block in blocks for row in block], columns=TWIN_COLUMNS)
+        found = pool.map(best, trials.keys(), trials.values())
+        return pd.DataFrame(sorted(twin for twin in found if twin), columns=TWIN_COLUMNS)
 
 
 def _agreement(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

@@ -56,14 +56,19 @@ def near_pairs(features: np.ndarray, least: float) -> Iterator[np.ndarray]:
             yield _pairs(np.concatenate(list(each(near, part)), axis=1), len(features))
 
 
-def nearest(features: np.ndarray, most: int, least: float) -> np.ndarray:
-    """int64 (M, 3) as `near_pairs`: of each picture the `most` nearest ones, as they are and mirrored."""
+def nearest(features: np.ndarray, most: int, least: float, first: int = 0) -> np.ndarray:
+    """int64 (M, 3) as `near_pairs`: of each picture the `most` nearest ones, as they are and mirrored.
+
+    first: where it is not 0, only of the first ones, and only among the others.
+    """
     count = len(features)
     best = np.full((2, count, most), -1, np.int64)  # of each orientation and picture: row numbers, and their scores
     value = np.full((2, count, most), -1, np.float32)
 
     def improve(leaf: Leaf) -> None:
         rows, points = leaf
+        if first:
+            rows, points = rows[rows < first], points[points % count >= first]
         for flip, others in enumerate((points[points < count], points[points >= count])):
             if not len(others):
                 continue
@@ -99,11 +104,17 @@ def _pairs(found: np.ndarray, count: int) -> np.ndarray:
     return np.stack([keys // 2 // count, keys // 2 % count, keys % 2], axis=1)
 
 
+def seconds(features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The features of the second picture of each pair (row, other row, mirrored), mirrored where the pair says so."""
+    others, flip = features[pairs[:, 1]], pairs[:, 2] == 1
+    others[flip] = mirror(others[flip])
+    return others
+
+
 def _scores(features: np.ndarray, rows: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Correlations (rows, points); -1 of a picture with itself and with its own mirror image."""
-    flip, others = points >= len(features), points % len(features)
-    right = features[others]
-    right[flip] = mirror(right[flip])
+    others = points % len(features)
+    right = seconds(features, np.column_stack([others, others, points >= len(features)]))
     scores = features[rows] @ right.T
     scores[rows[:, None] == others] = -1
     return scores
