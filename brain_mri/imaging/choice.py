@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -42,6 +42,18 @@ _CONTRAST = (
 _PLAIN = rf"{_START}(pre|no|non|without|w o|ohne|nativ[a-z]*|precontrast|noncontrast){_END}"
 _T1 = rf"{_START}(t1|mp ?rage|f?spgr|bravo|vibe|tfe|tfl)"
 _OTHER = rf"{_START}(t2|flair|pd{_END}|stir)"
+# What a series shows, in words of our own: what its tags say may hold a name, and is shown nowhere.
+KINDS = (
+    (rf"{_START}(loc|lo[ck]ali[sz]er|scout|survey|3 ?plane){_END}", "localizer"),
+    (rf"{_START}([a-z]?adc){_END}", "ADC"),
+    (rf"{_START}([a-z]*dwi[a-z]*|dti|diff[a-z]*|trace[a-z]*|b ?\d{{3,4}}|ep2d b[a-z]*){_END}", "diffusion"),
+    (rf"{_START}(perf[a-z]*|dsc|dce|asl|r?cb[fv]|mtt|ttp|tmax){_END}", "perfusion"),
+    (rf"{_START}(swi|swan|t2 ?star){_END}", "susceptibility"),
+    (rf"{_START}([a-z0-9]*flair)", "FLAIR"),
+    (rf"{_START}t2", "T2"),
+    (rf"{_START}pd{_END}", "PD"),
+    (_T1, "T1"),
+)
 
 
 @dataclass(eq=False)
@@ -59,17 +71,32 @@ class Candidate:
     kind: str = "volumes"
 
     @cached_property
+    def _words(self) -> tuple[str, str]:
+        """(what is said, its last part) in plain words."""
+        said = re.sub(rf"{_START}(c-|-c){_END}", " noncontrast ", self.said.lower())
+        return tuple(re.sub(r"[^a-z0-9+]+", " ", text) for text in (said, said.rsplit("/", 1)[-1]))  # type: ignore
+
+    @property
+    def contrast(self) -> bool:
+        file = self._words[1]
+        return (self.injected or re.search(_CONTRAST, file) is not None) and re.search(_PLAIN, file) is None
+
+    @property
+    def shows(self) -> str:
+        """ "T1 with contrast medium"; "" where nothing tells."""
+        kind = next((name for pattern, name in KINDS if re.search(pattern, self._words[1])), "")
+        return f"{kind or 'series'} with contrast medium" if self.contrast and kind in ("", "T1") else kind
+
+    @cached_property
     def rank(self) -> tuple[bool, bool, bool, bool, int]:
         """The least is taken first."""
-        said = re.sub(rf"{_START}(c-|-c){_END}", " noncontrast ", self.said.lower())
-        words, file = (re.sub(r"[^a-z0-9+]+", " ", text) for text in (said, said.rsplit("/", 1)[-1]))
+        words, file = self._words
         weighted = re.search(_T1, file) is not None or re.search(_OTHER, file) is None
-        contrast = (self.injected or re.search(_CONTRAST, file) is not None) and re.search(_PLAIN, file) is None
         return (
             re.search(_LABEL, words) is not None,
             self.derived or re.search(_LAST, file) is not None,
             self.places < FEW,
-            not (weighted and contrast),
+            not (weighted and self.contrast),
             -self.places,
         )
 
@@ -165,16 +192,17 @@ def _series(members: list[Member], name: str, others: list[Candidate]) -> tuple[
     used = {c.title for c in others}
     candidates = []
     for number, series in enumerate(found, 1):
-        title = series.description or ("DICOM series" if series.number is None else f"series {series.number}")
         axes = series.frames[0].place.axes
-        for more in ("", f"series {series.number}", plane_of(axes, 2) if axes else "", f"#{number}"):
+        derived = bool({"DERIVED", "LOCALIZER"} & set(series.kind))
+        load = partial(stack_of, series, name)
+        new = Candidate("", "", series.places, load, series.description, series.contrast, derived, "series")
+        title = new.shows or "DICOM series"
+        for more in ("", plane_of(axes, 2) if axes else "", f"#{number}"):
             own = f"{title} ({more})" if more else title
             if own not in used:
                 break
         used.add(own)
-        derived = bool({"DERIVED", "LOCALIZER"} & set(series.kind))
-        load = partial(stack_of, series, name)
-        candidates.append(Candidate(own, own, series.places, load, title, series.contrast, derived, "series"))
+        candidates.append(replace(new, key=own, title=own))
     return candidates, warnings
 
 

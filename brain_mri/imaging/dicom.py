@@ -14,7 +14,9 @@ import numpy as np
 import pydicom
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+from pydicom.pixels.common import PhotometricInterpretation
 from pydicom.uid import (
+    AllTransferSyntaxes,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -46,6 +48,13 @@ for _logger in ("pydicom", "openjpeg", "pylibjpeg"):
 python_warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+TERMS: dict[str, tuple[str, ...]] = {  # of the standard; other texts in these tags are shown nowhere
+    "Modality": (
+        "MR", "CT", "PT", "NM", "US", "CR", "DX", "MG", "XA", "RF", "OT", "ECG", "SEG", "SR", "PR", "KO", "REG", "RWV",
+        "RTSTRUCT", "RTPLAN", "RTDOSE", "RTIMAGE", "DOC", "FID", "MS",
+    ),
+    "PhotometricInterpretation": tuple(str(kind) for kind in PhotometricInterpretation),
+}  # fmt: skip
 _TO_RAS = np.array([-1.0, -1.0, 1.0])  # DICOM counts towards left and posterior, NIfTI towards right and anterior
 
 
@@ -76,7 +85,7 @@ def open_dicom(data: bytes, name: str) -> pydicom.Dataset:
         dataset = pydicom.dcmread(io.BytesIO(data), force=True)
         _settle_syntax(dataset)
         if not any(key in dataset for key in PIXELS):
-            what = _readable(str(dataset.get("Modality") or "")) or "unknown modality"
+            what = _known(dataset, "Modality") or "unknown modality"
             raise ScanError(f"{name} is a DICOM file without a picture ({what}).")
         rows, columns = int(dataset.Rows), int(dataset.Columns)
         frames = frame_count(dataset)
@@ -116,7 +125,6 @@ def frame_values(dataset: pydicom.Dataset, index: int, name: str) -> tuple[np.nd
 
     uint8, int16, uint16 or float32; after the modality LUT, MONOCHROME1 inverted, padding and NaN at the least value.
     """
-    syntax = dataset.file_meta.TransferSyntaxUID
     try:
         kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
         _check_stream(dataset, index)
@@ -136,7 +144,7 @@ def frame_values(dataset: pydicom.Dataset, index: int, name: str) -> tuple[np.nd
     except Exception:  # the decoders raise many kinds on damaged or unsupported streams
         raise ScanError(
             f"{name} is a DICOM file whose picture is damaged or in a form that cannot be decoded here "
-            f"({_readable(syntax.name)})."
+            f"({_syntax(dataset)})."
         ) from None
     if values.ndim != 2:
         raise ScanError(f"{name} is a DICOM file whose picture has the shape {values.shape}.")
@@ -149,8 +157,15 @@ def frame_values(dataset: pydicom.Dataset, index: int, name: str) -> tuple[np.nd
     return values, 0.0
 
 
-def _readable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:80]
+def _known(dataset: pydicom.Dataset, key: str) -> str:
+    """A term of the standard, or "" for any other text: whoever filled it in may have written a name there."""
+    text = str(dataset.get(key) or "").strip()
+    return text if text in TERMS[key] else ""
+
+
+def _syntax(dataset: pydicom.Dataset) -> str:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    return str(syntax.name) if syntax in AllTransferSyntaxes else "unknown transfer syntax"
 
 
 def _modality(values: np.ndarray, dataset: pydicom.Dataset, index: int) -> np.ndarray:
@@ -252,10 +267,10 @@ def describe(dataset: pydicom.Dataset) -> dict[str, object]:
     """Plain facts for Scan.info; nothing that identifies a person."""
     return {
         "format": "DICOM",
-        "mode": _readable(str(dataset.get("PhotometricInterpretation") or "")),
+        "mode": _known(dataset, "PhotometricInterpretation"),
         "bits": int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 0),
-        "modality": _readable(str(dataset.get("Modality") or "")),
-        "syntax": _readable(dataset.file_meta.TransferSyntaxUID.name),
+        "modality": _known(dataset, "Modality"),
+        "syntax": _syntax(dataset),
     }
 
 

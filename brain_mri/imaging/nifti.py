@@ -96,6 +96,23 @@ def load_nifti(data: bytes, name: str) -> Grid:
     return Grid(voxels, affine, axes, spacing, slice_axis, shape, header, info, tuple(warnings), doubts=tuple(doubts))
 
 
+def geometry_of(header: nib.Nifti1Header) -> nib.Nifti1Header:
+    """Where the voxels lie, as a header of its own for a mask (uint8, 0 and 1); nothing else of the file: its other
+    fields and its extensions may name a person, and fields that are not in use may hold anything."""
+    clean = type(header)(endianness=header.endianness)
+    clean.set_data_dtype(np.uint8)
+    kept = ["dim", "xyzt_units", "qform_code", "sform_code"]
+    if header["qform_code"] > 0:
+        kept += ["quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"]
+    if header["sform_code"] > 0:
+        kept += ["srow_x", "srow_y", "srow_z"]
+    for key in kept:
+        clean[key] = header[key]
+    clean["pixdim"][:4] = header["pixdim"][:4]
+    clean["cal_max"] = 1
+    return clean
+
+
 def _forgive(header: nib.Nifti1Header) -> None:
     """Take slips as NIfTI's reference library does: a quaternion that rounding made too long, qfac 0, sizes below 0."""
     keys = ("quatern_b", "quatern_c", "quatern_d")

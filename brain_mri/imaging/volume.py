@@ -20,7 +20,7 @@ from brain_mri.files import atomic_write
 from brain_mri.imaging.archive import Source, open_upload
 from brain_mri.imaging.choice import candidates_of, pick
 from brain_mri.imaging.file_type import first_bytes, is_picture, is_volume
-from brain_mri.imaging.nifti import Grid
+from brain_mri.imaging.nifti import Grid, geometry_of
 from brain_mri.imaging.orientation import DISPLAY, PLANES, permuted, plane_of, turned
 from brain_mri.imaging.picture import frame_count
 from brain_mri.imaging.scan import (
@@ -154,12 +154,8 @@ class Volume:
             if not np.allclose(image.get_qform(), self.grid.affine, atol=1e-3):  # sheared: no quaternion says that
                 image.set_qform(self.grid.affine, 0)
         else:
-            header = self.grid.header.copy()
-            header.set_data_dtype(np.uint8)
-            header.set_slope_inter(1, 0)
-            header["cal_max"], header["cal_min"] = 1, 0
-            kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
-            image = kind(own, None, header)
+            kind = nib.Nifti2Image if isinstance(self.grid.header, nib.Nifti2Header) else nib.Nifti1Image
+            image = kind(own, None, geometry_of(self.grid.header))
         data = image.to_bytes()
         if path.name.endswith(".gz"):
             data = gzip.compress(data, 6, mtime=0)
