@@ -32,52 +32,67 @@ Source = str | Path | bytes | Sequence[str | Path]
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A file of an upload. path: within it; start: its first bytes, unpacked; load: its content, unpacked."""
+    """A file of an upload. path: within it; start: its first bytes, unpacked; load: its content, unpacked; alias: what
+    sentences call it where its own name is not to be told."""
 
     path: str
     start: bytes
     load: Callable[[], bytes]
+    alias: str = ""
+
+    @property
+    def own(self) -> str:
+        return clean_name(self.path)
 
     @property
     def name(self) -> str:
-        return clean_name(self.path)
+        return self.alias or self.own
 
 
 @dataclass(eq=False)
 class Upload:
-    """What a person chose: its name, whether it is an archive, the files in it, and bytes loaded so far, by path."""
+    """What a person chose: its name, whether it is an archive, the files in it, and bytes loaded so far, by path.
+    named: whether sentences may tell the names of its files."""
 
     name: str
     packed: bool
+    named: bool = True
     members: list[Member] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
+
+    def alias(self, path: str) -> str:
+        return "" if self.named or path == self.name else f"One file of {self.name}"
 
     def counted(self, path: str, data: bytes) -> bytes:
         """The data. Raises TooLarge when the upload unpacks to too much."""
         self.sizes[path] = len(data)
         if len(data) > MAX_BYTES:
-            raise TooLarge(f"{clean_name(path)} in {self.name} is larger than the limit of {MAX_BYTES // 2**20} MB.")
+            which = self.alias(path) or f"{clean_name(path)} in {self.name}"
+            raise TooLarge(f"{which} is larger than the limit of {MAX_BYTES // 2**20} MB.")
         if sum(self.sizes.values()) > MAX_TOTAL:
             what = "unpacks to more than" if self.packed else "holds more than"
             raise TooLarge(f"{self.name} {what} {MAX_TOTAL // 2**20} MB and was refused; choose one series.")
         return data
 
 
-def open_upload(source: Source, name: str | None = None) -> Upload:
-    """The members of a file, a folder, an archive, its bytes, or several files. Raises ScanError."""
+def open_upload(source: Source, name: str | None = None, named: bool = True) -> Upload:
+    """The members of a file, a folder, an archive, its bytes, or several files. Raises ScanError.
+
+    named: False when no sentence may tell the names of its files; then `name` is not to be one either."""
     if not isinstance(source, (str, Path, bytes, bytearray, memoryview)):
         paths = [Path(p) for p in source]
         if not paths:
             raise ScanError("No file was chosen.")
         if len(paths) > 1:
-            return _filled(Upload(clean_name(name or _common(paths)), False), _files(paths))
+            upload = Upload(clean_name(name or _common(paths)), False, named)
+            return _filled(upload, _files(paths, upload))
         source = paths[0]
     if isinstance(source, (str, Path)) and Path(source).is_dir():
-        upload = Upload(clean_name(name or source), False)
-        return _filled(upload, _files(_walk(Path(source)), Path(source)))
+        upload = Upload(clean_name(name or source), False, named)
+        return _filled(upload, _files(_walk(Path(source)), upload, Path(source)))
     data, name = content_of(source if isinstance(source, (str, Path)) else bytes(source), name)
     packed = archive_kind(data) or (data[:2] == GZIP and archive_kind(_unpacked_start(data)))
-    return _filled(Upload(name, bool(packed)), [Member(name, data[:HEAD], lambda: data)])
+    return _filled(Upload(name, bool(packed), named), [Member(name, data[:HEAD], lambda: data)])
 
 
 def _common(paths: list[Path]) -> str:
@@ -95,14 +110,15 @@ def _filled(upload: Upload, raw: Iterable[Member]) -> Upload:
         used[member.path] = used.get(member.path, 0) + 1
         path = member.path if used[member.path] == 1 else f"{member.path} ({used[member.path]})"
         load = lambda path=path, load=member.load: upload.counted(path, load())  # noqa: E731
-        upload.members.append(Member(path, member.start, load))
+        upload.members.append(replace(member, path=path, load=load))
     return upload
 
 
 def _opened(raw: Iterable[Member], upload: Upload, levels: int, inside: str = "") -> Iterator[Member]:
     """The members with gzip taken off, and those of archives in the place of the archives."""
     for member in raw:
-        member = _plain(replace(member, path=inside + member.path))
+        path = inside + member.path
+        member = _plain(replace(member, path=path, alias=upload.alias(path)))
         kind = archive_kind(member.start)
         if not kind or not levels:
             yield member
@@ -131,7 +147,7 @@ def _plain(member: Member) -> Member:
         return member
     start = _unpacked_start(member.start)
     limit = {"limit": MAX_TOTAL} if archive_kind(start) else {}
-    return Member(member.path, start, lambda: inflate(member.load(), member.name, **limit))
+    return replace(member, start=start, load=lambda: inflate(member.load(), member.name, **limit))
 
 
 def _unpacked_start(start: bytes) -> bytes:
@@ -162,17 +178,18 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _files(paths: Iterable[Path], folder: Path | None = None) -> Iterator[Member]:
+def _files(paths: Iterable[Path], upload: Upload, folder: Path | None = None) -> Iterator[Member]:
     for path in paths:
+        own = _path(str(path.relative_to(folder) if folder else path.name)) or clean_name(path)
+        called = upload.alias(own) or clean_name(path)
         try:
             with path.open("rb") as stream:
                 start = stream.read(HEAD)
         except FileNotFoundError:
-            raise ScanError(f"There is no file {clean_name(path)}.") from None
+            raise ScanError(f"There is no file {called}.") from None
         except OSError as error:  # gone, or not to be read, since the folder was listed
-            raise ScanError(f"{clean_name(path)} could not be opened ({error.strerror}).") from None
-        own = _path(str(path.relative_to(folder) if folder else path.name)) or clean_name(path)
-        yield Member(own, start, lambda path=path: read_bytes(path))  # type: ignore[misc]
+            raise ScanError(f"{called} could not be opened ({error.strerror}).") from None
+        yield Member(own, start, lambda path=path, called=called: read_bytes(path, called))  # type: ignore[misc]
 
 
 # ---- archives ----

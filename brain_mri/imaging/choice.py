@@ -130,12 +130,16 @@ def candidates_of(upload: Upload) -> tuple[list[Candidate], list[str]]:
             load = partial(_moving, member)
         if load is not None:
             found.append(Candidate(member.path, member.name, slice_count(start), load, member.path))
+    used |= {c.key for c in found} | {m.path for m in slices}
+    if not upload.named:
+        for number, candidate in enumerate(found, 1):
+            own = f"volume {number}" + (f": {candidate.shows}" if candidate.shows else "")
+            candidate.key = candidate.title = own if len(found) > 1 or slices else upload.name
     names = Counter(c.title for c in found)
     for candidate in found:
         if names[candidate.title] > 1:
             candidate.title = candidate.key
     warnings: list[str] = []
-    used |= {c.key for c in found} | {m.path for m in slices}
     if slices:
         series, warnings = _series(slices, upload.name, found)
         found += series
@@ -145,14 +149,15 @@ def candidates_of(upload: Upload) -> tuple[list[Candidate], list[str]]:
     passed = [m for m in passed if upload.packed or not _is_text(m.start)]
     if passed:
         what = "1 other file of" if len(passed) == 1 else f"{len(passed)} other files of"
-        warnings.append(f"{what} {upload.name} were passed over: {_listed([m.name for m in passed])}.")
+        which = f": {_listed([m.own for m in passed])}" if upload.named else ""
+        warnings.append(f"{what} {upload.name} were passed over{which}.")
     return found, warnings
 
 
 def _beside(upload: Upload, header: Member) -> Member | None:
     """The file with the voxels of a header: from its own folder, or any other that was chosen with it."""
-    file = voxel_file(header.start, header.name).lower()
-    near = [m for m in upload.members if file and m is not header and m.name.lower() in (file, f"{file}.gz")]
+    file = voxel_file(header.start, header.own).lower()
+    near = [m for m in upload.members if file and m is not header and m.own.lower() in (file, f"{file}.gz")]
     folder = header.path.rpartition("/")[0]
     return next((m for m in near if m.path.rpartition("/")[0] == folder), near[0] if near else None)
 
@@ -227,7 +232,7 @@ def _nothing(upload: Upload, passed: Sequence[Member]) -> str:
         if not member.start:
             member.load()  # says what is wrong
     pictures = sum(is_picture(m.start) for m in passed)
-    held = f": {_listed([m.name for m in passed])}" if passed else ""
+    held = f": {_listed([m.own for m in passed])}" if passed and upload.named else ""
     way = "; single pictures belong in the Batch tab" if pictures else ""
     return f"{name} holds no NIfTI volume and no DICOM file{held}{way}."
 

@@ -82,7 +82,8 @@ def clean_name(name: str | os.PathLike[str]) -> str:
 def content_of(source: str | Path | bytes | memoryview, name: str | None = None) -> tuple[bytes, str]:
     """(content, printable name) of a file or of its bytes. Raises ScanError."""
     if isinstance(source, (str, Path)):
-        return read_bytes(Path(source)), clean_name(name or source)
+        name = clean_name(name or source)
+        return read_bytes(Path(source), name), name
     name = clean_name(name or "upload")
     return _checked(bytes(source), name), name
 
@@ -95,9 +96,8 @@ def _checked(data: bytes, name: str) -> bytes:
     return data
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a regular file of at most MAX_BYTES. Raises ScanError."""
-    name = clean_name(path)
+def read_bytes(path: Path, name: str) -> bytes:
+    """The content of a regular file of at most MAX_BYTES. name: for sentences. Raises ScanError."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -194,13 +194,14 @@ def fullest_slice(stack: np.ndarray, limits: tuple[float, float]) -> int:
     return int(best[len(best) // 2])
 
 
-def read_volume(source: Source, *, name: str | None = None, choose: str | None = None) -> Volume:
+def read_volume(source: Source, *, name: str | None = None, choose: str | None = None, named: bool = True) -> Volume:
     """Read a file of a volume, a DICOM file, a folder, an archive, the bytes of one, or several files.
 
-    choose: the key of one of `Volume.choices`, to take another one than by default.
+    choose: the key of one of `Volume.choices`, to take another one than by default. named: False where no sentence and
+    no choice may tell the names of the files; then `name` is what the upload is called.
     Raises ScanError with a sentence for a person.
     """
-    upload = open_upload(source, name)
+    upload = open_upload(source, name, named)
     candidates, warnings = candidates_of(upload)
     grid, taken, said = pick(candidates, upload.name, choose)
     volume = volume_of(grid, upload.name)

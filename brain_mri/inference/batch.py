@@ -109,10 +109,10 @@ def work(
             with one:
                 check()
                 source = job.paths if row.files > 1 else job.paths[0]
-                volume = read_volume(source, name=clean_name(job.file))
+                volume = read_volume(source, name=clean_name(job.file), named=job.named)
                 found = _of_volume(predictor, volume, job.name, pictures, slices, check)
         else:
-            scan = read_scan(job.paths[0])
+            scan = read_scan(job.paths[0], name=clean_name(job.file))
             found = _of_scan(predictor, reduce(scan) if reduced else scan, job.name, pictures)
     except Gone:
         raise

@@ -51,6 +51,7 @@ class Job:
     paths: tuple[Path, ...]  # one file, or those of a series
     name: str  # of its output files, unique within the run
     file: str  # how the tables name it
+    named: bool = True  # whether what is said of it may tell the names of its files
 
     def stamp(self) -> str:
         """Sizes and times of the files: another one means that they were replaced. "" when they cannot be looked at."""
@@ -124,7 +125,7 @@ def named(paths: Iterable[Path], file: Callable[[Path], str] = os.fspath, *, apa
     taken: set[str] = set()
     for group, whole in _series(paths, apart):
         own = group[0].parent if whole else group[0]
-        stem = clean_name(own)
+        stem = clean_name(file(own))
         stem = stem if whole else stem.removesuffix(".gz").rsplit(".", 1)[0]
         stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in stem.strip(". ") or "scan")[:LONGEST]
         name, number = stem, 1

@@ -33,6 +33,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     kept = gr.State(None, time_to_live=STATE_SECONDS)  # a View
     source = gr.State(None, time_to_live=STATE_SECONDS)  # an Upload
     file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
+    names = common.names_box("scan")
     cut = gr.State(None, time_to_live=STATE_SECONDS)  # a Cut
     with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as cropping:
         board = gr.HTML(crop.board(None), elem_id="crop-board", apply_default_css=False, js_on_load=common.PICK)
@@ -87,11 +88,11 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         after, part = crop.clicked(at, event._data or {})
         return {cut: after, board: crop.board(after)} | (begun(before, part) if part else {})
 
-    def show(upload: Upload) -> common.Update:
-        return shown_slice(upload.paths[0])
+    def show(upload: Upload, named: bool) -> common.Update:
+        return shown_slice(upload.paths[0], common.name_of(upload.paths, named))
 
-    def shown_slice(path: str, index: int | None = None) -> common.Update:
-        view = views.analyze_scan(models.main, read_scan(path, index=index), path)
+    def shown_slice(path: str, name: str, index: int | None = None) -> common.Update:
+        view = views.analyze_scan(models.main, read_scan(path, name=name, index=index), path)
         drawing = zip([bars, *drawn], [views.bars_panel(view), *draw(view, views.settings_of(view))], strict=True)
         said: common.Update = {kept: view, finding: views.finding(view), slice_number: slice_slider(view)}
         if views.is_picture(view) and not path.endswith(crop.END):  # else what it was cut out of stays
@@ -101,7 +102,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
 
     def another_slice(_: Upload | None, view: View | None, number: float) -> common.Update:
         blank: common.Update = {methods: "", picture: "", report: gr.File(visible=False)}
-        return blank | shown_slice(view.path, int(number) - 1) if view else gr.skip()
+        return blank | shown_slice(view.path, view.scan.name, int(number) - 1) if view else gr.skip()
 
     def redraw(_: Upload | None, view: View | None, *values: Any) -> common.Update:
         return dict(zip(drawn, draw(view, settings_from(view, values)), strict=True)) if view else gr.skip()
@@ -112,7 +113,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
     starts.append((board.select, settled(corner), [source, cut]))
     everything = [file, source, cropping, cut, board, *shown]
-    common.analyzed(starts, settled(show), [source], everything, finding, **common.MODEL)
+    common.analyzed(starts, settled(show), [source, names], everything, finding, **common.MODEL)
     last: dict[str, Any] = {"trigger_mode": "always_last"}
     other = common.newest(settled(another_slice))
     slice_number.input(other, [source, kept, slice_number], everything, **last, **common.MODEL | common.QUIET)

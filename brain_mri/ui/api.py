@@ -40,7 +40,10 @@ Answers = AsyncIterator[tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class Api:
-    """What each endpoint answers. The docstrings are its public documentation."""
+    """What each endpoint answers. The docstrings are its public documentation.
+
+    Scans are named by content, see common.label_of; where many are asked about, the caller may want the files' names.
+    """
 
     models: Models
     places: Places
@@ -51,7 +54,7 @@ class Api:
     ) -> tuple[dict[str, Any], str, str]:
         """Analyse one slice: class probabilities, measures and warnings as JSON, the mask overlay and the Grad-CAM
         heatmap as PNG. For education and research only, not a diagnosis."""
-        view = self._view(scan, slice_index, model)
+        view = self._view(scan, slice_index, model=model)
         chosen = views.settings_of(view)
         overlay = saved(view, "overlay", views.overlay_picture(view, chosen))
         return report_data(view, chosen), overlay, saved(view, "heatmap", views.heat_picture(view, chosen))
@@ -84,28 +87,35 @@ class Api:
         return saved(view, "heatmap", views.heat_picture(view, settings(view, None, opacity, label)))
 
     @speaking
-    def report(self, scan: str, slice_index: float | None = None, threshold: float | None = None) -> list[str]:
-        """The report of one slice: a self-contained HTML page, the same as JSON, and the mask as PNG."""
-        view = self._view(scan, slice_index)
+    def report(
+        self, scan: str, slice_index: float | None = None, threshold: float | None = None, names: bool = False
+    ) -> list[str]:
+        """The report of one slice: a self-contained HTML page, the same as JSON, and the mask as PNG. names: call them
+        as the file is called; else they are named by content."""
+        view = self._view(scan, slice_index, names)
         return [str(path) for path in write_report(view, settings(view, threshold), output_folder())]
 
-    async def volume(self, request: gr.Request, files: list[str], choose: str | None = None) -> Answers:
+    async def volume(
+        self, request: gr.Request, files: list[str], choose: str | None = None, names: bool = False
+    ) -> Answers:
         """Analyse a volume (one NIfTI file, a zip archive, or the DICOM files of a series): probability and area of
         every slice and the volume in mL as JSON; the mask as NIfTI in the input's own geometry, slices as CSV, JSON.
-        choose: the key of one of "choices", where an upload holds several volumes."""
+        choose: the key of one of "choices", where an upload holds several volumes. names: see report."""
         paths = files or []
 
         def work(step: Callable[..., None]) -> tuple[dict[str, Any], list[str]]:
-            volume = read_volume(paths, name=name_of(paths) if paths else None, choose=choose or None)
+            own = name_of(paths, names) if paths else None
+            volume = read_volume(paths, name=own, choose=choose or None, named=names)
             found = analyze_volume(self.models.main, volume, lambda i, n: step(f"Slice {i} of {n}."))
             return found.to_dict(), write_files(found)
 
         async for answer in self._in_turn(request, lambda: slices_of([Path(path) for path in paths]), work):
             yield answer
 
-    async def batch(self, request: gr.Request, files: list[str], slices: bool = False) -> Answers:
+    async def batch(self, request: gr.Request, files: list[str], slices: bool = False, names: bool = False) -> Answers:
         """Analyse many slices and volumes. Rows as JSON (a file that cannot be read is a row with its reason, a volume
-        or a series is one row), a CSV, and a ZIP with overlays, masks and JSON. slices: also each slice of a volume."""
+        or a series is one row), a CSV, and a ZIP with overlays, masks and JSON. slices: also each slice of a volume.
+        names: see report."""
 
         def weighed() -> int:
             if not files:
@@ -113,7 +123,7 @@ class Api:
             return weigh(files)
 
         def work(step: Callable[..., None]) -> tuple[dict[str, Any], list[str]]:
-            rows, written = run_batch(self.models.main, files, step, slices=bool(slices))
+            rows, written = run_batch(self.models.main, files, step, slices=bool(slices), kept=bool(names))
             return {"rows": [row_data(row) for row in rows]}, written
 
         async for answer in self._in_turn(request, weighed, work):
@@ -142,12 +152,12 @@ class Api:
         except Exception as error:
             raise spoken(error) from None
 
-    def _view(self, scan: str | None, slice_index: float | None, model: str | None = None) -> View:
+    def _view(self, scan: str | None, slice_index: float | None, named: bool = False, model: str | None = None) -> View:
         if not scan:
             raise ScanError("No file was given; pass one slice as `scan`.")
         index = None if slice_index is None else int(slice_index)
         predictor = self.models.get(model) if model else self.models.main
-        return views.analyze_scan(predictor, read_scan(scan, index=index), scan)
+        return views.analyze_scan(predictor, read_scan(scan, name=name_of([scan], named), index=index), scan)
 
 
 def settings(view: View, threshold: float | None, opacity: float = 0.45, label: str | None = None) -> Settings:
@@ -194,6 +204,7 @@ def endpoints(models: Models, places: Places) -> None:
         choose = gr.Textbox(None, label="Key of another volume of the upload; empty: the best one")
         scans = gr.File(label="Scans", file_count="multiple")
         slices = gr.Checkbox(False, label="A row for each slice of a volume, too")
+        names = gr.Checkbox(False, label="Names of the files in the answer")
         result, measures, rows, about = (gr.JSON(label=name) for name in ("Result", "Measures", "Rows", "Model"))
         overlay, heatmap, mask = (
             gr.Image(label=name, format="png", type="filepath") for name in ("Mask overlay", "Grad-CAM heatmap", "Mask")
@@ -205,9 +216,9 @@ def endpoints(models: Models, places: Places) -> None:
         endpoint(api.analyze, [scan, index, model], [result, overlay, heatmap], api_name="analyze")
         endpoint(api.segment, [scan, index, threshold, method], [measures, mask], api_name="segment")
         endpoint(api.heatmap, [scan, index, label, opacity], [heatmap], api_name="heatmap")
-        endpoint(api.report, [scan, index, threshold], [report], api_name="report")
-        endpoint(api.volume, [series, choose], [result, volume], api_name="volume", **TURN)
-        endpoint(api.batch, [scans, slices], [rows, table], api_name="batch", **TURN)
+        endpoint(api.report, [scan, index, threshold, names], [report], api_name="report")
+        endpoint(api.volume, [series, choose, names], [result, volume], api_name="volume", **TURN)
+        endpoint(api.batch, [scans, slices, names], [rows, table], api_name="batch", **TURN)
         endpoint(api.model, [], [about], api_name="model")
 
 

@@ -23,6 +23,8 @@ from brain_mri.ui.common import (
     Upload,
     analyzed_in_turn,
     download_box,
+    label_of,
+    names_box,
     output_folder,
     sentence_of,
     settled,
@@ -45,6 +47,7 @@ def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> No
     with gr.Row(elem_id="batch-row"):
         summary = gr.HTML(HINT, elem_id="batch-summary", apply_default_css=False, min_width=300)
         slices = gr.Checkbox(False, label="A row for each slice of a volume", elem_id="batch-slices", min_width=220)
+        names = names_box("batch")
         try_it = gr.Button("Try it with the examples", elem_id="batch-examples", scale=0, min_width=220)
     downloads = download_box("batch-downloads", "Download: CSV, and a ZIP with overlays, masks, JSON")
     results = gr.HTML(elem_id="batch-table", apply_default_css=False)
@@ -64,9 +67,9 @@ def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> No
     def tried(before: Upload | None) -> Update:
         return begun(before, [example.path for example in examples])
 
-    def show(step: Step, upload: Upload, each: bool) -> Update:
+    def show(step: Step, upload: Upload, each: bool, named: bool) -> Update:
         predictor = models.main  # one revision for the whole batch
-        rows, written = run_batch(predictor, upload.paths, step, slices=each)
+        rows, written = run_batch(predictor, upload.paths, step, slices=each, kept=named)
         listed = rows_table(rows, predictor.classes)
         return {summary: overview(rows), results: listed, downloads: gr.File(written, visible=True)}
 
@@ -75,11 +78,15 @@ def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> No
         (try_it.click, settled(tried, failed), source),
     ]
     everything = [files, source, *shown]
-    analyzed_in_turn(starts, places, lambda u: weigh(u.paths), show, failed, [source, slices], everything, summary)
+    analyzed_in_turn(
+        starts, places, lambda u: weigh(u.paths), show, failed, [source, slices, names], everything, summary
+    )
 
 
-def jobs_of(paths: Sequence[str]) -> list[Job]:
-    return list(named([Path(path) for path in paths], clean_name, apart=False))  # not where the server keeps an upload
+def jobs_of(paths: Sequence[str], kept: bool = False) -> list[Job]:
+    """kept: named as the files, which are not told where the server keeps an upload; else by content."""
+    jobs = named([Path(path) for path in paths], clean_name if kept else label_of, apart=False)
+    return [replace(job, named=kept) for job in jobs]
 
 
 def weigh(paths: Sequence[str]) -> int:
@@ -94,10 +101,10 @@ def weigh(paths: Sequence[str]) -> int:
 
 
 def run_batch(
-    predictor: Predictor, paths: Sequence[str], step: Step, *, slices: bool = False
+    predictor: Predictor, paths: Sequence[str], step: Step, *, slices: bool = False, kept: bool = False
 ) -> tuple[list[Row], list[str]]:
-    """Rows, and the paths of results.csv and results.zip."""
-    jobs = jobs_of(paths)
+    """Rows, and the paths of results.csv and results.zip. kept: see jobs_of."""
+    jobs = jobs_of(paths, kept)
     folder, rows, sure = output_folder(), [], lambda error, _: sentence_of(error)
     for row in to_zip(predictor, jobs, folder, reduced=True, slices=slices, explain=sure, check=step):
         rows.append(replace(row, pictures={}))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import html
 import logging
+import os
+import re
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +60,9 @@ def sentence_of(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "This file needs more memory than the server has; please try a smaller one."
-    log.exception("unexpected error", exc_info=error)
+    # Where it happened, but not its message, which may quote the name of a file
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("unexpected error: %s\n%s", type(error).__name__, where)
     return UNEXPECTED
 
 
@@ -129,7 +135,7 @@ def newest(handler: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(handler)
     def wrapped(upload: Upload | None, *args: Any) -> Any:
         updates = handler(upload, *args)
-        return gr.skip() if upload is None or upload.given_up else updates
+        return gr.skip() if upload is None or upload.given_up else with_names(updates, upload.paths)
 
     return wrapped
 
@@ -192,10 +198,10 @@ def analyzed_in_turn(
                 async for said, answer in steps:
                     if upload.given_up:
                         return
-                    yield {on: working(upload, said)} if answer is None else answer
+                    yield {on: working(upload, said)} if answer is None else with_names(answer, upload.paths)
         except Exception as error:
             if not upload.given_up:
-                yield failed(sentence_of(error))
+                yield with_names(failed(sentence_of(error)), upload.paths)
 
     options: dict[str, Any] = TURN | QUIET
     _begin(starts, in_turn, inputs, outputs, **options)
@@ -211,10 +217,49 @@ def working(upload: Upload, detail: str = "") -> str:
     return banner("", "Working", f"Reading and analysing {name_of(upload.paths)}.", detail)
 
 
-def name_of(paths: Sequence[str]) -> str:
-    """Of an upload; the folders in which the server keeps its files are no names."""
-    first = clean_name(paths[0])
+# --- names -----------------------------------------------------------------------------------------------------
+
+LABEL = re.compile(r"scan-[0-9a-f]{10}")  # see label_of
+
+
+def name_of(paths: Sequence[str], named: bool = True) -> str:
+    """Of an upload; the folders in which the server keeps its files are no names. named: else by its content."""
+    first = clean_name(paths[0]) if named else label_of(paths[0])
     return first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
+
+
+def label_of(path: str | Path) -> str:
+    """A name by content. Answers, files and errors carry it unless a visitor asks for the names of the files, which
+    may be those of persons; the visitor's own page shows both alike, see with_names."""
+    try:
+        state = os.stat(path)
+        return _label(str(path), state.st_size, state.st_mtime_ns)
+    except OSError:  # gone; its reader says so
+        return "scan"
+
+
+@functools.lru_cache(4096)
+def _label(path: str, *_: int) -> str:
+    with open(path, "rb") as file:
+        return f"scan-{hashlib.file_digest(file, 'sha256').hexdigest()[:10]}"
+
+
+def with_names(updates: Any, paths: Sequence[str]) -> Any:
+    """Updates of the page with the names of the visitor's own files in place of those by content."""
+    if not isinstance(updates, dict):
+        return updates
+    names = {label_of(path): safe(clean_name(path)) for path in paths}
+
+    def told(value: Any) -> Any:
+        return LABEL.sub(lambda m: names.get(m[0], m[0]), value) if isinstance(value, str) else value
+
+    return {key: told(value) for key, value in updates.items()}
+
+
+def names_box(name: str) -> gr.Checkbox:
+    """The one question whether downloads may carry the names of files. name: the beginning of the element's id."""
+    info = "Else they are named by content. Counts for the next file."
+    return gr.Checkbox(False, label="Names of my files in downloads", info=info, elem_id=f"{name}-names")
 
 
 # --- downloads -------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
     volumes = [example for example in examples if example.volume]
     file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
     gr.HTML(HINT, apply_default_css=False)
+    names = common.names_box("volume")
     finding = gr.HTML(elem_id="volume-finding", apply_default_css=False)
     which = gr.Dropdown([], label="Volume of this upload", info=WHICH, visible=False, elem_id="volume-which")
     with gr.Column(visible=False, elem_id="volume-result") as result:
@@ -85,9 +86,10 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
     def weigh(upload: Upload) -> int:
         return slices_of([Path(path) for path in upload.paths])
 
-    def show(step: Callable[..., None], upload: Upload, key: str | None) -> common.Update:
+    def show(step: Callable[..., None], upload: Upload, key: str | None, named: bool) -> common.Update:
         paths = upload.paths
-        volume = read_volume(paths[0] if len(paths) == 1 else paths, name=common.name_of(paths), choose=key)
+        own = common.name_of(paths, named)
+        volume = read_volume(paths[0] if len(paths) == 1 else paths, name=own, choose=key, named=named)
         found = analyze_volume(models.main, volume, lambda i, n: step(f"Slice {i} of {n}."))
         said: common.Update = {kept: found, finding: headline(found), facts: volume_facts(found)}
         start = [*plane_sliders(found, found.start()), *draw(found, found.start(), 0.45)]
@@ -112,7 +114,7 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
     starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
     starts.append((which.input, settled(another), source))
     everything = [file, source, which, *shown]
-    common.analyzed_in_turn(starts, places, weigh, show, failed, [source, which], everything, finding)
+    common.analyzed_in_turn(starts, places, weigh, show, failed, [source, which, names], everything, finding)
     place, still_shown = [kept, *sliders], common.newest(settled(redraw))
     still: dict[str, Any] = common.DRAW | {"trigger_mode": "always_last"}
     for control in (*sliders, opacity):

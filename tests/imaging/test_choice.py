@@ -85,22 +85,26 @@ def study(stack: np.ndarray) -> dict[str, bytes]:
 
 def test_places_count_and_the_series_are_named(stack: np.ndarray, tmp_path: Path) -> None:
     volume = read_volume(zipped(study(stack)), name="study.zip")
-    assert volume.choice == "AX SE" and np.array_equal(volume.voxels, stack) and volume.name == "study.zip"
+    assert (
+        volume.choice == "series with contrast medium"
+        and np.array_equal(volume.voxels, stack)
+        and volume.name == "study.zip"
+    )
     found = {c.title: (c.places, c.chosen) for c in volume.choices}
     assert found == {
-        "LOC": (3, False),
-        "ep2d b 1000": (7, False),
-        "AX SE": (7, True),
-        "AX SE (series 6)": (7, False),
+        "localizer": (3, False),
+        "diffusion": (7, False),
+        "series with contrast medium": (7, True),
+        "series with contrast medium (axial)": (7, False),
     }
     (said,) = volume.warnings
-    assert "4 series; AX SE (7 slices) is shown, not LOC (3), ep2d b 1000 (7), AX SE (series 6) (7)." in said
+    assert "4 series; series with contrast medium (7 slices) is shown, not localizer (3), diffusion (7), " in said
     for choice in volume.choices:
         other = read_volume(tarred(study(stack)), choose=choice.key)
         assert other.choice == choice.title and len(other) == choice.places
         assert [c.key for c in other.choices if c.chosen] == [choice.key]
         assert not any("is shown, not" in w for w in other.warnings)
-    with pytest.raises(ScanError, match="no volume 7; it holds LOC, ep2d b 1000, AX SE") as error:
+    with pytest.raises(ScanError, match="no volume 7; it holds localizer, diffusion, series") as error:
         read_volume(zipped(study(stack)), choose="7")
     sentence(error)
 
@@ -111,7 +115,7 @@ def test_an_agent_that_every_series_states(stack: np.ndarray) -> None:
     for number, title in enumerate(("AX T2", "AX T1 PRE", "AX T1 FS", "AX FLAIR")):
         tags = {"SeriesDescription": title, "SeriesNumber": number, "ContrastBolusAgent": "Dotarem"}
         files |= {f"{number}/{i}": d for i, d in enumerate(series(stack, **tags))}
-    assert read_volume(zipped(files)).choice == "AX T1 FS"
+    assert read_volume(zipped(files)).choice == "T1 with contrast medium"
 
 
 def test_most_places_and_then_the_order(stack: np.ndarray) -> None:
@@ -167,11 +171,11 @@ def test_case_brats_subject(cases: Path) -> None:
 
 def test_case_whole_study(cases: Path) -> None:
     volume = read_volume(cases / "whole-study" / "study.zip")
-    assert volume.choice == "AX T1 +C" and len(volume) == 14
+    assert volume.choice == "T1 with contrast medium" and len(volume) == 14
     assert {(c.title, c.places) for c in volume.choices} == {
-        ("LOCALIZER", 3),
-        ("AX DWI b0 b500 b1000", 14),
-        ("AX T1 +C", 14),
+        ("localizer", 3),
+        ("diffusion", 14),
+        ("T1 with contrast medium", 14),
     }
-    other = read_volume(cases / "whole-study" / "study.zip", choose="AX DWI b0 b500 b1000")
+    other = read_volume(cases / "whole-study" / "study.zip", choose="diffusion")
     assert len(other) == 14 and not np.array_equal(other.voxels, volume.voxels)

@@ -234,6 +234,6 @@ def test_folders_of_series_pairs_and_studies_are_rows(cases: Path, tmp_path: Pat
                  "brats-subject/brats2021.zip", "brats-subject/brats2023.zip"):  # fmt: skip
         assert (rows[name]["slices"], rows[name]["label"]) == (12, "meningioma"), name
     study = rows["whole-study/study.zip"]
-    assert "T1 +C" in study["choice"] and study["slices"] == 14 and len(study["choices"]) == 3
+    assert study["choice"] == "T1 with contrast medium" and study["slices"] == 14 and len(study["choices"]) == 3
     assert rows["gantry-tilt/series"]["slices"] == 14
     assert "slices" not in rows["few-slices/one.dcm"] and rows["few-slices/five_thin_slices.nii.gz"]["slices"] == 5

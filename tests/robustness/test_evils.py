@@ -56,7 +56,7 @@ def test_a_series_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pyt
     folder = series(tmp_path / "study")
     real = scan.read_bytes
 
-    def read_bytes(path: Path) -> bytes:
+    def read_bytes(path: Path, name: str) -> bytes:
         following = folder / f"{int(path.stem) + 1}.dcm"
         if path.stem == "1":
             if how == "vanishes":
@@ -66,7 +66,7 @@ def test_a_series_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pyt
             else:
                 following.unlink(missing_ok=True)
                 following.symlink_to(folder / "nowhere")
-        return real(path)
+        return real(path, name)
 
     monkeypatch.setattr(archive, "read_bytes", read_bytes)
     volume = read_volume(folder)  # the rest is shown, and it is said that some is missing

@@ -21,6 +21,7 @@ from gradio_client.exceptions import AppError
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference.predictor import Predictor
+from brain_mri.ui.common import label_of
 from brain_mri.ui.page import build_interface
 from tests.helpers.files import EXAMPLES, make_volume, write_nifti
 
@@ -121,7 +122,7 @@ def test_batch_endpoint_keeps_bad_files_as_rows(client: Client, phantom_png, tmp
     bad = tmp_path / "notes.png"
     bad.write_text("no picture")
     data, files = client.predict([handle_file(phantom_png("glioma", 1)), handle_file(bad)], api_name="/batch")
-    assert "label" in data["rows"][0] and "notes.png" in data["rows"][1]["error"]
+    assert "label" in data["rows"][0] and "none of the formats" in data["rows"][1]["error"]
     assert {Path(f).name for f in files} == {"results.csv", "results.zip"}
 
 
@@ -155,13 +156,16 @@ def test_another_volume_of_an_upload_can_be_chosen(client: Client, tmp_path: Pat
             voxels, _, spacing = make_volume("meningioma", seed, depth=6)
             bundle.write(write_nifti(tmp_path / name, voxels, spacing), name)
     given = [handle_file(tmp_path / "subject.zip")]
-    first, files = client.predict(given, api_name="/volume")
+    first, files = client.predict(given, names=True, api_name="/volume")
     assert first["choice"] == "x_t1ce.nii.gz" and [c["chosen"] for c in first["choices"]].count(True) == 1
     assert any(Path(f).name == "x_t1ce_mask.nii.gz" for f in files)  # its own name
     key = next(c["key"] for c in first["choices"] if not c["chosen"])
-    assert client.predict(given, key, api_name="/volume")[0]["choice"] == "x_flair.nii.gz"
+    assert client.predict(given, key, True, api_name="/volume")[0]["choice"] == "x_flair.nii.gz"
+    unnamed, _ = client.predict(given, api_name="/volume")
+    assert [c["title"] for c in unnamed["choices"]] == ["volume 1: FLAIR", "volume 2: T1 with contrast medium"]
+    assert client.predict(given, "volume 1: FLAIR", api_name="/volume")[0]["choice"] == "volume 1: FLAIR"
     with pytest.raises(AppError, match=r"subject\.zip holds no volume nonsense"):
-        client.predict(given, "nonsense", api_name="/volume")
+        client.predict(given, "nonsense", True, api_name="/volume")
 
 
 def test_model_endpoint(client: Client, predictor: Predictor) -> None:
@@ -246,4 +250,4 @@ def test_thirty_callers_at_once(server: tuple[str, Path], predictor: Predictor, 
         for job, result in zip(jobs[:30], pool.map(call, jobs[:30]), strict=True):
             assert result["probabilities"] == pytest.approx(expected[job].probabilities, abs=1e-5)
             assert result["tumor_pixels"] == expected[job].measures.pixels
-            assert result["name"] == phantom_png(*job).name
+            assert result["name"] == label_of(phantom_png(*job))

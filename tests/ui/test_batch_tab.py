@@ -18,7 +18,7 @@ def test_every_file_is_a_row_and_is_counted(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     (tmp_path / "<b>.png").write_text("no picture")
     paths = [str(phantom_png("meningioma", 21)), str(tmp_path / "<b>.png")]
-    rows, files = batch_tab.run_batch(predictor, paths, lambda said="": None)
+    rows, files = batch_tab.run_batch(predictor, paths, lambda said="": None, kept=True)
     table = batch_tab.rows_table(rows, predictor.classes)
     assert "2 files" in batch_tab.overview(rows) and "1 could not be read" in batch_tab.overview(rows)
     assert table.count("<tr>") == 3 and table.count("<img") == 1 and "&lt;b&gt;" in table and "<b>.png" not in table
