@@ -108,13 +108,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def url(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
-        page = build_interface(predictor)
-        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
-        yield url
-        page.close()
+def url(predictor: Predictor) -> Iterator[str]:
+    page = build_interface(predictor)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    yield address
+    page.close()
 
 
 @pytest.fixture(scope="module")
