@@ -50,6 +50,11 @@ class VolumeAnalysis:
     abstain_below: float = 0.0  # a confidence under which the model does not commit itself
 
     @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return int(self.volume.grid.voxels.nbytes + self.mask.nbytes)
+
+    @property
     def tumor(self) -> np.ndarray:
         """float32 (D,): probability of any tumor per slice; 0 where there is no brain."""
         index = self.classes.index(NO_TUMOR) if NO_TUMOR in self.classes else None

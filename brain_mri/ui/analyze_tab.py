@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,15 @@ import numpy as np
 
 from brain_mri.classes import title
 from brain_mri.imaging.read import read_scan
-from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, crop, views
 from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.crop import Cut
 from brain_mri.ui.html import error_banner
+from brain_mri.ui.keeping import Kept, shelf, still_there
 from brain_mri.ui.scan_report import write_report
 from brain_mri.ui.views import Settings, View
 
-STATE_SECONDS = 30 * 60  # how long an idle visitor's scan is kept in memory
 WELCOME = """<ol class="steps"><li>Choose an example, or your own slice</li>
 <li>Read the sentence and the three panels</li><li>Move the sliders, compare, download the report</li></ol>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
@@ -30,11 +30,11 @@ JSON; the mask as PNG."""
 
 def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
-    kept = gr.State(None, time_to_live=STATE_SECONDS)  # a View
-    source = gr.State(None, time_to_live=STATE_SECONDS)  # an Upload
+    kept = gr.State(None)  # a View, on the shelf
+    source = gr.State(None)  # an Upload
     file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
     names = common.names_box("scan")
-    cut = gr.State(None, time_to_live=STATE_SECONDS)  # a Cut
+    cut = gr.State(None)  # a Cut
     with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as cropping:
         board = gr.HTML(crop.board(None), elem_id="crop-board", apply_default_css=False, js_on_load=common.PICK)
     finding = gr.HTML(WELCOME, elem_id="finding", apply_default_css=False)
@@ -85,6 +85,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     def corner(before: Upload | None, at: Cut | None, event: gr.EventData) -> common.Update:
         if at is None:
             return gr.skip()
+        still_there([at.path])
         after, part = crop.clicked(at, event._data or {})
         return {cut: after, board: crop.board(after)} | (begun(before, part) if part else {})
 
@@ -92,20 +93,30 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         return shown_slice(upload.paths[0], common.name_of(upload.paths, named))
 
     def shown_slice(path: str, name: str, index: int | None = None) -> common.Update:
+        still_there([path])
         view = views.analyze_scan(models.main, read_scan(path, name=name, index=index), path)
         drawing = zip([bars, *drawn], [views.bars_panel(view), *draw(view, views.settings_of(view))], strict=True)
-        said: common.Update = {kept: view, finding: views.finding(view), slice_number: slice_slider(view)}
+        said: common.Update = {
+            kept: shelf.put(view, memory=view.nbytes),
+            finding: views.finding(view),
+            slice_number: slice_slider(view),
+        }
         if views.is_picture(view) and not path.endswith(crop.END):  # else what it was cut out of stays
             said |= {cut: Cut(path), board: crop.board(Cut(path))}
             said |= {cropping: gr.Accordion(open=True)} if view.analysis.not_brain_mri else {}
         return said | dict(drawing) | dict(zip(controls, start_of(view), strict=True))
 
-    def another_slice(_: Upload | None, view: View | None, number: float) -> common.Update:
+    def another_slice(_: Upload | None, on_shelf: Kept[View] | None, number: float) -> common.Update:
         blank: common.Update = {methods: "", picture: "", report: gr.File(visible=False)}
-        return blank | shown_slice(view.path, view.scan.name, int(number) - 1) if view else gr.skip()
+        view = shelf.get(on_shelf)
+        return blank | shown_slice(view.path, view.scan.name, int(number) - 1)
 
-    def redraw(_: Upload | None, view: View | None, *values: Any) -> common.Update:
-        return dict(zip(drawn, draw(view, settings_from(view, values)), strict=True)) if view else gr.skip()
+    def redraw(_: Upload | None, on_shelf: Kept[View] | None, *values: Any) -> common.Update:
+        view = shelf.get(on_shelf)
+        return dict(zip(drawn, draw(view, settings_from(view, values)), strict=True))
+
+    def looked_at(on_shelf: Kept[View] | None, content: Callable[[View], str]) -> str:
+        return content(shelf.get(on_shelf)) if on_shelf else ""
 
     def settled(handler: Any) -> Any:
         return common.settled(handler, failed)
@@ -120,7 +131,8 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     for control in controls:
         control.input(common.newest(settled(redraw)), [source, kept, *controls], shown, **last, **common.DRAW)
     for opened, panel, content in ((methods_tab, methods, views.methods), (picture_tab, picture, views.picture_facts)):
-        opened.select(common.settled(content, error_banner), kept, panel, **common.DRAW)
+        shown_in = functools.partial(looked_at, content=content)
+        opened.select(common.settled(shown_in, error_banner), kept, panel, **common.DRAW)
     files = common.settled(report_files, common.no_download)
     make.click(files, [kept, *controls], report, concurrency_id="draw", api_visibility="private")
 
@@ -167,9 +179,8 @@ def settings_from(view: View, values: Sequence[Any]) -> Settings:
     )
 
 
-def report_files(view: View | None, *values: Any) -> gr.File:
-    if view is None:
-        raise ScanError("Choose a scan or an example first; the report is made from its result.")
+def report_files(on_shelf: Kept[View] | None, *values: Any) -> gr.File:
+    view = shelf.get(on_shelf)
     paths = write_report(view, settings_from(view, values), common.output_folder())
     return gr.File([str(path) for path in paths], visible=True)
 

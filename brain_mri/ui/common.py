@@ -135,7 +135,9 @@ def newest(handler: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(handler)
     def wrapped(upload: Upload | None, *args: Any) -> Any:
         updates = handler(upload, *args)
-        return gr.skip() if upload is None or upload.given_up else with_names(updates, upload.paths)
+        if upload is None:
+            return updates
+        return gr.skip() if upload.given_up else with_names(updates, upload.paths)
 
     return wrapped
 
@@ -266,7 +268,7 @@ def names_box(name: str) -> gr.Checkbox:
 
 
 def output_folder() -> Path:
-    """A new empty folder that cannot be guessed, where Gradio serves files and, an hour later, deletes them."""
+    """A new empty folder that cannot be guessed, where Gradio serves files; keeping.py deletes them."""
     Path(get_upload_folder()).mkdir(exist_ok=True)  # without parents: the private folder is not made again at the end
     return Path(tempfile.mkdtemp(prefix="out-", dir=get_upload_folder()))
 

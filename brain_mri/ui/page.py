@@ -22,13 +22,13 @@ from brain_mri.ui.api import endpoints
 from brain_mri.ui.batch_tab import batch_tab
 from brain_mri.ui.common import load_examples
 from brain_mri.ui.gate import Gate
+from brain_mri.ui.keeping import tidying
 from brain_mri.ui.model_tab import model_tab
 from brain_mri.ui.places import WAITING, Places
 from brain_mri.ui.reload import connect, newer_row, notice_of
 from brain_mri.ui.volume_tab import volume_tab
 
 TITLE = "Brain MRI tumor explorer"
-CACHE_SECONDS = (600, 3600)  # look every 10 minutes, delete temporary files older than an hour
 SESSIONS = 200  # visitors whose last scan is remembered
 
 NOTE = f'<p class="disclaimer" role="note"><strong>Not a diagnosis.</strong> {DISCLAIMER}</p>'
@@ -47,7 +47,7 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
     examples = load_examples(predictor.artifact.shown("examples")[0])
     places = Places()
 
-    with Page(title=TITLE, delete_cache=CACHE_SECONDS, analytics_enabled=False) as page:
+    with Page(title=TITLE, analytics_enabled=False) as page:
         gr.HTML(theme.asset("masthead.html"), apply_default_css=False)
         gr.HTML(NOTE, elem_id="disclaimer", apply_default_css=False)
         said = notice_of(predictor)
@@ -91,9 +91,10 @@ class Page(gr.Blocks):
         }
         for tries_left in (2, 1, 0):
             # A new dict each time, for Gradio writes into it.
-            gate: dict[str, Any] = {"app_kwargs": {"middleware": [Middleware(Gate, shared=lambda: self.share)]}}
+            gate = [Middleware(Gate, shared=lambda: self.share)]
+            served: dict[str, Any] = {"app_kwargs": {"middleware": gate, "lifespan": tidying}}
             try:
-                return super().launch(*args, **(gate | defaults | options))
+                return super().launch(*args, **(served | defaults | options))
             except ValueError as error:  # on a busy machine: Gradio gives its own server 3 s to answer, and gives up
                 if "localhost" not in str(error) or not tries_left:
                     raise

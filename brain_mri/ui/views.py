@@ -33,6 +33,13 @@ class View:
     path: str  # the uploaded file, to look at another slice of it
     predictor: Predictor  # the one that answered: a report keeps to it even when a newer revision serves by then
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, with the heatmap of every class, which are worked out when they are asked for."""
+        a = self.analysis
+        arrays = (self.scan.image, self.scan.raw, a.mask, a.mask_probability, a.head)
+        return sum(array.nbytes for array in arrays) + 4 * len(a.heatmaps) * a.image.size
+
 
 @dataclass(frozen=True)
 class Settings:

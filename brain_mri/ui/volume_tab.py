@@ -12,7 +12,6 @@ import gradio as gr
 import segmentation
 from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
-from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import Volume, read_volume
 from brain_mri.inference.jobs import slices_of, stem_of
 from brain_mri.inference.live_model import Models
@@ -30,18 +29,20 @@ from brain_mri.ui import common
 from brain_mri.ui.charts import along_slices
 from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
+from brain_mri.ui.keeping import Kept, shelf, still_there
 from brain_mri.ui.places import Places
 
-STATE_SECONDS = 20 * 60
 WHICH = "It holds several; another one is read and analysed anew."
 HINT = """<p class="prose-small">Choose one volume (NIfTI, MetaImage, NRRD, MGZ, a multi-frame DICOM), all DICOM files
 of a series, or an archive of them. Every slice is analysed.</p>"""
 
+OnShelf = Kept[VolumeAnalysis] | None
+
 
 def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
-    kept = gr.State(None, time_to_live=STATE_SECONDS)  # a VolumeAnalysis
-    source = gr.State(None, time_to_live=STATE_SECONDS)  # an Upload
+    kept = gr.State(None)  # a VolumeAnalysis, on the shelf
+    source = gr.State(None)  # an Upload
     volumes = [example for example in examples if example.volume]
     file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
     gr.HTML(HINT, apply_default_css=False)
@@ -84,6 +85,7 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
         return begun(before, before.paths) if before else gr.skip()
 
     def weigh(upload: Upload) -> int:
+        still_there(upload.paths)
         return slices_of([Path(path) for path in upload.paths])
 
     def show(step: Callable[..., None], upload: Upload, key: str | None, named: bool) -> common.Update:
@@ -91,20 +93,19 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
         own = common.name_of(paths, named)
         volume = read_volume(paths[0] if len(paths) == 1 else paths, name=own, choose=key, named=named)
         found = analyze_volume(models.main, volume, lambda i, n: step(f"Slice {i} of {n}."))
-        said: common.Update = {kept: found, finding: headline(found), facts: volume_facts(found)}
+        said: common.Update = {kept: shelf.put(found, disk=found.nbytes)}
+        said |= {finding: headline(found), facts: volume_facts(found)}
         start = [*plane_sliders(found, found.start()), *draw(found, found.start(), 0.45)]
         said |= dict(zip([*sliders, *drawn], start, strict=True))
         return said | {which: choice_of(volume), result: gr.Column(visible=True)}
 
-    def redraw(_: Upload | None, found: VolumeAnalysis | None, *numbers: float) -> common.Update:
-        if found is None:
-            return gr.skip()
+    def redraw(_: Upload | None, on_shelf: OnShelf, *numbers: float) -> common.Update:
+        found = shelf.get(on_shelf)
         return dict(zip(drawn, draw(found, point_of(found, numbers[:3]), numbers[3]), strict=True))
 
-    def follow(found: VolumeAnalysis | None, a: float, b: float, c: float, event: gr.EventData) -> common.Update:
+    def follow(on_shelf: OnShelf, a: float, b: float, c: float, event: gr.EventData) -> common.Update:
         """A click in a view or in the chart moves the sliders."""
-        if found is None:
-            return gr.skip()
+        found = shelf.get(on_shelf)
         point = clicked(found, point_of(found, (a, b, c)), event._data or {})
         return dict(zip(sliders, plane_sliders(found, point), strict=True))
 
@@ -144,10 +145,8 @@ def own_name(volume: Volume) -> str:
     return volume.choice if len(volume.choices) > 1 else volume.name
 
 
-def download_files(found: VolumeAnalysis | None) -> gr.File:
-    if found is None:
-        raise ScanError("The volume is no longer kept; please choose it again.")
-    return gr.File(write_files(found), visible=True)
+def download_files(on_shelf: OnShelf) -> gr.File:
+    return gr.File(write_files(shelf.get(on_shelf)), visible=True)
 
 
 def headline(found: VolumeAnalysis) -> str:
