@@ -198,12 +198,15 @@ def _same_batch(labels: list[str | None]) -> Callable[[Any], str]:
 
 
 @contextlib.contextmanager
-def served(model: str | Path, folder: Path) -> Iterator[tuple[str, int, Path]]:
-    """(address, process id, log) of app.py with its temporary files below `folder`."""
+def served(model: str | Path, folder: Path, program: Sequence[str] | None = None) -> Iterator[tuple[str, int, Path]]:
+    """(address, process id, log) of app.py with its temporary files below `folder`.
+
+    program: another one that takes the port as its next argument, and --model.
+    """
     port = free_port()
     url, log = f"http://127.0.0.1:{port}", folder / "server.log"
     settings = os.environ | {"GRADIO_TEMP_DIR": str(folder / "gradio"), "GRADIO_ANALYTICS_ENABLED": "False"}
-    command = [sys.executable, str(APP), "--model", str(model), "--port", str(port)]
+    command = [*(program or [sys.executable, str(APP), "--port"]), str(port), "--model", str(model)]
     with log.open("w") as file:
         process = subprocess.Popen(command, env=settings, stdout=file, stderr=file)
     with ended(process):
@@ -349,7 +352,7 @@ def table(tally: Tally, seconds: float, clients: int, errors: int, files: Path) 
         "wrong · failed without a sentence": f"{len(tally.wrong)} · {tally.counts['failed']}",
         "tracebacks in the server's log": str(errors),
         "memory after warm-up · at the end": f"{first:.0f} MB · {last:.0f} MB ({percent:+.1f} %)",
-        "temporary files (deleted after an hour)": f"{len(kept)}, {sum(p.stat().st_size for p in kept) / 2**20:.0f} MB",
+        "temporary files left": f"{len(kept)}, {sum(p.stat().st_size for p in kept) / 2**20:.0f} MB",
     }
     return "\n".join(["| soak | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 

@@ -68,11 +68,15 @@ class Visitor:
             todo += [e for e in self._events if e.get("trigger_after") == dependency["id"]]
         return "\n".join(said)
 
-    def begin(self, name: str, event: str) -> str:
-        """Only ask for the first event, and wait for nothing; its id. See `fire`."""
-        block = self._find(name)
-        first = next(e for e in self._events if [block, event] in [list(target) for target in e["targets"]])
-        return self._join(self._body(first, block, None))
+    def begin_upload(self, box: str, path: Path) -> str:
+        """Choose a file, and wait for nothing: the id of the event that analyses it."""
+        block, file = self._find(box), self.send(path)
+        self._values[block] = [file] if self._blocks[block].get("file_count") == "multiple" else file
+        first = next(e for e in self._events if [block, "upload"] in [list(target) for target in e["targets"]])
+        list(self._run(first, block, None))
+        return self._join(
+            self._body(next(e for e in self._events if e.get("trigger_after") == first["id"]), block, None)
+        )
 
     def _find(self, name: str) -> int:
         return next(i for i, props in self._blocks.items() if name in (props.get("elem_id"), props.get("label")))
