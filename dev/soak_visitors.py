@@ -283,7 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seconds, after, there = time.perf_counter() - started, resident(pid), Disk.of(kept)
             over.set()
             watching.join()
-        errors, rest = log.read_text(errors="replace").count("Traceback"), Disk.of(kept)
+        logged, rest = log.read_text(errors="replace"), Disk.of(kept)
+        errors = logged.count("Traceback")
         tally.wrong += warm_up.wrong
         grown = 100 * (after / before - 1)
         about = {
@@ -293,6 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "tracebacks in the server's log": str(errors),
         }
         print(table(tally, seconds, about))
+    if errors:
+        print(logged[-3000:], file=sys.stderr)
     for complaint, times in Counter(text[:300] for text in tally.wrong).most_common(10):
         print(f"wrong ({times} times): {complaint}", file=sys.stderr)
     return int(bool(tally.wrong) or errors > 0 or rest.count > 0)

@@ -20,6 +20,7 @@ from typing import Any
 
 from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.volume_analysis import Gone
+from brain_mri.ui import lifetime
 
 PLACES = 2  # requests that work at once; each takes all cores
 SHORT = 200  # slices; the last place is kept free of what has more
@@ -46,6 +47,7 @@ class Turn:
     def step(self, said: str = "") -> None:
         """The work calls it between files and slices. Raises Gone, or ScanError when it has taken too long."""
         self.said = said or self.said
+        lifetime.go_on()
         if self.left:
             raise Gone
         if time.monotonic() > self.end:
@@ -73,6 +75,7 @@ class Places:
     async def _steps(
         self, visitor: str, weigh: Callable[[], int], work: Callable[[Callable[..., None]], Any]
     ) -> AsyncIterator[tuple[str, Any]]:
+        lifetime.go_on()
         slices = await asyncio.to_thread(weigh)
         if len(self.waiting) >= WAITING:
             raise ScanError(f"{WAITING} requests are waiting already; please come back in a few minutes.")
@@ -84,6 +87,7 @@ class Places:
         try:
             self._admit()
             while not turn.may_work.is_set():
+                lifetime.go_on()
                 yield self._sentence(turn), None
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(turn.may_work.wait(), TICK)
