@@ -9,6 +9,8 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 
 from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import DISCLAIMER
@@ -92,7 +94,9 @@ class Page(gr.Blocks):
         for tries_left in (2, 1, 0):
             # A new dict each time, for Gradio writes into it.
             gate = [Middleware(Gate, shared=lambda: self.share)]
-            served: dict[str, Any] = {"app_kwargs": {"middleware": gate, "lifespan": tidying}}
+            quiet = {ClientDisconnect: lambda request, error: Response(status_code=400)}  # a broken upload
+            own = {"middleware": gate, "lifespan": tidying, "exception_handlers": quiet}
+            served: dict[str, Any] = {"app_kwargs": own}
             try:
                 return super().launch(*args, **(served | defaults | options))
             except ValueError as error:  # on a busy machine: Gradio gives its own server 3 s to answer, and gives up

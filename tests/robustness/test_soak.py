@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor
-from dev import soak
+from dev import soak, soak_visitors
 
 
 @pytest.mark.slow
@@ -24,6 +25,26 @@ def test_a_small_soak(handmade_artifact: Path, capsys: pytest.CaptureFixture[str
     assert rows["wrong · failed without a sentence"] == "0 · 0"
     answered, refused = map(int, rows["answered · refused with a sentence"].split(" · "))
     assert answered > 20 and refused > 3 and answered + refused == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("default_queue", [False, True])
+def test_each_kind_of_visitor_once(
+    handmade_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default_queue: bool
+) -> None:
+    monkeypatch.setattr(soak_visitors, "PAUSE", (0.1, 0.2))
+    sent, tally, rng = soak_visitors.world(str(handmade_artifact), tmp_path), soak_visitors.Tally(), random.Random(0)
+    own = [sys.executable, "-m", "dev.soak_visitors", "--serve"] if default_queue else None
+    with soak.served(handmade_artifact, tmp_path, own) as (sent.url, _, log):
+        for visit in soak_visitors.KINDS.values():
+            visit(sent, tally, rng)
+        assert soak_visitors.Disk.of(tmp_path / "gradio").count > 10
+    assert not tally.wrong and "Traceback" not in log.read_text(), log.read_text()
+    assert soak_visitors.Disk.of(tmp_path / "gradio").count == 0
+    assert {"page", "slice", "slider", "volume", "download", "batch"} <= set(tally.seconds)
+    assert soak_visitors.due(f"<p>{next(iter(sent.slices.values()))}</p>", "Another sentence.")
+    rows = soak_visitors.table(tally, 10, {"a row": "1"}).splitlines()
+    assert rows[0] == "| step | times | p50 | p95 | p99 | longest |" and rows[-1] == "| wrong or failed | 0 |"
 
 
 def test_wrong_answers_are_noticed(handmade_artifact: Path, tmp_path: Path) -> None:
