@@ -241,7 +241,7 @@ def table(tally: Tally, seconds: float, about: dict[str, str]) -> str:
 
 def serve_with_default_queue(model: str, port: int) -> None:
     """The page as it is, but Gradio's queue as it comes: each event alone, first come first served, none refused."""
-    places.PLACES = places.SHORT = places.WAITING = sys.maxsize
+    places.PLACES = places.SHORT = places.WAITING = places.OWN = sys.maxsize
     with lifetime.tidy_process():
         page = build_interface(model)
         for i, function in page.fns.items():
