@@ -23,7 +23,7 @@ from weakref import WeakSet
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from brain_mri.imaging.scan import ScanError, clean_name
+from brain_mri.imaging.scan import ScanError
 
 MEMORY = 2**30  # bytes of all visitors' slices; one of 512 x 512 pixels takes 7 MB
 DISK = 4 * 2**30  # bytes of all visitors' volumes, and as much again of uploads and downloads; less on a small disk
@@ -33,6 +33,7 @@ PIECE_SECONDS = 5 * 60  # without a new byte, after which an upload counts as br
 EVERY = 5.0  # seconds from one tidying to the next
 NOTHING = "Please choose a scan or an example first."
 LET_GO = "The server no longer keeps this result: it was not used for long, or other visitors needed the room. "
+GONE = "The server no longer keeps this file: uploads go after an hour, or when other visitors need the room. "
 AGAIN = "Please choose the file again."
 
 T = TypeVar("T")
@@ -102,10 +103,8 @@ shelf = Shelf()  # of the process, as memory and disk are
 
 def still_there(paths: Iterable[str | Path]) -> None:
     """Raises ScanError with a sentence when the server has deleted one of the uploads by now."""
-    for path in map(Path, paths):
-        if not path.exists():
-            raise ScanError(f"The server no longer keeps {clean_name(path)}: uploads are deleted after an hour, or "
-                            f"earlier when other visitors need the room. {AGAIN}")  # fmt: skip
+    if not all(Path(path).exists() for path in paths):
+        raise ScanError(GONE + AGAIN)
 
 
 def tidy(folder: Path, spared: Collection[str] = (), budget: int = DISK) -> set[str]:

@@ -30,12 +30,15 @@ ENDPOINTS = {"/analyze", "/segment", "/heatmap", "/report", "/volume", "/batch",
 
 
 @pytest.fixture(scope="module")
-def server(predictor: Predictor) -> Iterator[tuple[str, Path]]:
+def server(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """(address, the folder of Gradio's temporary files) of a running page."""
-    page = build_interface(predictor)
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
-    yield url, private_folder()
-    page.close()
+    folder = tmp_path_factory.mktemp("gradio")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        page = build_interface(predictor)
+        _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+        yield url, folder
+        page.close()
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +232,7 @@ def test_files_of_the_server_cannot_be_read(server: tuple[str, Path], phantom_pn
 # --- privacy, many at once -------------------------------------------------------------------------------------
 
 
-def test_downloads_lie_where_they_are_deleted(client: Client, phantom_png) -> None:
+def test_downloads_lie_where_gradio_deletes_them(client: Client, phantom_png) -> None:
     client.predict(scan=handle_file(phantom_png("glioma", 1)), api_name="/report")
     assert list(Path(get_upload_folder()).rglob(f"{label_of(phantom_png('glioma', 1))}_report.html"))
 

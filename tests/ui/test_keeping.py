@@ -94,7 +94,7 @@ def test_files_that_are_old_or_broken_off_or_too_many(tmp_path: Path, monkeypatc
     ages |= {part.parent: HOUR, upload.parent: HOUR}
     tidy(tmp_path, {str(page)})
     assert not part.parent.exists() and not upload.parent.exists()
-    with pytest.raises(ScanError, match=r"no longer keeps scan\.png.*choose the file again"):
+    with pytest.raises(ScanError, match=r"no longer keeps this file.*choose the file again"):
         still_there([page, upload])
 
 
