@@ -69,6 +69,7 @@ def read_all(
         return read, old, skipped
     if not rows:
         raise DataError(f"None of the {len(sources)} files could be read; the first one {skipped[0][1]}.")
+    del old, known, new, found  # and with them thousands of small arrays, as soon as _joined has made large ones
     pixels = _joined(read, rows, size)
     if cache:
         pixel_cache.save(cache, pixels, size)
@@ -94,12 +95,13 @@ def _read_parallel(sources: list[Source], size: int, progress: bool) -> list[lis
 
 
 def _joined(read: list[Source], rows: list[Row], size: int) -> Pixels:
-    """The rows as arrays, with the copies among them and the masks that they lend each other."""
+    """The rows, which it empties, as arrays, with the copies among them and the masks that they lend each other."""
     facts = pd.DataFrame([row.facts for row in rows])
     parts = ("square", "whole", "small", "head")
     images, whole, small, head = (np.stack([getattr(row, name) for row in rows]) for name in parts)
     masked = np.array([row.mask is not None for row in rows])
     masks = np.array([row.mask for row in rows if row.mask is not None], np.uint8).reshape(-1, size, size)
+    rows.clear()
     links = duplicates.find_links(whole, head, facts["digest"].tolist())
     frames = facts[FRAME_COLUMNS].to_numpy(np.int64)
     takers = np.flatnonzero([source.source == CLASS_FOLDER and source.label != NO_TUMOR for source in read])
