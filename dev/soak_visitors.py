@@ -160,8 +160,7 @@ def reload_visit(world: World, tally: Tally, rng: random.Random) -> None:
 
 def leave_visit(world: World, tally: Tally, rng: random.Random) -> None:
     """A long volume is begun, and the page closed: in the queue, or while it is analysed."""
-    with open_page(world, tally) as page:
-        page.begin_upload("volume-file", world.long)
+    with open_page(world, tally) as page, page.begun_upload("volume-file", world.long):
         pause(rng)
     tally.left["a volume"] += 1
 

@@ -7,6 +7,7 @@ with Visitor("http://127.0.0.1:7860") as ada:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -68,15 +69,17 @@ class Visitor:
             todo += [e for e in self._events if e.get("trigger_after") == dependency["id"]]
         return "\n".join(said)
 
-    def begin_upload(self, box: str, path: Path) -> str:
-        """Choose a file, and wait for nothing: the id of the event that analyses it."""
+    @contextlib.contextmanager
+    def begun_upload(self, box: str, path: Path) -> Iterator[None]:
+        """Choose a file and listen to what is said of it, but only for the block."""
         block, file = self._find(box), self.send(path)
         self._values[block] = [file] if self._blocks[block].get("file_count") == "multiple" else file
         first = next(e for e in self._events if [block, "upload"] in [list(target) for target in e["targets"]])
         list(self._run(first, block, None))
-        return self._join(
-            self._body(next(e for e in self._events if e.get("trigger_after") == first["id"]), block, None)
-        )
+        then = next(e for e in self._events if e.get("trigger_after") == first["id"])
+        self._join(self._body(then, block, None))
+        with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.session}):
+            yield
 
     def _find(self, name: str) -> int:
         return next(i for i, props in self._blocks.items() if name in (props.get("elem_id"), props.get("label")))

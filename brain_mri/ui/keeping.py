@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import os
 import shutil
 import threading
@@ -21,6 +22,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import gradio as gr
+from gradio.state_holder import StateHolder
 from gradio.utils import get_upload_folder
 
 from brain_mri.imaging.scan import ScanError
@@ -29,6 +31,7 @@ MEMORY = 2**30  # bytes of all visitors' slices; one of 512 x 512 pixels takes 7
 DISK = 4 * 2**30  # bytes of all visitors' volumes, and as much again of uploads and downloads; less on a small disk
 RESULT_SECONDS = 30 * 60  # without use, after which a result is let go
 FILE_SECONDS = 60 * 60  # after which an upload or download is deleted
+LEFT_SECONDS = 60  # after the page was closed or the connection lost, when all of its session goes
 PIECE_SECONDS = 5 * 60  # without a new byte, after which an upload counts as broken off
 EVERY = 5.0  # seconds from one tidying to the next
 NOTHING = "Please choose a scan or an example first."
@@ -134,6 +137,16 @@ def tidy(folder: Path, spared: Collection[str] = (), budget: int = DISK) -> set[
     return gone
 
 
+def forget_those_who_left(sessions: StateHolder) -> None:
+    """Gradio would keep the sessions of closed pages, with all their pictures, for an hour."""
+    before = datetime.datetime.now() - datetime.timedelta(seconds=LEFT_SECONDS)
+    with sessions.lock:
+        for name, session in list(sessions.session_data.items()):
+            if session.is_closed and sessions.time_last_used.get(name, before) <= before:
+                sessions.session_data.pop(name, None)
+                sessions.time_last_used.pop(name, None)
+
+
 @contextlib.asynccontextmanager
 async def tidying(app: Any) -> AsyncIterator[None]:
     """The lifespan of the page's FastAPI app: every few seconds what is old, broken off or beyond the budget goes."""
@@ -149,6 +162,7 @@ async def tidying(app: Any) -> AsyncIterator[None]:
             await asyncio.to_thread(once)
 
     def once() -> None:
+        forget_those_who_left(app.state_holder)
         shelf.let_go()
         spared = {path for block in list(page.blocks.values()) for path in getattr(block, "keep_in_cache", ())}
         gone = tidy(folder, spared, budget)

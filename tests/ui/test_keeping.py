@@ -135,6 +135,25 @@ def test_visitors_beyond_the_budget(
         assert "Largest area" in ada.choose("volume-file", volume)
 
 
+def test_who_has_left_is_forgotten(
+    page: tuple[gr.Blocks, str, Shelf], phantom_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks, url, shelf = page
+    monkeypatch.setattr(keeping, "LEFT_SECONDS", 0)
+    with Visitor(url) as ada:
+        with Visitor(url) as bob:
+            for visitor in (ada, bob):
+                visitor.choose("scan-file", phantom_png())
+            both = shelf.size[0]
+        deadline = time.monotonic() + 120
+        while shelf.size[0] != both / 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            gc.collect()
+        assert ada.session in blocks.state_holder and bob.session not in blocks.state_holder
+        assert "Heat inside the mask" in ada.fire("Mask threshold", "input", 0.4)
+
+
 def test_uploads_beyond_the_budget(
     page: tuple[gr.Blocks, str, Shelf], phantom_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
