@@ -41,6 +41,8 @@ DECODERS = {
     JPEGBaseline8Bit: "pillow",
     RLELossless: "pydicom",
 }
+MOST = 2**24  # pixels of a frame: three seconds for 4096 x 1024, and no MRI has more
+RESTARTS = 8192  # of a frame; each costs time, however little lies between two
 CHUNK = 2**16  # bytes looked at together: so much memory is needed, however large the picture
 _ZIGZAG = sorted(range(64), key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8))
 _N = np.arange(8)
@@ -152,7 +154,9 @@ def _parse(data: bytes) -> tuple[_Header, list[bytes]]:
     if not 2 <= header.precision <= 16 or not header.width or not header.height or len(header.used) != count:
         raise ValueError("a picture that cannot be read here")
     end = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(data, at)
-    parts = re.split(rb"\xff+[\xd0-\xd7]", data[at : end.start() if end else len(data)])
+    parts = re.split(rb"\xff+[\xd0-\xd7]", data[at : end.start() if end else len(data)], maxsplit=RESTARTS)
+    if len(parts) > RESTARTS or header.width * header.height * count > MOST:
+        raise ValueError("a picture that takes too long")
     return header, [part.replace(b"\xff\x00", b"\xff") for part in parts]
 
 

@@ -30,7 +30,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from brain_mri.imaging.dicom_pixels import DECODERS, PLUGIN, decode_jpeg
+from brain_mri.imaging.dicom_pixels import DECODERS, PLUGIN, RESTARTS, decode_jpeg
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from tests.helpers.files import dicom, encode, saved, sentence
@@ -227,6 +227,20 @@ def test_damaged_streams_are_read_or_refused(syntax: UID) -> None:
             assert "cannot be decoded here" in str(error)
             refused += 1
     assert refused > 30
+
+
+@pytest.mark.parametrize("count", [2**14, 2**13 - 1])
+def test_a_stream_that_would_take_too_long(count: int) -> None:
+    """Restarts, or pixels, without number: refused before anything is decoded."""
+    stream = base64.b85decode(LOSSLESS[1]).removesuffix(b"\xff\xd9") + b"\xff\xd0" * count
+    if count > RESTARTS:
+        with pytest.raises(ValueError, match="too long"):
+            decode_jpeg(stream)
+    else:
+        assert np.array_equal(decode_jpeg(stream), DEEP)
+    at = stream.index(b"\xff\xc3") + 5
+    with pytest.raises(ValueError, match="too long"):
+        decode_jpeg(stream[:at] + b"\x20\0\x20\0" + stream[at + 4 :])
 
 
 def test_a_stream_that_ends_too_early() -> None:
