@@ -13,6 +13,7 @@ import numpy as np
 
 from brain_mri.classes import title
 from brain_mri.imaging.read import read_scan
+from brain_mri.imaging.scan import clean_name
 from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, crop, views
 from brain_mri.ui.common import Example, Upload
@@ -33,7 +34,6 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     kept = gr.State(None)  # a View, on the shelf
     source = gr.State(None)  # an Upload
     file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
-    names = common.names_box("scan")
     cut = gr.State(None)  # a Cut
     with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as cropping:
         board = gr.HTML(crop.board(None), elem_id="crop-board", apply_default_css=False, js_on_load=common.PICK)
@@ -56,6 +56,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
             picture = gr.HTML(elem_id="picture", apply_default_css=False)
         with gr.Tab("Report", id="report"):
             gr.Markdown(REPORT)
+            names = common.names_box("scan", "Name of my file in the report", "Else it is named by content.")
             make = gr.Button("Make the report", variant="primary", elem_id="make-report")
             report = common.download_box("report-files")
 
@@ -89,12 +90,12 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         after, part = crop.clicked(at, event._data or {})
         return {cut: after, board: crop.board(after)} | (begun(before, part) if part else {})
 
-    def show(upload: Upload, named: bool) -> common.Update:
-        return shown_slice(upload.paths[0], common.name_of(upload.paths, named))
+    def show(upload: Upload) -> common.Update:
+        return shown_slice(upload.paths[0])
 
-    def shown_slice(path: str, name: str, index: int | None = None) -> common.Update:
+    def shown_slice(path: str, index: int | None = None) -> common.Update:
         still_there([path])
-        view = views.analyze_scan(models.main, read_scan(path, name=name, index=index), path)
+        view = views.analyze_scan(models.main, read_scan(path, name=common.label_of(path), index=index), path)
         drawing = zip([bars, *drawn], [views.bars_panel(view), *draw(view, views.settings_of(view))], strict=True)
         said: common.Update = {
             kept: shelf.put(view, memory=view.nbytes),
@@ -109,7 +110,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     def another_slice(_: Upload | None, on_shelf: Kept[View] | None, number: float) -> common.Update:
         blank: common.Update = {methods: "", picture: "", report: gr.File(visible=False)}
         view = shelf.get(on_shelf)
-        return blank | shown_slice(view.path, view.scan.name, int(number) - 1)
+        return blank | shown_slice(view.path, int(number) - 1)
 
     def redraw(_: Upload | None, on_shelf: Kept[View] | None, *values: Any) -> common.Update:
         view = shelf.get(on_shelf)
@@ -124,7 +125,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
     starts.append((board.select, settled(corner), [source, cut]))
     everything = [file, source, cropping, cut, board, *shown]
-    common.analyzed(starts, settled(show), [source, names], everything, finding, **common.MODEL)
+    common.analyzed(starts, settled(show), [source], everything, finding, **common.MODEL)
     last: dict[str, Any] = {"trigger_mode": "always_last"}
     other = common.newest(settled(another_slice))
     slice_number.input(other, [source, kept, slice_number], everything, **last, **common.MODEL | common.QUIET)
@@ -134,7 +135,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         shown_in = functools.partial(looked_at, content=content)
         opened.select(common.settled(shown_in, error_banner), kept, panel, **common.DRAW)
     files = common.settled(report_files, common.no_download)
-    make.click(files, [kept, *controls], report, concurrency_id="draw", api_visibility="private")
+    make.click(files, [kept, names, *controls], report, concurrency_id="draw", api_visibility="private")
 
 
 def adjust_controls(models: Models) -> list[Any]:
@@ -179,8 +180,9 @@ def settings_from(view: View, values: Sequence[Any]) -> Settings:
     )
 
 
-def report_files(on_shelf: Kept[View] | None, *values: Any) -> gr.File:
+def report_files(on_shelf: Kept[View] | None, named: bool, *values: Any) -> gr.File:
     view = shelf.get(on_shelf)
+    view = views.renamed(view, clean_name(view.path)) if named else view
     paths = write_report(view, settings_from(view, values), common.output_folder())
     return gr.File([str(path) for path in paths], visible=True)
 

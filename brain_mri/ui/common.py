@@ -258,10 +258,13 @@ def with_names(updates: Any, paths: Sequence[str]) -> Any:
     return {key: told(value) for key, value in updates.items()}
 
 
-def names_box(name: str) -> gr.Checkbox:
-    """The one question whether downloads may carry the names of files. name: the beginning of the element's id."""
-    info = "Else they are named by content. Counts for the next file."
-    return gr.Checkbox(False, label="Names of my files in downloads", info=info, elem_id=f"{name}-names")
+def names_box(
+    name: str,
+    label: str = "Names of my files in downloads",
+    info: str = "Else they are named by content. Counts for the next file.",
+) -> gr.Checkbox:
+    """The question whether downloads may carry the names of files. name: the beginning of the element's id."""
+    return gr.Checkbox(False, label=label, info=info, elem_id=f"{name}-names", min_width=240)
 
 
 # --- downloads -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ these two alone, so that moving a slider needs no new inference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,13 @@ def analyze_scan(predictor: Predictor, scan: Scan, path: str = "") -> View:
     """Analyse a scan for the page; a photograph of more than MAX_SIDE pixels is reduced first, and that is said."""
     scan = reduce(scan)
     return View(predictor.analyze(scan), scan, path, predictor)
+
+
+def renamed(view: View, name: str) -> View:
+    """The view of a scan that is called otherwise."""
+    a = view.analysis
+    warnings = [text.replace(a.name, name) for text in a.warnings]
+    return replace(view, analysis=replace(a, name=name, warnings=warnings))
 
 
 def settings_of(view: View) -> Settings:

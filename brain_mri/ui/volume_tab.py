@@ -45,8 +45,9 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
     source = gr.State(None)  # an Upload
     volumes = [example for example in examples if example.volume]
     file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
-    gr.HTML(HINT, apply_default_css=False)
-    names = common.names_box("volume")
+    with gr.Row():
+        gr.HTML(HINT, apply_default_css=False, min_width=300)
+        names = common.names_box("volume")
     finding = gr.HTML(elem_id="volume-finding", apply_default_css=False)
     which = gr.Dropdown([], label="Volume of this upload", info=WHICH, visible=False, elem_id="volume-which")
     with gr.Column(visible=False, elem_id="volume-result") as result:
