@@ -195,9 +195,10 @@ class Disk:
     @staticmethod
     def of(folder: Path) -> Disk:
         sizes = []
-        for path in folder.rglob("*"):
-            with contextlib.suppress(OSError):  # gone in the meantime
-                sizes += [path.stat().st_size] if path.is_file() else []
+        for root, _, names in os.walk(folder):  # passes over a folder that goes in the meantime
+            for name in names:
+                with contextlib.suppress(OSError):
+                    sizes.append(os.path.getsize(os.path.join(root, name)))
         return Disk(len(sizes), sum(sizes) / 2**20)
 
     def __str__(self) -> str:
