@@ -28,7 +28,7 @@ from brain_mri.inference.rows import Row
 from brain_mri.inference.volume_analysis import analyze_volume
 from brain_mri.ui import views
 from brain_mri.ui.batch_tab import run_batch, weigh
-from brain_mri.ui.common import TURN, name_of, output_folder, speaking, spoken, visitor
+from brain_mri.ui.common import TURN, heard, name_of, output_folder, speaking, spoken, visitor
 from brain_mri.ui.places import Places
 from brain_mri.ui.scan_report import report_data, write_report
 from brain_mri.ui.views import Settings, View
@@ -148,6 +148,8 @@ class Api:
         try:
             async with self.places.turn(visitor(request), weigh, work) as steps:
                 async for _, answer in steps:
+                    if not answer:
+                        heard(request)
                     yield answer or (gr.skip(), gr.skip())
         except Exception as error:
             raise spoken(error) from None

@@ -40,6 +40,7 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 DRAW: dict[str, Any] = QUIET | {"concurrency_id": "draw"}
 MODEL: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model"}
 HEAVY: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "heavy", "concurrency_limit": 2}
+UNHEARD = 120  # messages of a visitor that nobody has read, two a second, after which a request counts as left
 # Who works is decided by places.py.
 TURN: dict[str, Any] = {"concurrency_id": "turn", "concurrency_limit": None}
 # For gr.HTML: a click on what is marked with data-pick is a `select` event that says on what and where, 0..1.
@@ -200,6 +201,8 @@ def analyzed_in_turn(
                 async for said, answer in steps:
                     if upload.given_up:
                         return
+                    if answer is None:
+                        heard(request)
                     yield {on: working(upload, said)} if answer is None else with_names(answer, upload.paths)
         except Exception as error:
             if not upload.given_up:
@@ -212,6 +215,13 @@ def analyzed_in_turn(
 def visitor(request: gr.Request) -> str:
     """Who asks: the name that was signed in with, else the open page or the program's connection."""
     return request.username or request.session_hash or ""
+
+
+def heard(request: gr.Request) -> None:
+    """Raises ScanError when nobody listens: Gradio notices a connection that ends, but not one that never began."""
+    messages = request.app.get_blocks()._queue.pending_messages_per_session.get(request.session_hash)
+    if messages and messages.qsize() > UNHEARD:
+        raise ScanError("Nobody has listened for the answer for a minute, so it is not worked out.")
 
 
 def working(upload: Upload, detail: str = "") -> str:

@@ -77,8 +77,6 @@ class Places:
     ) -> AsyncIterator[tuple[str, Any]]:
         lifetime.go_on()
         slices = await asyncio.to_thread(weigh)
-        if len(self.waiting) >= WAITING:
-            raise ScanError(f"{WAITING} requests are waiting already; please come back in a few minutes.")
         if sum(other.visitor == visitor for other in self.waiting) >= OWN:
             raise ScanError(f"{OWN} of your requests are waiting already; please ask again when they are answered.")
         turn = Turn(visitor, slices, time.monotonic() + PACE * slices)
@@ -86,8 +84,12 @@ class Places:
         job: asyncio.Future[Any] | None = None
         try:
             self._admit()
+            if len(self.waiting) > WAITING:  # the last one goes, else a program with long ones keeps everybody out
+                self.waiting.remove(self._in_order()[-1])
             while not turn.may_work.is_set():
                 lifetime.go_on()
+                if turn not in self.waiting:
+                    raise ScanError(f"{WAITING} requests are waiting already; please come back in a few minutes.")
                 yield self._sentence(turn), None
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(turn.may_work.wait(), TICK)

@@ -21,7 +21,7 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import MAX_FRAMES, MAX_SLICES, ScanError
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui import batch_tab
+from brain_mri.ui import batch_tab, common
 from brain_mri.ui import page as page_module
 from brain_mri.ui.places import Places
 from dev.soak import Caller, Refused
@@ -81,7 +81,7 @@ def test_a_small_file_of_200_000_slices_is_refused_before_anything_is_analysed(s
     bomb = thin(tmp_path / "thin.nii.gz", 200_000)
     assert bomb.stat().st_size < 20_000
     call = Caller(served.url, tmp_path)
-    with pytest.raises(Refused, match=r"thin\.nii\.gz has 200,000 slices; the limit is 1,024\."):
+    with pytest.raises(Refused, match=r"scan-\w{10} has 200,000 slices; the limit is 1,024\."):
         call("/volume", {"files": [bomb]})
     (row,) = call("/batch", {"files": [bomb]})[0]["rows"]
     assert "200,000 slices" in row["error"] and served.slices == 0
@@ -134,6 +134,22 @@ def test_the_work_ends_when_a_program_hangs_up(served: Served, tmp_path: Path) -
     assert 0 < count < 100
     assert Caller(served.url, tmp_path)("/volume", {"files": [thin(tmp_path / "short.nii", 20)]})[0]["slices"] == 20
     assert served.slices == count + 20
+
+
+def test_the_work_ends_when_nobody_ever_listens(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "UNHEARD", 3)
+    served.gate.clear()
+    long = thin(tmp_path / "long.nii.gz", MAX_SLICES)
+    asked = [begun(served, tmp_path, long) for _ in range(3)]
+    until(lambda: served.slices and not served.places.waiting)
+    until(lambda: served.places.working[0].left)
+    served.gate.set()
+    until(lambda: not served.places.working)
+    assert 0 < served.slices < 100
+    with asked[0][0].stream("GET", asked[0][1]) as answer:
+        assert "Nobody has listened" in answer.read().decode()
 
 
 def test_the_work_ends_when_a_job_is_cancelled(served: Served, tmp_path: Path) -> None:

@@ -152,6 +152,33 @@ def test_refusals_are_sentences(monkeypatch: pytest.MonkeyPatch, limit: str) -> 
     asyncio.run(run())
 
 
+def test_long_ones_that_fill_the_queue_keep_no_short_one_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING", 3)
+    monkeypatch.setattr(module, "TICK", 0.02)
+
+    async def run() -> None:
+        jobs = Jobs()
+        jobs.add("busy", 150)
+        jobs.add("flood", 1000)
+        await jobs.until(lambda: len(jobs.begun) == 2)
+        for i in range(3):
+            jobs.add(f"flood {i}", 1000)
+            await jobs.told(f"flood {i}", f"number {i + 1} in")
+        jobs.add("one more", 1000)
+        jobs.add("short", 1)
+        await jobs.told("short", "number 1 in the queue of 3")
+        for name in ("one more", "flood 2"):
+            with pytest.raises(ScanError, match=r"^3 requests are waiting already; please"):
+                await jobs.tasks[name]
+        await jobs.end("busy")
+        await jobs.end("short")
+        for name in ("flood", "flood 0", "flood 1"):
+            await jobs.end(name)
+        assert not jobs.places.waiting and not jobs.places.working
+
+    asyncio.run(run())
+
+
 def test_a_refusal_before_the_turn_takes_no_place() -> None:
     def too_much() -> int:
         raise ScanError("too much")
