@@ -34,6 +34,7 @@ Numbers = Annotated[tuple[Number, ...], Strict(False)]  # JSON has lists only
 Weight = Annotated[int | float, Field(ge=-1e9, le=1e9)]
 Weights = Annotated[tuple[Weight, ...], Strict(False)]
 Threshold = Annotated[int | float, Field(ge=0, le=10)]  # above 1: nothing reaches it
+Count = Annotated[int, Field(ge=0, le=10**12)]  # what the page shows; Python writes no number of 4,300 digits
 Words = Annotated[
     str, Field(max_length=200, pattern=r"^\P{C}*$")
 ]  # for the page: one line, nothing that steers a screen
@@ -69,8 +70,8 @@ class Network(Record):
 
     architecture: Words = ""
     arguments: dict[str, Any] = {}  # of model_def.build
-    parameters: int = 0  # of all members
-    members: int = 1
+    parameters: Count = 0  # of all members
+    members: Count = 1
 
 
 class Segmenter(Network):
@@ -109,8 +110,9 @@ class DecisionRule(Record):
     @field_validator("classes")
     @classmethod
     def _differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(classes)) < max(2, len(classes)):
-            raise ValueError("two classes or more, none twice")
+        seen = {name.strip() for name in classes}
+        if len(seen) < max(2, len(classes)) or "" in seen:
+            raise ValueError("two classes or more, none twice or without a name")
         return classes
 
     @field_validator("bias")
@@ -169,7 +171,7 @@ class TrainingFacts(Stages):
     options: FitFacts = FitFacts()
     refit: bool = False  # do the last ones of `others` answer, which learned from validation rows, too
     seed: int = 0
-    epochs: int | None = None
+    epochs: Count | None = None
     hardware: Words = "unknown hardware"
     others: Annotated[tuple[Stages, ...], Strict(False)] = ()  # further networks; the first one's stages are our own
     official_split: bool | None = None  # tested on the folders' own Testing part

@@ -81,6 +81,8 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
         _must_be_inside(folder, path)
         if path.stat().st_size > JSON_BYTES:
             raise ArtifactError(f"{path} is larger than {JSON_BYTES // 2**20} MB, so it is none of this project.")
+    elif path.exists():  # a pipe or a device would be read for ever
+        raise ArtifactError(f"{path} is no file.")
     try:
         return read_json(path)
     except FileError as error:

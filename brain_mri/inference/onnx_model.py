@@ -47,7 +47,7 @@ class OnnxModel:
         self.names = [*needed, *(name for name in optional if name in has)]
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """Raises ArtifactError when it takes longer than LONGEST."""
+        """Raises ArtifactError when it takes longer than LONGEST, or when the graph cannot be run on this image."""
         run = ort.RunOptions()
         run.log_severity_level = 4  # what goes wrong is raised
         watch = threading.Timer(LONGEST, setattr, (run, "terminate", True))
@@ -55,9 +55,9 @@ class OnnxModel:
         watch.start()
         try:
             return dict(zip(self.names, self._session.run(self.names, {"image": image}, run), strict=True))
-        except Exception:
+        except Exception as error:  # ONNX Runtime's own, as above
             if run.terminate:
                 raise ArtifactError(f"The model gave no answer within {LONGEST:.0f} seconds.") from None
-            raise
+            raise ArtifactError(f"The model fails on this picture ({plain(error)}).") from None
         finally:
             watch.cancel()

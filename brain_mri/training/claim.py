@@ -60,7 +60,8 @@ class Claim:
 def default_out(classifier: str, resume: bool) -> Path:
     """The folder of a run that was given none: a new one, named by the time; resumed is the last that was named so."""
     new = RUNS / f"{datetime.datetime.now():%Y-%m-%d-%H%M%S}-{classifier}"
-    return max(RUNS.glob("20??-??-??-??????-*"), default=new) if resume else new
+    before = [path for path in RUNS.glob("20??-??-??-??????-*") if (path / "checkpoints").is_dir()]  # no zip of one
+    return max(before, default=new) if resume else new
 
 
 @contextlib.contextmanager

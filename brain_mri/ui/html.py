@@ -17,8 +17,11 @@ ESCAPED = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;
 
 
 def safe(value: object) -> str:
-    """Text for HTML. Braces, dollars and backticks too: gr.HTML evaluates them in its template."""
-    return html.escape(str(value)).translate(ESCAPED)
+    """Text for HTML. Braces, dollars and backticks too: gr.HTML evaluates them in its template.
+
+    Halves of characters, which JSON files and file names may hold, become "?": no page with one could be sent.
+    """
+    return html.escape(str(value).encode("utf-8", "replace").decode("utf-8")).translate(ESCAPED)
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,10 @@ HOSTILE: list[dict[str, Any]] = [
     {"classes": ["glioma", "two\nlines", "notumor", "pituitary"]},
     {"classes": ["glioma", "turned \u202e round", "notumor", "pituitary"]},
     {"classes": [str(i) for i in range(10_000)]},
+    {"classes": ["glioma", " ", "notumor", "pituitary"]},
+    {"classes": ["glioma", "glioma ", "notumor", "pituitary"]},
+    {"classifier": {"architecture": "x", "parameters": 10**20}},
+    {"training": {"epochs": -1}},
     {"name": "n" * 10_000},
     {"name": "\x1b[2J"},
     {"created": 5},
@@ -271,6 +276,19 @@ def test_what_the_page_may_show_of_a_folder(tmp_path: Path, monkeypatch: pytest.
     (folder / "examples").symlink_to(tmp_path)
     (tmp_path / "scan.png").write_bytes(b"x")
     assert load_artifact(folder).shown("examples", "*.png") == ([], 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_place_of_the_config_is_not_waited_for(tmp_path: Path) -> None:
+    path = write_handmade(tmp_path / "m") / "config.json"
+    path.unlink()
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=["{}"], daemon=True)  # whoever reads it gets on, but wrongly
+    writer.start()
+    with pytest.raises(ArtifactError, match=r"config\.json is no file\.$"):
+        load_artifact(path.parent)
+    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    path.unlink()
 
 
 def test_files_that_are_too_large_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,3 +48,18 @@ def test_only_the_most_promising_pairs_are_aligned(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(alignment, "agreement", agreement)
     assert alignment.aligned_pairs(heads, heads, np.arange(40)) == []
     assert 40 <= len(tried) <= 2 * alignment.TRIALS * 40  # whole and head
+
+
+def test_a_copy_that_was_moved_far_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To first order it may agree no better than a stranger of elsewhere, but better than any stranger at hand."""
+
+    def tangent_agreement(pictures: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        return np.where(pairs[:, 1] - pairs[:, 0] == 5, 0.5, 0.2).astype(np.float32)
+
+    heads = np.stack([preprocess(make_phantom("glioma", seed=seed, size=96).image, 64)[0] for seed in range(10)])
+    monkeypatch.setattr(alignment, "CANDIDATE", -1.0)
+    monkeypatch.setattr(alignment, "NEIGHBOURS", 9)
+    monkeypatch.setattr(alignment, "tangent_agreement", tangent_agreement)
+    monkeypatch.setattr(alignment, "agreement", lambda *_, **__: 1.0)
+    tried = {(a, b) for a, b, _, _ in alignment.aligned_pairs(heads, heads, np.arange(10))}
+    assert tried == {(i, i + 5) for i in range(5)}

@@ -201,6 +201,31 @@ def test_the_same_outputs_are_refused_at_every_pass(tmp_path: Path) -> None:
             runner.check(spoiled, (2, 32, 32, 1))
 
 
+def test_a_model_that_fails_on_some_pictures_is_a_sentence(tmp_path: Path) -> None:
+    """The trial cannot show it every picture."""
+    from onnx import helper
+
+    node = helper.make_node
+
+    def logits(plain: str) -> list[Any]:
+        return [
+            node("ReduceMax", ["image"], ["brightest"], keepdims=0),
+            node("Equal", ["brightest", "chosen"], ["on"]),
+            node("Where", ["on", "impossible", "right"], ["shape"]),
+            node("Reshape", [plain, "shape"], ["logits"]),
+        ]
+
+    more = {
+        "chosen": np.array(7, np.float32), "impossible": np.array([7, 11], np.int64),
+        "right": np.array([-1, CLASSES], np.int64),
+    }  # fmt: skip
+    model = load(tmp_path / "m", graph(logits=logits, more=more))
+    with pytest.raises(ArtifactError, match=r"The model fails on this picture \(.+\)\.$") as caught:
+        model._networks(np.full((1, SIZE, SIZE), 7, np.uint8))
+    assert "\n" not in str(caught.value)
+    assert model._networks(np.full((1, SIZE, SIZE), 8, np.uint8)).logits.shape == (1, CLASSES)
+
+
 def test_python_files_of_a_model_are_never_run(tmp_path: Path) -> None:
     folder = write_handmade(tmp_path / "m", classifier_onnx=graph())
     for name in ("numpy", "brain_mri", "resource", "sitecustomize"):

@@ -123,5 +123,7 @@ def test_without_out_each_run_has_a_folder_of_its_own(tmp_path: Path, monkeypatc
     )
     assert default_out("guided", True).parent == Path("runs")
     for name in ("2026-11-29-031502-guided", "2026-11-30-020000-gap_cnn", "first", "latest"):
-        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "checkpoints").mkdir(parents=True)
+    (tmp_path / "runs" / "2026-11-30-020000-gap_cnn.zip").write_bytes(b"")
+    (tmp_path / "runs" / "2026-11-30-020000-gap_cnn-bundled").mkdir()
     assert default_out("guided", True) == Path("runs/2026-11-30-020000-gap_cnn")

@@ -16,6 +16,10 @@ def test_names_cannot_become_html_or_templates(nasty: str) -> None:
     assert not re.search(r"<script|<img src=x|\{\{|\$\{", html.banner("clear", nasty, nasty, nasty))
 
 
+def test_halves_of_characters_do_not_keep_a_page_from_being_sent() -> None:
+    assert html.safe("a\ud800b\udcff") == "a?b?" and html.safe("café 🧠") == "café 🧠"
+
+
 def test_a_table_is_read_row_by_row() -> None:
     text = html.table(["Name", "<Share>"], [["a", "1 %"]], caption="Shares")
     assert '<th scope="row">a</th><td>1 %</td>' in text and "&lt;Share&gt;" in text and "<caption>Shares" in text
