@@ -215,7 +215,7 @@ def test_a_model_that_fails_on_some_pictures_is_a_sentence(tmp_path: Path) -> No
             node("Reshape", [plain, "shape"], ["logits"]),
         ]
 
-    more = {
+    more: dict[str, np.ndarray] = {
         "chosen": np.array(7, np.float32), "impossible": np.array([7, 11], np.int64),
         "right": np.array([-1, CLASSES], np.int64),
     }  # fmt: skip
