@@ -92,8 +92,9 @@ def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
 def _found_by_correlation(whole: np.ndarray, head: np.ndarray) -> pd.DataFrame:
     """Links of the kinds copy and variant."""
     coarse_head, count = standardised(local_contrast(shrunk(head))), len(whole)
+    labels = np.arange(count)
     parts = itertools.chain(
-        near_pairs(standardised(shrunk(whole)), COPY_COARSE), near_pairs(coarse_head, VARIANT_COARSE)
+        near_pairs(standardised(shrunk(whole)), COPY_COARSE, labels), near_pairs(coarse_head, VARIANT_COARSE, labels)
     )
     found, seen, many = [], np.zeros(0, np.int64), max(MANY, count)
     for pairs in parts:
@@ -104,7 +105,7 @@ def _found_by_correlation(whole: np.ndarray, head: np.ndarray) -> pd.DataFrame:
             seen, keys = np.union1d(seen, some), keys[len(some) :]
             if len(keys):  # a film of one head: pairs that are joined already add nothing
                 links = _joined(found)
-                labels = components(count, links["a"].to_numpy(), links["b"].to_numpy())
+                labels[:] = components(count, links["a"].to_numpy(), links["b"].to_numpy())
                 keys = keys[labels[keys // 2 // count] != labels[keys // 2 % count]]
     return _joined(found)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-EXACT, BLOCK = 10_000, 1024  # pictures that are all compared, and how many of them at once
+EXACT, BLOCK = 10_000, 1024  # pictures that are all compared, and how many of them a part
 LEAF, TREES = 256, 32
 DIRECTIONS = 64  # along which the trees divide
 CORES = os.cpu_count() or 2
@@ -40,10 +40,11 @@ def mirror(features: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(features.reshape(-1, side, side)[:, :, ::-1]).reshape(features.shape)
 
 
-def near_pairs(features: np.ndarray, least: float) -> Iterator[np.ndarray]:
+def near_pairs(features: np.ndarray, least: float, labels: np.ndarray) -> Iterator[np.ndarray]:
     """int64 (M, 3), part by part: a < b and whether b is mirrored, of the pairs that correlate at `least` or more.
 
-    features: float32 (N, s*s) of `standardised`. A pair may come in several parts.
+    features: float32 (N, s*s) of `standardised`. labels: int (N,), pairs with equal ones are left out; it may be changed
+    between two parts. A pair may come in several parts.
     """
 
     count = len(features)
@@ -51,7 +52,9 @@ def near_pairs(features: np.ndarray, least: float) -> Iterator[np.ndarray]:
     def near(leaf: Leaf) -> np.ndarray:
         rows, points, found = *leaf, []
         for flip, others in enumerate(_sides(points, count)):
-            i, j = np.nonzero(_scores(features, rows, others, flip) >= least)
+            close = _scores(features, rows, others, flip) >= least
+            close &= labels[rows, None] != labels[others]
+            i, j = np.nonzero(close)
             found.append(np.stack([rows[i], others[j] + flip * count]))
         return np.concatenate(found, axis=1)
 
@@ -132,8 +135,8 @@ def _compared(features: np.ndarray) -> Iterator[list[Leaf]]:
     """(row numbers, points) to compare with each other, a part at a time: a block of all, or the leaves of one tree."""
     count = len(features)
     if count <= EXACT:
-        for start in range(0, count, BLOCK * CORES):
-            rows = np.arange(start, min(start + BLOCK * CORES, count))
+        for start in range(0, count, BLOCK):
+            rows = np.arange(start, min(start + BLOCK, count))
             yield [(some, np.arange(2 * count)) for some in np.array_split(rows, CORES)]
         return
     random = np.random.default_rng(0)

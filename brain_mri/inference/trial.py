@@ -82,7 +82,7 @@ def main(folder: str, size: str, networks: str, seconds: str, memory: str) -> in
         for picture in (np.zeros_like(noise), np.full_like(noise, 255), noise):
             found(picture[None])
     except Exception as error:  # whatever ONNX Runtime or NumPy make of a foreign graph
-        if "alloc" in f"{error} {error.__context__}":  # std::bad_alloc, "Failed to allocate": the parent words the limit
+        if "alloc" in f"{error} {error.__context__}":  # "std::bad_alloc", "Failed to allocate": the parent says it
             return 1
         print(plain(error).rstrip(".") or type(error).__name__)
         return REFUSED

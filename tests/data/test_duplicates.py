@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -106,6 +107,15 @@ def test_blocks_and_trees_give_what_one_product_gives(
 
 
 def test_a_film_of_one_head_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+
+    def near_pairs(*arguments: Any) -> Iterator[np.ndarray]:
+        for part in neighbours.near_pairs(*arguments):
+            looked_at.append(len(part))
+            yield part
+
+    monkeypatch.setattr(duplicates, "near_pairs", near_pairs)
+    monkeypatch.setattr(neighbours, "BLOCK", 15)
     monkeypatch.setattr(duplicates, "MANY", 2000)
     noise = np.random.default_rng(0)
     base = _person(0).astype(int)
@@ -114,6 +124,7 @@ def test_a_film_of_one_head_stays_small(monkeypatch: pytest.MonkeyPatch) -> None
     labels = duplicates.components(150, links["a"].to_numpy(), links["b"].to_numpy())
     assert len(set(labels)) == 1
     assert len(links) < 2500, "150 frames have 11,175 pairs; most of them say nothing new"
+    assert sum(looked_at) < 4000, "once they are joined no further pair is even listed"
 
 
 def test_constant_pictures_match_nothing() -> None:

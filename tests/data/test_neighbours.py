@@ -19,7 +19,8 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
 
 
 def pairs_of(features: np.ndarray) -> set[tuple[int, ...]]:
-    return {tuple(pair) for part in neighbours.near_pairs(features, 0.9) for pair in part.tolist()}
+    parts = neighbours.near_pairs(features, 0.9, np.arange(len(features)))
+    return {tuple(pair) for part in parts for pair in part.tolist()}
 
 
 def test_all_pairs_are_compared_where_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
