@@ -43,8 +43,8 @@ def mirror(features: np.ndarray) -> np.ndarray:
 def near_pairs(features: np.ndarray, least: float, labels: np.ndarray) -> Iterator[np.ndarray]:
     """int64 (M, 3), part by part: a < b and whether b is mirrored, of the pairs that correlate at `least` or more.
 
-    features: float32 (N, s*s) of `standardised`. labels: int (N,), pairs with equal ones are left out; it may be changed
-    between two parts. A pair may come in several parts.
+    features: float32 (N, s*s) of `standardised`. labels: int (N,), pairs with equal ones are left out; it may
+    change between two parts. A pair may come in several parts.
     """
 
     count = len(features)

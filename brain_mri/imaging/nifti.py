@@ -114,11 +114,14 @@ def geometry_of(header: nib.Nifti1Header) -> nib.Nifti1Header:
 
 
 def _forgive(header: nib.Nifti1Header) -> None:
-    """Take slips as NIfTI's reference library does: a quaternion that rounding made too long, qfac 0, sizes below 0."""
+    """Take slips as NIfTI's reference library does: a quaternion that rounding made too long, qfac 0, sizes
+    below 0, codes of no kind."""
     keys = ("quatern_b", "quatern_c", "quatern_d")
     length = float(np.linalg.norm([float(header[key]) for key in keys]))
     for key in keys:
         header[key] = float(header[key]) / max(length, 1.0)
+    for key in ("qform_code", "sform_code"):  # one that says nothing known is used all the same; nibabel would drop it
+        header[key] = 2 if header[key] > 5 else max(0, header[key])
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
     header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
 

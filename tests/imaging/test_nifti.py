@@ -72,6 +72,15 @@ def test_qfac_of_zero_and_negative_sizes_are_taken_as_their_reference_library_do
     assert np.array_equal(volume.voxels, stack) and volume.spacing == pytest.approx(SPACING)
 
 
+def test_a_mask_lies_where_its_volume_does_whatever_code_the_matrix_has(stack: np.ndarray, tmp_path: Path) -> None:
+    image = sheared(stack)
+    (tmp_path / "v.nii").write_bytes(codes(image.to_bytes(), 0, 9))
+    volume = read_volume(tmp_path / "v.nii")
+    assert np.allclose(volume.grid.affine, image.affine, atol=1e-4)
+    path = volume.save_mask(np.ones(volume.voxels.shape, bool), tmp_path / "mask.nii")
+    assert np.allclose(load(path).affine, image.affine, atol=1e-4)
+
+
 def test_sizes_that_contradict_each_other_are_named(stack: np.ndarray) -> None:
     data = codes(nifti(stack), 1, 2)
     data[SFORM] = np.diag([-1.0, -1, 1, 1])[:3].astype("<f4").tobytes()
