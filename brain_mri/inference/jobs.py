@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from brain_mri.imaging.file_type import (
     GZIP,
@@ -31,6 +32,9 @@ from brain_mri.imaging.file_type import (
 from brain_mri.imaging.picture import frame_count
 from brain_mri.imaging.scan import MAX_SLICES, clean_name
 from brain_mri.imaging.volume_formats import slice_count, voxel_file
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k", ".avif",
@@ -75,11 +79,29 @@ def _stated(path: Path) -> int:
     try:
         start = first_bytes(path)
         if archive_kind(start) or (is_picture(start) and frame_count(path, 2) > 1):
-            return max(PACKED[0], min(path.stat().st_size // PACKED[1], MAX_SLICES))
-        count = slice_count(start) or slices_stated(start)
+            return _packed(path)
+        count = slice_count(start) or (_packed(path) if is_other_volume(start) else slices_stated(start))
+        if looks_like_dicom(start):  # whose first bytes may pretend, or hint at a mosaic
+            frames = _frames(path)
+            count = _packed(path) if count > 1 == frames else frames
     except (OSError, ValueError, IndexError, struct.error, zlib.error):
         return 1
     return count if 0 < count <= MAX_SLICES else 1
+
+
+def _packed(path: Path) -> int:
+    """For what does not tell: it counts as long, so that no place for short ones is got by hiding what a file holds."""
+    return max(PACKED[0], min(path.stat().st_size // PACKED[1], MAX_SLICES))
+
+
+def _frames(path: Path) -> int:
+    """NumberOfFrames of a DICOM file, behind whatever stands before it."""
+    seen: list[int] = []
+    try:
+        tags = _tags(path, 0x00280008, seen)
+        return int(tags.get("NumberOfFrames") or 1) if seen or path.stat().st_size <= TAGS else _packed(path)
+    except Exception:  # damaged, or deflated and large
+        return _packed(path) if path.stat().st_size > TAGS else 1
 
 
 def find(inputs: Sequence[str], out: Path) -> list[Path]:
@@ -176,18 +198,28 @@ def _voxels_of(header: Path, start: bytes, files: Sequence[Path], apart: bool) -
 
 def _series_of(path: Path) -> tuple[str, ...] | None:
     """Patient, study and series of a DICOM file; None where they are not stated."""
-    from pydicom.filereader import read_partial  # takes a quarter of a second: only for DICOM files
-
     try:
-        with path.open("rb") as file:
-            packed = file.read(2) == GZIP
-            file.seek(0)
-            content = gzip.GzipFile(fileobj=file).read(TAGS) if packed else file.read(TAGS)
-        tags = read_partial(io.BytesIO(content), stop_when=lambda tag, *_: tag > 0x0020000E, force=True)
+        tags = _tags(path, 0x0020000E)
         uid = tags.get("SeriesInstanceUID")
         return (str(tags.get("PatientID", "")), str(tags.get("StudyInstanceUID", "")), str(uid)) if uid else None
     except Exception:  # a damaged file stands alone, and its reader says why
         return None
+
+
+def _tags(path: Path, last: int, seen: list[int] | None = None) -> Dataset:
+    """Those up to the tag `last`, if it stands in the first bytes; seen: gets the one behind it. Raises anything."""
+    from pydicom.filereader import read_partial  # takes a quarter of a second: only for DICOM files
+
+    def behind(tag: int, *_: object) -> bool:
+        if tag > last and seen is not None:
+            seen.append(tag)
+        return tag > last
+
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+        file.seek(0)
+        content = gzip.GzipFile(fileobj=file).read(TAGS) if packed else file.read(TAGS)
+    return read_partial(io.BytesIO(content), stop_when=behind, force=True)
 
 
 def stem_of(name: str) -> str:

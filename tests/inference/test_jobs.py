@@ -143,3 +143,17 @@ def test_slices_are_counted_from_first_bytes(tmp_path: Path) -> None:
         assert jobs.slices_of([tmp_path / name]) == counts.get(name, 1), name
     assert jobs.slices_of([tmp_path / "a.dcm"] * 3) == 21
     assert jobs.slices_of([tmp_path / "missing.nii"]) == jobs.slices_of([]) == jobs.slices_of([tmp_path]) == 1
+
+
+def test_no_file_hides_how_many_slices_it_holds(tmp_path: Path) -> None:
+    """Two that count as short would take the places of all short ones."""
+    stack = np.zeros((300, 32, 32), np.uint8)
+    said = b"\x28\x00\x08\x00IS\x02\x001 "  # what a careless search would take for the number of frames
+    for before, counted in ((bytes(8000), 300), (said, 300), (bytes(jobs.TAGS), jobs.PACKED[0])):
+        made = dicom(stack)
+        made.private_block(0x0009, "X", create=True).add_new(1, "OB", before)
+        (tmp_path / "late.dcm").write_bytes(saved(made))
+        assert jobs.slices_of([tmp_path / "late.dcm"]) == counted
+    head = b"NRRD0004\n" + b"# comment\n" * 1000 + b"type: uchar\ndimension: 3\nsizes: 32 32 300\nencoding: raw\n\n"
+    (tmp_path / "late.nrrd").write_bytes(head + stack.tobytes())
+    assert jobs.slices_of([tmp_path / "late.nrrd"]) == jobs.PACKED[0]
