@@ -128,7 +128,9 @@ def frame_values(dataset: pydicom.Dataset, index: int, name: str) -> tuple[np.nd
     try:
         kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
         _check_stream(dataset, index)
-        values = pixel_array(dataset, index=index, decoding_plugin=decoder_of(dataset))
+        # A compressed stream is as it is, whatever the tag says of the time before it was compressed.
+        as_it_is = {"planar_configuration": 0} if dataset.file_meta.TransferSyntaxUID.is_encapsulated else {}
+        values = pixel_array(dataset, index=index, decoding_plugin=decoder_of(dataset), **as_it_is)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         if kind == "PALETTE COLOR":
             values = apply_color_lut(values, dataset)

@@ -258,3 +258,24 @@ def test_one_decoder_each() -> None:
         patch.setitem(decoders, "another", lambda *_: pytest.fail("was asked"))
         decoders[PLUGIN] = own
         assert np.array_equal(raw(of(base64.b85decode(LOSSLESS[1]), JPEGLosslessSV1, DEEP)), DEEP)
+
+
+@pytest.mark.parametrize(
+    "syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless, JPEGBaseline8Bit], ids=lambda s: s.name
+)
+def test_colours_of_a_stream_lie_as_they_do_whatever_the_tag_says(syntax: UID) -> None:
+    """Many a tag tells of the file before it was compressed."""
+    colours = np.tile(np.stack([_X * 9, _Y * 12, _X + _Y * 5], axis=-1).astype(np.uint8), (4, 4, 1))
+    dataset = dicom(colours[..., 0])
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+    dataset.PixelData = colours.tobytes()
+    reference = raw(dataset).astype(int)
+    if syntax == JPEGBaseline8Bit:
+        stream = encode(Image.fromarray(colours), "JPEG", quality=98, subsampling=0)
+        dataset.file_meta.TransferSyntaxUID, dataset.PixelData = syntax, encapsulate([stream])
+        dataset.PhotometricInterpretation = "YBR_FULL"
+    else:
+        dataset.compress(syntax)
+    for planes in (0, 1):
+        dataset.PlanarConfiguration = planes
+        assert np.abs(raw(dataset).astype(int) - reference).max() <= (8 if syntax == JPEGBaseline8Bit else 0)
