@@ -213,8 +213,11 @@ def analyzed_in_turn(
 
 
 def visitor(request: gr.Request) -> str:
-    """Who asks: the name that was signed in with, else the open page or the program's connection."""
-    return request.username or request.session_hash or ""
+    """Who asks: the name that was signed in with, which a group may share, at one address; else the open page or the
+    program's connection."""
+    if request.username:
+        return f"{request.username} {request.client.host if request.client else ''}"
+    return request.session_hash or ""
 
 
 def heard(request: gr.Request) -> None:

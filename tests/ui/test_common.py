@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 import gradio.networking
 import pytest
+from starlette.requests import Request
 
 from brain_mri.ui import common
 
@@ -20,6 +21,16 @@ def test_unexpected_errors_are_logged_and_not_shown(caplog: pytest.LogCaptureFix
     with pytest.raises(gr.Error) as error:
         handler()
     assert "secret" not in str(error.value) and "secret path" in caplog.text
+
+
+def test_a_group_that_shares_a_password_does_not_wait_for_each_other() -> None:
+    def asks(user: str | None, host: str, page: str) -> str:
+        scope = {"type": "http", "headers": [], "client": (host, 5000)}
+        return common.visitor(gr.Request(Request(scope), user, page))
+
+    assert asks("course", "10.0.0.1", "a") == asks("course", "10.0.0.1", "b")  # one person with many pages
+    assert len({asks("course", "10.0.0.1", "a"), asks("course", "10.0.0.2", "b"), asks("ada", "10.0.0.1", "c")}) == 3
+    assert asks(None, "10.0.0.1", "a") != asks(None, "10.0.0.1", "b")
 
 
 def test_examples_of_the_page_are_synthetic_and_say_what_they_are() -> None:
