@@ -9,6 +9,7 @@ import io
 import logging
 import warnings as python_warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -128,9 +129,10 @@ def frame_values(dataset: pydicom.Dataset, index: int, name: str) -> tuple[np.nd
     try:
         kind = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
         _check_stream(dataset, index)
-        # A compressed stream is as it is, whatever the tag says of the time before it was compressed.
-        as_it_is = {"planar_configuration": 0} if dataset.file_meta.TransferSyntaxUID.is_encapsulated else {}
-        values = pixel_array(dataset, index=index, decoding_plugin=decoder_of(dataset), **as_it_is)
+        options: dict[str, Any] = {"decoding_plugin": decoder_of(dataset)}
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:  # the tag tells of the time before it was compressed
+            options["planar_configuration"] = 0
+        values = pixel_array(dataset, index=index, **options)
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
         if kind == "PALETTE COLOR":
             values = apply_color_lut(values, dataset)
