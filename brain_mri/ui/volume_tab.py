@@ -263,7 +263,9 @@ def volume_facts(found: VolumeAnalysis) -> str:
 
 def write_files(found: VolumeAnalysis) -> list[str]:
     """NAME_mask.nii.gz in the input's own geometry, NAME_slices.csv, NAME_volume.json."""
-    folder, stem = common.output_folder(), stem_of(own_name(found.volume))
+    folder, volume = common.output_folder(), found.volume
+    # Of one series of many, of which each patient's study may have one called alike, also where it came from
+    stem = "_".join(dict.fromkeys(stem_of(name) for name in (volume.name, own_name(volume))))
     data = found.to_dict() | {"versions": versions(), "disclaimer": DISCLAIMER}
     found.volume.save_mask(found.mask, folder / f"{stem}_mask.nii.gz")
     with (folder / f"{stem}_slices.csv").open("w", newline="", encoding="utf-8") as file:

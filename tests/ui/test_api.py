@@ -159,7 +159,7 @@ def test_another_volume_of_an_upload_can_be_chosen(client: Client, tmp_path: Pat
     given = [handle_file(tmp_path / "subject.zip")]
     first, files = client.predict(given, names=True, api_name="/volume")
     assert first["choice"] == "x_t1ce.nii.gz" and [c["chosen"] for c in first["choices"]].count(True) == 1
-    assert any(Path(f).name == "x_t1ce_mask.nii.gz" for f in files)  # its own name
+    assert any(Path(f).name == "subject_x_t1ce_mask.nii.gz" for f in files)
     key = next(c["key"] for c in first["choices"] if not c["chosen"])
     assert client.predict(given, key, True, api_name="/volume")[0]["choice"] == "x_flair.nii.gz"
     unnamed, _ = client.predict(given, api_name="/volume")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import volume_analysis
 from brain_mri.inference.predictor import Predictor
+from brain_mri.ui.common import name_of
 from brain_mri.ui.volume_tab import clicked, draw, point_of, sentence, write_files
 from tests.helpers.files import make_volume, write_nifti
 
@@ -55,6 +57,21 @@ def test_volume_files_keep_the_geometry(
     )
     assert np.count_nonzero(np.asarray(mask.dataobj)) == np.count_nonzero(found.mask)
     assert len(Path(paths["v_slices.csv"]).read_text().splitlines()) == len(found.area) + 1
+
+
+def test_series_of_two_uploads_that_are_called_alike_have_files_of_different_names(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    names = set[str]()
+    for seed in (5, 9):
+        voxels, _, spacing = make_volume("meningioma", seed, depth=4)
+        with zipfile.ZipFile(tmp_path / "study.zip", "w") as bundle:
+            for kind in ("flair", "t1ce"):
+                bundle.write(write_nifti(tmp_path / f"x_{kind}.nii.gz", voxels, spacing), f"x_{kind}.nii.gz")
+        study = read_volume(tmp_path / "study.zip", name=name_of([str(tmp_path / "study.zip")], False), named=False)
+        names |= {Path(path).name for path in write_files(volume_analysis.analyze_volume(predictor, study))}
+    assert len(names) == 6 and all(name.startswith("scan-") for name in names)
 
 
 def test_a_volume_without_a_head_says_so(predictor: Predictor, found: volume_analysis.VolumeAnalysis) -> None:
