@@ -90,6 +90,22 @@ def test_the_server_goes_away_and_comes_back(chromium: Browser, handmade_artifac
     page.close()
 
 
+def test_a_full_queue_is_one_sentence(chromium: Browser, handmade_artifact: Path, phantom_png) -> None:
+    port, path = free_port(), phantom_png("glioma", 1)
+    with served(handmade_artifact, port):
+        page = screenshots.open_page(chromium, f"http://127.0.0.1:{port}", "light")
+        page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Queue is full."}))
+        choose(page, path)
+        page.locator("#away", has_text="Too many requests are waiting; please choose the scan again").wait_for(timeout=WAIT)
+        page.wait_for_function("document.querySelectorAll('.toast-body').length === 0", timeout=WAIT)
+        assert not shown(page) and not page.locator("#finding", has_text="Working").is_visible()
+        page.unroute_all()
+        choose(page, path)
+        answered(page, path)
+        assert not page.locator("#away").count()
+    page.close()
+
+
 def test_an_example_chosen_while_the_server_is_away(chromium: Browser, handmade_artifact: Path, phantom_png) -> None:
     port, first = free_port(), phantom_png("glioma", 1)
     with served(handmade_artifact, port):

@@ -80,6 +80,7 @@
     }
   };
   const silent = "The server does not answer; please choose the scan again in a moment.";
+  const busy = "Too many requests are waiting; please choose the scan again in a moment.";
   const anew = "The server has started anew; please load the page again to sign in.";
   const real = window.fetch;
   window.fetch = async (...request) => {
@@ -95,6 +96,7 @@
       throw error;
     }
     if (answer.status === 401) away(anew, begun);
+    else if (answer.status === 503) away(busy, begun);
     else if (answer.status === 502 || answer.status === 504) away(silent, begun);
     else document.querySelector("#away")?.remove();
     if (!address.includes("queue/data") || !answer.body) return answer;
@@ -105,7 +107,7 @@
   // Gradio says the same in its own words; where it tries again by itself, it loads the page anew.
   new MutationObserver(() => {
     for (const note of document.querySelector("#away") ? document.querySelectorAll(".toast-body.error") : []) {
-      if (/Connection (errored out|to the server was lost)/.test(note.innerText)) note.querySelector(".toast-close")?.click();
+      if (/Connection (errored out|to the server was lost)|currently busy/.test(note.innerText)) note.querySelector(".toast-close")?.click();
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
