@@ -134,11 +134,11 @@ def test_predict_whose_out_folder_goes_away(
 def test_predict_whose_files_vanish_or_are_cut(
     tmp_path: Path, scans: Path, handmade_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(path: Path) -> Any:
+    def read(path: Path, **how: Any) -> Any:
         if path.name == "1.png":
             (scans / "2.png").unlink()
             (scans / "3.png").write_bytes((scans / "3.png").read_bytes()[:200])
-        return read_scan(path)
+        return read_scan(path, **how)
 
     monkeypatch.setattr(batch, "read_scan", read)
     out = tmp_path / "out"
