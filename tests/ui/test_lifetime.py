@@ -76,7 +76,12 @@ def fill(client: httpx.Client, own: Path, png: Path, volume: Path) -> socket.soc
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.nii"\r\n\r\n'
     lines = ["POST /gradio_api/upload HTTP/1.1", "Host: 127.0.0.1", "Content-Type: multipart/form-data; boundary=x"]
     broken.sendall("\r\n".join([*lines, f"Content-Length: {2**28}", "", ""]).encode() + head + bytes(2**23))
-    wait(lambda: sum(p.stat().st_size for p in (own / "gradio").glob("tmp*")) >= 2**22, "the upload did not arrive")
+    pieces = ("tmp*", "gradio/tmp*")  # Gradio 6.24 writes them beside its own folder
+
+    def arrived() -> bool:
+        return sum(p.stat().st_size for pattern in pieces for p in own.glob(pattern) if p.is_file()) >= 2**22
+
+    wait(arrived, "the upload did not arrive")
     return broken
 
 
