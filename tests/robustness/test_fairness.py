@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +21,9 @@ from brain_mri.imaging.scan import MAX_FRAMES, MAX_SLICES, ScanError
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import batch_tab, common
-from brain_mri.ui import page as page_module
-from brain_mri.ui.places import Places
 from dev.soak import Caller, Refused
 from tests.helpers.files import dicom, saved
+from tests.helpers.gated_page import GatedPage, gated_page
 
 
 def thin(path: Path, slices: int) -> Path:
@@ -35,31 +33,10 @@ def thin(path: Path, slices: int) -> Path:
     return path
 
 
-class Served:
-    """A page, its queue, and how many slices of volumes were analysed. gate: closed, slices wait for it."""
-
-    def __init__(self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.places, self.slices, self.gate = Places(), 0, threading.Event()
-        self.gate.set()
-        real = Predictor.outline
-
-        def outline(own: Predictor, scan: Any) -> Any:
-            self.slices += 1
-            assert self.gate.wait(120)
-            return real(own, scan)
-
-        monkeypatch.setattr(Predictor, "outline", outline)
-        monkeypatch.setattr(page_module, "Places", lambda: self.places)
-        self.page = page_module.build_interface(predictor)
-        self.url = str(self.page.launch(prevent_thread_lock=True, quiet=True)[1]).rstrip("/")
-
-
 @pytest.fixture
-def served(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    made = Served(predictor, monkeypatch)
-    yield made
-    made.gate.set()
-    made.page.close()
+def served(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Iterator[GatedPage]:
+    with gated_page(predictor, monkeypatch, opened=True) as made:
+        yield made
 
 
 def until(true: Callable[[], Any], seconds: float = 120) -> None:
@@ -69,7 +46,7 @@ def until(true: Callable[[], Any], seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
-def begun(served: Served, folder: Path, path: Path) -> tuple[httpx.Client, str]:
+def begun(served: GatedPage, folder: Path, path: Path) -> tuple[httpx.Client, str]:
     """A program that asks for a volume, as curl would: (its connection, the address of the answer)."""
     caller = Caller(served.url, folder)
     body = {"files": caller._uploaded([path])}
@@ -77,7 +54,9 @@ def begun(served: Served, folder: Path, path: Path) -> tuple[httpx.Client, str]:
     return caller.http, f"/call/volume/{event}"
 
 
-def test_a_small_file_of_200_000_slices_is_refused_before_anything_is_analysed(served: Served, tmp_path: Path) -> None:
+def test_a_small_file_of_200_000_slices_is_refused_before_anything_is_analysed(
+    served: GatedPage, tmp_path: Path
+) -> None:
     bomb = thin(tmp_path / "thin.nii.gz", 200_000)
     assert bomb.stat().st_size < 20_000
     call = Caller(served.url, tmp_path)
@@ -99,14 +78,14 @@ def test_many_small_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
             read_volume(tmp_path / name)
 
 
-def test_a_batch_of_too_many_slices_is_refused_before_anything_is_analysed(served: Served, tmp_path: Path) -> None:
+def test_a_batch_of_too_many_slices_is_refused_before_anything_is_analysed(served: GatedPage, tmp_path: Path) -> None:
     files = [thin(tmp_path / f"{i}.nii.gz", MAX_SLICES) for i in range(batch_tab.MAX_BATCH // MAX_SLICES + 1)]
     with pytest.raises(Refused, match=r"hold 9,216 slices, which are too many at once; the limit is 8,192"):
         Caller(served.url, tmp_path)("/batch", {"files": files})
     assert served.slices == 0
 
 
-def test_two_long_volumes_do_not_keep_another_visitor_waiting(served: Served, tmp_path: Path, phantom_png) -> None:
+def test_two_long_volumes_do_not_keep_another_visitor_waiting(served: GatedPage, tmp_path: Path, phantom_png) -> None:
     """They stand still here, for as long as it takes."""
     served.gate.clear()
     long = thin(tmp_path / "long.nii.gz", MAX_SLICES)
@@ -118,7 +97,7 @@ def test_two_long_volumes_do_not_keep_another_visitor_waiting(served: Served, tm
         http.close()
 
 
-def test_the_work_ends_when_a_program_hangs_up(served: Served, tmp_path: Path) -> None:
+def test_the_work_ends_when_a_program_hangs_up(served: GatedPage, tmp_path: Path) -> None:
     served.gate.clear()
     visitors = [begun(served, tmp_path, thin(tmp_path / "long.nii.gz", MAX_SLICES)) for _ in range(2)]
     with visitors[0][0].stream("GET", visitors[0][1]) as answer:
@@ -137,7 +116,7 @@ def test_the_work_ends_when_a_program_hangs_up(served: Served, tmp_path: Path) -
 
 
 def test_the_work_ends_when_nobody_ever_listens(
-    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: GatedPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(common, "UNHEARD", 3)
     served.gate.clear()
@@ -152,7 +131,7 @@ def test_the_work_ends_when_nobody_ever_listens(
         assert "Nobody has listened" in answer.read().decode()
 
 
-def test_the_work_ends_when_a_job_is_cancelled(served: Served, tmp_path: Path) -> None:
+def test_the_work_ends_when_a_job_is_cancelled(served: GatedPage, tmp_path: Path) -> None:
     served.gate.clear()
     client = Client(served.url, verbose=False, download_files=False)
     job = client.submit([handle_file(thin(tmp_path / "long.nii.gz", MAX_SLICES))], None, api_name="/volume")
@@ -165,7 +144,7 @@ def test_the_work_ends_when_a_job_is_cancelled(served: Served, tmp_path: Path) -
     assert served.slices < 100
 
 
-def test_an_answer_of_a_program_is_whole_at_the_end(served: Served, tmp_path: Path) -> None:
+def test_an_answer_of_a_program_is_whole_at_the_end(served: GatedPage, tmp_path: Path) -> None:
     """Events before it carry nothing."""
     http, address = begun(served, tmp_path, thin(tmp_path / "short.nii.gz", 40))
     with http.stream("GET", address) as stream:

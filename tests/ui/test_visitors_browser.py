@@ -6,7 +6,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,12 +19,11 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, Page
 
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui import page as page_module
-from brain_mri.ui.places import Places
 from dev import screenshots
 from dev.child_process import ended, free_port
 from dev.soak import APP
 from tests.helpers.files import make_volume, write_nifti
+from tests.helpers.gated_page import GatedPage, gated_page
 
 pytestmark = pytest.mark.slow
 
@@ -134,30 +132,10 @@ def test_a_server_that_ends_while_it_works(chromium: Browser, handmade_artifact:
     page.close()
 
 
-class Slow:
-    """A page whose slices of volumes wait for a gate, and how many of them began."""
-
-    def __init__(self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.places, self.slices, self.gate = Places(), 0, threading.Event()
-        real = Predictor.outline
-
-        def outline(own: Predictor, scan: Any) -> Any:
-            self.slices += 1
-            assert self.gate.wait(120)
-            return real(own, scan)
-
-        monkeypatch.setattr(Predictor, "outline", outline)
-        monkeypatch.setattr(page_module, "Places", lambda: self.places)
-        self.page = page_module.build_interface(predictor)
-        self.url = str(self.page.launch(prevent_thread_lock=True, quiet=True)[1])
-
-
 @pytest.fixture
-def slow(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    made = Slow(predictor, monkeypatch)
-    yield made
-    made.gate.set()
-    made.page.close()
+def slow(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Iterator[GatedPage]:
+    with gated_page(predictor, monkeypatch, opened=False) as made:
+        yield made
 
 
 def until(page: Page, true: Callable[[], Any]) -> None:
@@ -174,7 +152,7 @@ def volume(page: Page, path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "loaded again", "another file"])
 def test_the_work_for_a_page_ends_when_it_is_left(
-    chromium: Browser, slow: Slow, tmp_path: Path, predictor: Predictor, how: str
+    chromium: Browser, slow: GatedPage, tmp_path: Path, predictor: Predictor, how: str
 ) -> None:
     voxels, _, spacing = make_volume("glioma", 3, 32, 300)
     page = screenshots.open_page(chromium, slow.url, "light")
@@ -196,7 +174,7 @@ def test_the_work_for_a_page_ends_when_it_is_left(
     assert slow.slices < 100
 
 
-def test_the_queue_speaks_in_a_sentence(chromium: Browser, slow: Slow, tmp_path: Path) -> None:
+def test_the_queue_speaks_in_a_sentence(chromium: Browser, slow: GatedPage, tmp_path: Path) -> None:
     voxels, _, spacing = make_volume("glioma", 3, 32, 300)
     path = write_nifti(tmp_path / "long.nii.gz", voxels, spacing)
     pages = [screenshots.open_page(chromium, slow.url, "light") for _ in range(2)]
