@@ -111,8 +111,10 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = p.add_argument_group("data").add_argument
-    add("--data", type=Path, required=True, help="class folders: ROOT/<class>/*.jpg or ROOT/Training and ROOT/Testing")
-    add("--masks", type=Path, help="pictures and masks: images/ and masks/, or X_mask.png beside X.png")
+    add("--data", type=Path, nargs="+", required=True, metavar="DIR",
+        help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing")  # fmt: skip
+    add("--masks", type=Path, nargs="+", metavar="DIR",
+        help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png beside X.png")  # fmt: skip
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add("--official-split", action="store_true", help="test on the Testing folder (it usually leaks: see README)")
     add("--fold", type=int, help="test on this fold (0..4) of five patient-disjoint folds")

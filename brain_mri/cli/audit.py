@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status; errors are one sentence on stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("data", type=Path, help="folder with one folder per class (also inside Training and Testing)")
-    add("--masks", type=Path, help="pictures and masks: images/ and masks/, or X_mask.png beside X.png")
+    add("data", type=Path, nargs="+", help="folders with one folder per class (also inside Training and Testing)")
+    add("--masks", type=Path, nargs="+", help="pictures and masks: images/ and masks/, or X_mask.png beside X.png")
     add("--out", type=Path, default=Path("runs/audit"), help="where figure and CSV files go (%(default)s)")
     add("--groups", type=Path, help="CSV file,group[,kind]; default: groups.csv in the data folder")
     add("--cache", type=Path, help="cache file or folder (default ~/.cache/brain-mri)")

@@ -1,6 +1,6 @@
 """Folders of pictures -> one table, the squares that the models see, and a split that does not leak.
 
-    dataset = load_dataset(Path("brain-tumor-mri"), Path("segmentation"))
+    dataset = load_dataset(Path("brain-tumor-mri"), [Path("segmentation"), Path("lgg")])
     print(describe(dataset))
 
 Finding the files is folders.py and pairs.py, reading reader.py and cache.py, copies duplicates.py, masks for copies
@@ -10,7 +10,8 @@ mask_transfer.py, splits splits.py; what may be wrong with the data says `python
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,16 @@ import pandas as pd
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data import duplicates, mask_transfer
 from brain_mri.data.cache import Pixels, cache_file
-from brain_mri.data.folders import CLASS_FOLDER, NO_CLASS, DataError, Source, class_folders, printable, read_groups
+from brain_mri.data.folders import (
+    CLASS_FOLDER,
+    NO_CLASS,
+    DataError,
+    Source,
+    class_folders,
+    printable,
+    read_groups,
+    read_sequences,
+)
 from brain_mri.data.pairs import mask_pairs
 from brain_mri.data.reader import FRAME_COLUMNS, read_all
 from brain_mri.data.splits import SPLITS, split_groups, split_official
@@ -37,9 +47,12 @@ class Dataset:
                path, file      to open it; relative to its folder
                slice           of the volume `path`, counted from 0; -1 of a picture; see stacks.read_slice
                source          "class folder" | "mask pairs"
+               origin          name of the folder that was given, told apart from others of that name
                class           one of classes.CLASSES, "" when unknown
+               tumor           surely shows a lesion, whatever its class
+               sequence        one of folders.SEQUENCES, "" when no table says
                split           "train" | "validation" | "test"
-               group, cluster  never cut by a split; shows the same slice
+               group, cluster  never cut by a split; shows the same slice, in whatever sequence
                patient, fold   "" when unknown; the authors' fold, -1 when none
                mask_path       the mask's file, "" without one of its own
                mask_doubt      why that mask is not learned from, "" when it is
@@ -95,8 +108,8 @@ class Dataset:
 
 
 def load_dataset(
-    data: Path,
-    masks: Path | None = None,
+    data: Path | Sequence[Path],
+    masks: Path | Sequence[Path] | None = None,
     *,
     groups: Path | None = None,
     size: int = SIZE,
@@ -106,27 +119,24 @@ def load_dataset(
     progress: bool = True,
     min_classes: int = 2,
 ) -> Dataset:
-    """Read class folders (and image/mask pairs) and split them by patient and copy.
+    """Read class folders (and image/mask pairs), of one or several sources, and split them by patient and copy.
 
-    groups: a CSV file,group[,kind], by default groups.csv in `data` when there is one. cache: file or folder, by
+    groups: a CSV file,group[,kind], by default groups.csv in each of `data` that has one. cache: file or folder, by
     default $BRAIN_MRI_CACHE or ~/.cache/brain-mri. official_split: keep Training/Testing (leaks; for comparison).
     min_classes: 1 to judge a model on a single class. Raises DataError; unreadable files only go to `skipped`.
     """
-    data = Path(data).expanduser()
-    masks = None if masks is None else Path(masks).expanduser()
-    sources, passed = class_folders(data, masks)
-    roots = [data]
-    if masks is not None:
-        pairs, passed_pairs = mask_pairs(masks)
-        sources, passed, roots = sources + pairs, passed + passed_pairs, [data, masks]
+    folders, pairs = _roots(data), _roots(masks)
     if groups and not groups.is_file():
         raise DataError(f"There is no groups file {groups}.")
-    given = read_groups(groups or data / "groups.csv")
+    sources, passed, given = _listed(folders, pairs, groups)
+    roots = [*folders.values(), *pairs.values()]
     read, pixels, failed = read_all(sources, size, cache_file(roots, size, cache), progress)
-    _check_classes(sources, read, failed, data, min_classes, passed)
-    if masks is not None and not len(pixels.mask_rows) and not (pixels.rows["doubt"] != "").any():
+    where = " and ".join(map(str, folders.values()))
+    _check_classes(sources, read, failed, where, min_classes, passed)
+    if pairs and not len(pixels.mask_rows) and not (pixels.rows["doubt"] != "").any():
         example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.mask), "no pair")
-        raise DataError(f"No mask in {masks} could be read (for example: {example}).")
+        given_masks = " and ".join(map(str, pairs.values()))
+        raise DataError(f"No mask in {given_masks} could be read (for example: {example}).")
     table = _table(read, pixels, given)
     masks_array = _masks(table, pixels, size)
     table["split"] = split_official(table, seed) if official_split else split_groups(table, seed)
@@ -135,6 +145,42 @@ def load_dataset(
     skipped += _left_out(table, pixels)
     left_out = pd.DataFrame(skipped, columns=["path", "reason"])
     return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.small, pixels.links)
+
+
+def _roots(given: Path | Sequence[Path] | None) -> dict[str, Path]:
+    """name -> folder: the folders' own names, with a number where two are alike."""
+    paths = [given] if isinstance(given, (str, Path)) else list(given or ())
+    found: dict[str, Path] = {}
+    for path in paths:
+        path = Path(path).expanduser()
+        name = printable(path.absolute().name) or "data"
+        number = next(n for n in range(1, len(paths) + 1) if (f"{name}-{n}" if n > 1 else name) not in found)
+        found[f"{name}-{number}" if number > 1 else name] = path
+    return found
+
+
+Given = dict[tuple[str, str], tuple[str, str]]  # (origin, file) of a class folder -> (group, kind) of groups.csv
+
+
+def _listed(
+    folders: dict[str, Path], pairs: dict[str, Path], groups: Path | None
+) -> tuple[list[Source], list[tuple[str, str]], Given]:
+    """(files to read, (file, reason) of what was passed over, what the tables of groups say)."""
+    sources: list[Source] = []
+    passed: list[tuple[str, str]] = []
+    given: Given = {}
+    for origin, root in folders.items():
+        found, left = class_folders(root, list(pairs.values()))
+        table = groups or root / "groups.csv"
+        sequence = read_sequences(table)
+        given |= {(origin, file): group for file, group in read_groups(table).items()}
+        sources += [replace(one, origin=origin, sequence=sequence.get(one.file, "")) for one in found]
+        passed += left
+    for origin, root in pairs.items():
+        found, left = mask_pairs(root)
+        sources += [replace(one, origin=origin) for one in found]
+        passed += left
+    return sources, passed, given
 
 
 def labels_of(table: pd.DataFrame) -> np.ndarray:
@@ -146,12 +192,12 @@ def _check_classes(
     sources: list[Source],
     read: list[Source],
     failed: list[tuple[Source, str]],
-    data: Path,
+    data: str,
     least: int,
     passed: list[tuple[str, str]],
 ) -> None:
-    wanted = {source.label for source in sources if source.source == CLASS_FOLDER}
-    got = {source.label for source in read if source.source == CLASS_FOLDER}
+    wanted = {source.label for source in sources if source.source == CLASS_FOLDER} - {""}
+    got = {source.label for source in read if source.source == CLASS_FOLDER} - {""}
     for label in sorted(wanted - got):
         example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.label == label), "")
         raise DataError(f"No file of the class {label} in {data} could be read (for example: {example}).")
@@ -164,8 +210,8 @@ def _check_classes(
         )
 
 
-def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]) -> pd.DataFrame:
-    """Everything of Dataset.table but the masks and the split. given: file -> (group, kind) of groups.csv."""
+def _table(read: list[Source], pixels: Pixels, given: Given) -> pd.DataFrame:
+    """Everything of Dataset.table but the masks and the split."""
     facts = pixels.rows
     stated = _groups(read, facts, given)
     table = pd.DataFrame(
@@ -173,6 +219,8 @@ def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]
             "path": [str(source.path) for source in read],
             "file": [printable(source.file) for source in read],
             "source": [source.source for source in read],
+            "origin": [source.origin for source in read],
+            "sequence": [source.sequence for source in read],
             "class": [source.label for source in read],
             "split": "",
             "group": [group for group, _ in stated],
@@ -199,10 +247,16 @@ def _table(read: list[Source], pixels: Pixels, given: dict[str, tuple[str, str]]
     table["duplicate_of"], table["mirrored"] = duplicates.originals(count, links)
     labels = duplicates.components(count, links["a"].to_numpy(), links["b"].to_numpy())
     table["group"], table["cluster"] = duplicates.group_names(table["digest"].tolist(), labels, table["group"].tolist())
+    slices = facts["slice"].astype(str)
+    same = pd.Series([f"{source.origin}/{source.head}" if source.head else "" for source in read]) + "/" + slices
+    several = np.array([source.head != "" for source in read])
+    table.loc[several, "cluster"] = table[several].groupby(same[several])["cluster"].transform("min")
     shown = facts["shown"].to_numpy(object, copy=True)
     shown[pixels.twins["taker"]] = shown[pixels.twins["giver"]]  # a copy shows what its giver's mask says
     for said, label in ((NO_TUMOR, NO_TUMOR), (UNKNOWN, "")):  # never a tumor where its mask is empty
         table.loc[(table["class"] != NO_TUMOR) & (shown == said), "class"] = label
+    other = np.array([source.tumor for source in read])
+    table["tumor"] = other | ~table["class"].isin(["", NO_TUMOR]).to_numpy()
     known = table[table["fold"] >= 0]
     fold = known.groupby("group")["fold"].agg(lambda values: int(values.mode().iloc[0]))
     table["fold"] = table["group"].map(fold).fillna(-1).astype(np.int64)
@@ -215,7 +269,7 @@ def _stacks(read: list[Source], facts: pd.DataFrame) -> pd.Series:
     return paths.where(facts["slice"] >= 0, facts["stack"])
 
 
-def _groups(read: list[Source], facts: pd.DataFrame, given: dict[str, tuple[str, str]]) -> list[tuple[str, str]]:
+def _groups(read: list[Source], facts: pd.DataFrame, given: Given) -> list[tuple[str, str]]:
     """(name, kind) of the group that each row is said to belong to: by the tables, else by the PatientID, else by the
     folder of a patient, else by study, volume or series. Their names are made of pixels: no PatientID is written."""
 
@@ -225,7 +279,8 @@ def _groups(read: list[Source], facts: pd.DataFrame, given: dict[str, tuple[str,
     names = named("patient", facts["person"]), named("volume", _stacks(read, facts))
     result = []
     for source, key, person, volume in zip(read, facts["person"], *names, strict=True):
-        name, kind = given.get(source.file, ("", "")) if source.source == CLASS_FOLDER else (source.patient, "patient")
+        stated = given.get((source.origin, source.file), ("", ""))
+        name, kind = stated if source.source == CLASS_FOLDER else (source.patient, "patient")
         if not name:
             certain = person if key.startswith("patient") else ""
             name, kind = certain or source.folder or person or volume, "patient"
@@ -256,6 +311,7 @@ def _masks(table: pd.DataFrame, pixels: Pixels, size: int) -> np.ndarray:
     table["has_mask"] = own | (in_folder & (table["class"] == NO_TUMOR).to_numpy())
     table["mask_from"] = -1
     table.loc[pixels.twins["taker"], "has_mask"] = True
+    table["tumor"] |= (masks > 127).any((1, 2))
     table.loc[pixels.twins["taker"], "mask_from"] = pixels.twins["giver"].to_numpy(np.int64)
     return masks
 

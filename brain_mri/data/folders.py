@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ import pandas as pd
 from brain_mri.classes import CLASSES
 
 CLASS_FOLDER, MASK_PAIRS = "class folder", "mask pairs"
+SEQUENCES = ("T1", "T1C+", "T2", "FLAIR")
+OTHER_LESION = ("otherlesion", "otherlesions", "lesion", "lesions", "othertumor", "othertumors")  # of a folder's letters
 NO_CLASS = "folder name is none of the classes"
 
 # What is left of a folder name after everything but letters, "brain" and "tumor(s)" is taken away.
@@ -47,6 +49,10 @@ _SUFFIX = (
 _MASK_WORDS = "masks?|seg|segmentation|gt|ground[_-]?truth|labels?|annotation|roi"
 _MASK_AFFIX = rf"[ _.-]+({_MASK_WORDS})$|^({_MASK_WORDS})[ _.-]+"
 _SEQUENCE = r"[ _.-]+(t1|t1n|t1w|t1c|t1ce|t1gd|t2|t2w|t2f|flair|fl|pd|adc|dwi)$"  # one of several of a head
+_SEQUENCE_FORMS = (
+    ("T1C+", r"t1w?(\+?c\+?|ce|gd|gad|post|kontrast|contrast)"), ("T1", r"t1w?n?"), ("T2", r"t2w?"),
+    ("FLAIR", r"(t2)?w?(flair|fl|f)"),
+)  # fmt: skip
 _IMAGE_AFFIX = r"[ _.-]+(images?|img|scan)$|^(images?|img|scan)[ _.-]+"
 _SYSTEM = ("__macosx", "thumbs.db", "desktop.ini", "icon\r", "@eadir", "lost+found")
 
@@ -59,8 +65,8 @@ class DataError(ValueError):
 class Source:
     """One file (and its mask) that is to be read.
 
-    file is relative to the data folder that was given, with "/"; names that are no valid text are kept as the system
-    gives them (surrogate escapes), see `printable`.
+    file is relative to the folder `origin` that was given, with "/"; names that are no valid text are kept as the
+    system gives them (surrogate escapes), see `printable`.
     """
 
     source: str  # CLASS_FOLDER or MASK_PAIRS
@@ -72,6 +78,10 @@ class Source:
     patient: str = ""
     fold: int = -1
     folder: str = ""  # the patient's, as far as folders tell
+    origin: str = ""  # name of the folder that was given, "" where it is the only one of its kind
+    tumor: bool = False  # shows a lesion of a kind that is no class, so that label is ""
+    sequence: str = ""  # one of SEQUENCES, "" when no table says
+    head: str = ""  # equal for the pictures of one slice in several sequences, by their names
 
 
 def printable(name: str | os.PathLike[str]) -> str:
@@ -87,6 +97,16 @@ def class_of(folder: str) -> str | None:
     if rest in ("no", "non", "none") and "tumo" not in letters:  # no_contrast
         rest = ""
     return next((c for w in (word, rest) if (c := w if w in CLASSES else _CLASS_WORDS.get(w))), None)
+
+
+def sequence_of(text: object) -> str:
+    """One of SEQUENCES for what tables write (t1, T1ce, T1+C, T1Gd, t2w, Flair), else ""."""
+    word = re.sub(r"[^a-z0-9+]", "", str(text).lower()).replace("weighted", "w")
+    return next((name for name, form in _SEQUENCE_FORMS if re.fullmatch(form, word)), "")
+
+
+def _shows_other_lesion(folder: str) -> bool:
+    return re.sub(r"[^a-z]", "", folder.lower()) in OTHER_LESION
 
 
 def _words(folder: str) -> list[str]:
@@ -169,10 +189,10 @@ def existing_folder(path: Path, what: str) -> Path:
     return path
 
 
-def class_folders(root: Path, masks: Path | None = None) -> tuple[list[Source], list[tuple[str, str]]]:
+def class_folders(root: Path, masks: Sequence[Path] = ()) -> tuple[list[Source], list[tuple[str, str]]]:
     """(files to read, (folder, reason) of what was passed over).
 
-    masks: the folder of image/mask pairs, which may lie inside root. A file belongs to the innermost folder above it
+    masks: folders of image/mask pairs, which may lie inside root. A file belongs to the innermost folder above it
     whose name is a class, and to the official split whose name stands anywhere above it. Raises DataError when no class
     folder with files is found.
     """
@@ -180,16 +200,17 @@ def class_folders(root: Path, masks: Path | None = None) -> tuple[list[Source], 
     found: list[Source] = []
     inside: list[tuple[str, ...]] = []  # their folders below that of the class
     skipped: list[tuple[str, str]] = []
-    inner = masks is not None and not root.absolute().is_relative_to(masks.absolute())
-    apart = [masks.absolute()] if inner and masks else []  # folders that are left out with all that is in them
+    # folders that are left out with all that is in them
+    apart = [pairs.absolute() for pairs in masks if not root.absolute().is_relative_to(pairs.absolute())]
     for folder, names in walk(root):
         if any(folder.absolute().is_relative_to(other) for other in apart):
             continue
         parts = folder.relative_to(root).parts
         labels = [label for part in reversed(parts) if (label := class_of(part))]
+        other = not labels and any(map(_shows_other_lesion, parts))
         splits = [split for part in reversed(parts) if (split := split_of(part))]
         below = parts[len(parts) - next((i for i, part in enumerate(reversed(parts)) if class_of(part)), 0) :]
-        if not labels:
+        if not labels and not other:
             if not parts and class_of(root.name) and names:
                 raise DataError(
                     f"{root} is the folder of a single class; give the folder above it, with one folder per class."
@@ -211,7 +232,7 @@ def class_folders(root: Path, masks: Path | None = None) -> tuple[list[Source], 
                 )
                 continue
             file, split = path.relative_to(root).as_posix(), splits[0] if splits else ""
-            found.append(Source(CLASS_FOLDER, file, path, labels[0], split))
+            found.append(Source(CLASS_FOLDER, file, path, "" if other else labels[0], split, tumor=other))
             inside.append(below)
     if not found:
         there = sorted(printable(p.name) for p in root.iterdir() if p.is_dir() and not _ignored(p.name))
@@ -263,6 +284,15 @@ def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
         name = row["file"].replace("\\", "/")
         result[name] = result[stem_of(name)] = entry
     return result
+
+
+def read_sequences(path: Path) -> dict[str, str]:
+    """file name and its stem -> sequence, of a table with the columns file and sequence; else empty."""
+    table = read_table(path, ("file",)) if path.is_file() else pd.DataFrame()
+    if "sequence" not in table:
+        return {}
+    known = {name.replace("\\", "/"): sequence_of(word) for name, word in table[["file", "sequence"]].to_numpy()}
+    return {stem_of(name): word for name, word in known.items()} | known
 
 
 def read_groups(path: Path) -> dict[str, tuple[str, str]]:

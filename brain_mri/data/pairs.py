@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brain_mri.data.folders import (
@@ -28,6 +28,7 @@ from brain_mri.data.folders import (
     head_name,
     patient_folders,
     read_patients,
+    read_sequences,
     says_mask,
     stem_of,
     walk,
@@ -75,12 +76,13 @@ def mask_pairs(root: Path) -> tuple[list[Source], list[tuple[str, str]]]:
             f"{root} must hold the folders images and masks, with equal file names in both, or X_mask.png beside "
             f"X.png; {len(images)} pictures and {len(masks)} masks without a partner were found."
         )
-    patients = read_patients(root / "patients.csv")
+    patients, sequence = read_patients(root / "patients.csv"), read_sequences(root / "patients.csv")
     heads = [head_name(image.path.name) for image in paired]
     heads = [head if head != bare_name(image.path.name) else "" for head, image in zip(heads, paired, strict=True)]
-    sequences, persons = Counter(heads), patient_folders([image.folders for image in paired])
+    often, persons = Counter(heads), patient_folders([image.folders for image in paired])
+    heads = [head if often[head] > 1 else "" for head in heads]
     found = [
-        _source(root, image, mask, person or (head if sequences[head] > 1 else ""), patients)
+        replace(_source(root, image, mask, person or head, patients, sequence), head=head)
         for (image, mask), person, head in zip(paired.items(), persons, heads, strict=True)
     ]
     return sorted(found, key=lambda item: item.file), sorted(skipped)
@@ -147,13 +149,20 @@ def _unpaired(root: Path, files: list[_File], others: list[_File]) -> list[tuple
 
 
 def _source(
-    root: Path, image: _File, mask: _File | Path, person: str, patients: dict[str, tuple[str, str, int]]
+    root: Path,
+    image: _File,
+    mask: _File | Path,
+    person: str,
+    patients: dict[str, tuple[str, str, int]],
+    sequences: dict[str, str],
 ) -> Source:
     file = image.path.relative_to(root).as_posix()
     within = "/".join((*image.folders, image.path.name))
-    known = (patients.get(name) for name in (within, file, stem_of(within)))
-    label, patient, fold = next((entry for entry in known if entry), ("", "", -1))
+    names = (within, file, stem_of(within))
+    label, patient, fold = next((entry for name in names if (entry := patients.get(name))), ("", "", -1))
+    sequence = next((word for name in names if (word := sequences.get(name))), "")
     parts = image.path.relative_to(root).parts[:-1]
     label = label or next((c for part in reversed(parts) if (c := class_of(part))), "")
     path = mask if isinstance(mask, Path) else mask.path
-    return Source(MASK_PAIRS, file, image.path, label, "", path, patient, fold, "" if patient else person)
+    whose = "" if patient else person
+    return Source(MASK_PAIRS, file, image.path, label, "", path, patient, fold, whose, sequence=sequence)

@@ -145,7 +145,7 @@ def _key(source: Source) -> str:
 
 
 def _key_of(source: Source, stamps: list[tuple[int, int]]) -> str:
-    text = f"{source.source}|{source.file}|{stamps}|{source.mask.name if source.mask else ''}"
+    text = f"{source.source}|{source.origin}|{source.file}|{stamps}|{source.mask.name if source.mask else ''}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -18,8 +18,9 @@ SPLITS = ("train", "validation", "test")
 
 
 def _strata(table: pd.DataFrame) -> pd.DataFrame:
-    """Group x (source, class) counts, groups and columns sorted by name."""
-    counts = pd.crosstab(table["group"], [table["source"], table["class"]])
+    """Group x (source, class) counts, of each origin and sequence where there are several; sorted by name."""
+    columns = ["source", "class", *(name for name in ("origin", "sequence") if name in table)]
+    counts = pd.crosstab(table["group"], [table[name] for name in columns])
     return counts.sort_index(axis=0).sort_index(axis=1)
 
 
@@ -32,7 +33,8 @@ def _shuffled(names: pd.Index, seed: int) -> np.ndarray:
 def split_groups(
     table: pd.DataFrame, seed: int = 0, fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
 ) -> pd.Series:
-    """ "train", "validation" or "test" for each row of table (columns group, source, class), by group, stratified.
+    """ "train", "validation" or "test" for each row of table (columns group, source, class and, where known, origin and sequence),
+    by group, stratified.
 
     Groups are dealt in shuffled order, the large ones first, each to the part that lacks most of its classes; a class
     with at least three groups is in all three parts. Raises DataError when there are fewer groups than parts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -44,9 +45,9 @@ class FitOptions:
 class TrainConfig:
     """One run. `python train.py --help` says what each means."""
 
-    data: Path
+    data: Sequence[Path]
     out: Path  # train.py has a new one for each run
-    masks: Path | None = None
+    masks: Sequence[Path] = ()
     groups: Path | None = None
     official_split: bool = False
     fold: int | None = None

@@ -30,6 +30,9 @@ CPUINFO = Path("/proc/cpuinfo")  # of Linux; elsewhere there is none, and no AMX
 STATE = "state.json"  # what a resumed run must know besides the weights
 SILENCE = 0.3  # weight of the region term on images without a tumor
 UNCLAIMED = Claim()
+SOMEWHERE = -1.0  # in place of a mask: the slice shows a tumor, nobody says where
+CELL = 8  # pixels; a tumor that is somewhere must be seen in the mean of a cell of this side, not in a pixel
+FOCUS = 12.0  # sharpness of the soft maximum over the cells
 
 Tensor = Any
 
@@ -55,10 +58,14 @@ def bce_dice(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
     An image without tumor is left to the cross-entropy, with a weak region term: a full Dice term there says that one
     false pixel is as bad as a missed lesion, and the net learned to keep silent on a fifth of the lesions.
-    y_true (N, S, S, 1) in 0..1, y_pred logits of the same shape.
+    Of an image whose tumor nobody outlined the surest place must be a tumor (multiple instance learning: Ilse et al.
+    2018): slices of other sequences and kinds, of which there are no masks, teach that they show one.
+    y_true (N, S, S, 1) in 0..1, all SOMEWHERE for such an image; y_pred logits of the same shape.
     """
     everywhere = (1, 2, 3)
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    somewhere = ops.max(y_true, axis=everywhere) < 0
+    y_true = ops.maximum(y_true, 0.0)
     probability = ops.sigmoid(y_pred)
     overlap = ops.sum(y_true * probability, axis=everywhere)
     total = ops.sum(y_true, axis=everywhere) + ops.sum(probability, axis=everywhere)
@@ -68,7 +75,11 @@ def bce_dice(y_true: Tensor, y_pred: Tensor) -> Tensor:
         1 - (2 * overlap + 1) / (total + 1),
         SILENCE * false_area / (false_area + 0.01),
     )
-    return ops.mean(ops.binary_crossentropy(y_true, y_pred, from_logits=True), axis=everywhere) + region
+    outlined = ops.mean(ops.binary_crossentropy(y_true, y_pred, from_logits=True), axis=everywhere) + region
+    cells = ops.average_pool(probability, CELL, CELL)
+    cells = ops.reshape(cells, (-1, cells.shape[1] * cells.shape[2]))
+    surest = ops.sum(cells * ops.softmax(FOCUS * cells, axis=1), axis=1)
+    return ops.where(somewhere, -ops.log(surest + 1e-3), outlined)
 
 
 class TumorDice(keras.metrics.Mean):

@@ -13,10 +13,13 @@ from brain_mri.classes import CLASSES
 from brain_mri.data.dataset import Dataset, labels_of
 from brain_mri.training.augment import ABSENT, change_intensity, exchange_lesions
 from brain_mri.training.config import FitOptions
+from brain_mri.training.degrade import degraded
+from brain_mri.training.fit import SOMEWHERE
 from brain_mri.training.midline_folds import Folds
 from brain_mri.training.warp import warp
 
 Tensor = Any
+HINT = 0.2  # weight of a slice that shows a tumor which nobody outlined, while masks are learned
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,15 @@ class TrainingSet:
     labels: np.ndarray  # int (N,)
     has_mask: np.ndarray  # bool (N,)
     units: np.ndarray  # int (N,), equal for copies of one slice
+    tumor: np.ndarray  # bool (N,): surely shows a tumor, whatever its kind
 
     @classmethod
     def of(cls, dataset: Dataset, split: str) -> TrainingSet:
         rows = dataset.rows(split)
         table = dataset.table.iloc[rows]
         units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
-        masked = table["has_mask"].to_numpy(bool)
-        return cls(dataset.images[rows], dataset.masks[rows], labels_of(dataset.table)[rows], masked, units)
+        masked, tumor = table["has_mask"].to_numpy(bool), table["tumor"].to_numpy(bool)
+        return cls(dataset.images[rows], dataset.masks[rows], labels_of(dataset.table)[rows], masked, units, tumor)
 
     def where(self, chosen: np.ndarray) -> TrainingSet:
         """The rows where chosen, bool (N,), is set."""
@@ -75,6 +79,7 @@ class TrainingSet:
         healthy_weight = float(healthy.mean()) if healthy.size else 1.0
         all_labels, all_known = tf.one_hot(self.labels, len(CLASSES)), tf.constant(self.has_mask)
         all_weights = tf.constant(of_class, tf.float32)
+        hinted = tf.constant(self.tumor & ~self.has_mask)
         exchanged = options.transplants or options.erased or options.folded
         folded = training and options.folded
         heads = Folds.of(self.images, self.masks, self.has_mask, options.folded) if folded else None
@@ -84,7 +89,8 @@ class TrainingSet:
             if not training:
                 return *chosen, none
             folds, emptied = heads.draw(rows, int(draw)) if heads else (None, none)
-            return *warp(*chosen, options.strength, int(draw), folds), emptied
+            images, masks = warp(*chosen, options.strength, int(draw), folds)
+            return degraded(images, options.strength, int(draw)), masks, emptied
 
         def gather(rows: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
             # The rows of the arrays themselves: as constants of the graph they would be in memory once more
@@ -102,7 +108,10 @@ class TrainingSet:
                         options=options,
                     )  # fmt: skip
                 x = 255.0 * tf.ensure_shape(change_intensity(x, options.strength), [None, size, size, 1])
-            truths, weights = {"logits": label, "mask": mask}, {"logits": weight, "mask": tf.cast(known, tf.float32)}
+            hint = tf.gather(hinted, rows)
+            mask = tf.where(hint[:, None, None, None], SOMEWHERE, mask)
+            heard = tf.cast(known, tf.float32) + HINT * tf.cast(hint, tf.float32)
+            truths, weights = {"logits": label, "mask": mask}, {"logits": weight, "mask": heard}
             return x, {name: truths[name] for name in outputs}, {name: weights[name] for name in outputs}
 
         if training:
