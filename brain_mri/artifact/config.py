@@ -98,6 +98,20 @@ class Stacking(Record):
     bias: Weights
 
 
+class TumorRule(Record):
+    """Is there a tumor? A logistic regression on what the network outlines, see decision.mask_evidence."""
+
+    weights: Numbers  # of the peak and of the mass
+    bias: Number
+
+    @field_validator("weights")
+    @classmethod
+    def _two(cls, weights: Numbers) -> Numbers:
+        if len(weights) != 2:
+            raise ValueError("one weight of the peak and one of the mass")
+        return weights
+
+
 class DecisionRule(Record):
     """How the outputs of the networks become answers; inference/decision.py applies it."""
 
@@ -105,6 +119,7 @@ class DecisionRule(Record):
     temperature: Annotated[int | float, Field(ge=1e-4, le=1e4)]
     bias: Weights | None = None  # one of each class
     stacking: Stacking | None = None
+    outlined: TumorRule | None = None  # tumor or none is read off the outline; the logits only say which kind
     thresholds: Thresholds = Thresholds()
 
     @field_validator("classes")

@@ -11,15 +11,21 @@ BINS = 15
 
 
 def calibration_metrics(
-    probabilities: np.ndarray, labels: np.ndarray, boot: Bootstrap | None = None, *, bins: int = BINS
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    boot: Bootstrap | None = None,
+    *,
+    predicted: np.ndarray | None = None,
+    bins: int = BINS,
 ) -> CalibrationScores:
-    """ECE over equal-width bins of the top probability (Naeini et al. 2015), Brier score, negative log likelihood.
+    """ECE over equal-width bins of the answer's probability (Naeini et al. 2015), Brier score, negative log likelihood.
 
-    probabilities (N, C), labels (N,) int >= 0. Brier is the multi-class sum over classes, 0..2.
+    probabilities (N, C), labels (N,) int >= 0; predicted (N,) int: the answers, by default the likeliest. Brier is the multi-class sum over classes, 0..2.
     """
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
     boot = boot or Bootstrap(np.arange(len(labels)), resamples=0)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    predicted = probabilities.argmax(axis=1) if predicted is None else predicted
+    confidence, right = probabilities[np.arange(len(labels)), predicted], predicted == labels
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     member = np.eye(bins)[index]  # (N, bins)
     total, totals = boot.sums(np.stack([member, member * confidence[:, None], member * right[:, None]], axis=2))
@@ -46,13 +52,21 @@ def calibration_metrics(
     )
 
 
-def abstention_metrics(probabilities: np.ndarray, labels: np.ndarray, threshold: float, boot: Bootstrap) -> Abstention:
+def abstention_metrics(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    threshold: float,
+    boot: Bootstrap,
+    *,
+    predicted: np.ndarray | None = None,
+) -> Abstention:
     """What the "not sure" band costs and buys: share of images answered, accuracy with and without the refused.
 
-    An image is refused when its top probability is below `threshold`. "curve": accuracy at coverages 5 %..100 %.
+    An image is refused when its answer's probability is below `threshold`. "curve": accuracy at coverages 5 %..100 %.
     """
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    predicted = probabilities.argmax(axis=1) if predicted is None else predicted
+    confidence, right = probabilities[np.arange(len(labels)), predicted], predicted == labels
     answered = confidence >= threshold
     order = np.argsort(-confidence, kind="stable")
     running = np.cumsum(right[order]) / np.arange(1, len(order) + 1) if len(order) else np.zeros(0)

@@ -11,7 +11,7 @@ from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.evaluation.counterfactual import folded_copies, one_of_each
 from brain_mri.evaluation.records import FoldedCase, View
-from brain_mri.inference.decision import answers_of
+from brain_mri.inference.decision import answers_of, decided
 from brain_mri.inference.runner import run_model
 
 FOLDED = 6  # heads at most
@@ -53,6 +53,8 @@ def folded_cases(artifact: Artifact, dataset: Dataset, rows: np.ndarray) -> list
 def _views(artifact: Artifact, images: np.ndarray) -> list[View]:
     said = answers_of(run_model(artifact.folder, images), artifact.config)
     return [
-        View(image, mask, artifact.classes[int(chances.argmax())], float(chances.max()))
-        for image, mask, chances in zip(images, said.masks, said.probabilities, strict=True)
+        View(image, mask, artifact.classes[answer], float(chances[answer]))
+        for image, mask, chances, answer in zip(
+            images, said.masks, said.probabilities, decided(artifact.classes, said.probabilities), strict=True
+        )
     ]

@@ -22,6 +22,7 @@ from brain_mri.evaluation.scores import (
     Rates,
     RocCurve,
 )
+from brain_mri.inference.decision import decided
 
 
 def label_metrics(predicted: np.ndarray, labels: np.ndarray, boot: Bootstrap, classes: Sequence[str]) -> LabelScores:
@@ -116,14 +117,15 @@ def classification_metrics(
         binary = _binary(1.0 - chance, ~free, boot, tumor_threshold)
         if NO_TUMOR in known:
             curves["tumor"] = _curve(1.0 - chance, ~free)
-    found = label_metrics(probabilities.argmax(axis=1), labels, boot, classes)
+    predicted = decided(classes, probabilities)
+    found = label_metrics(predicted, labels, boot, classes)
     per_class = {name: row.model_copy(update={"roc_auc": areas[name]}) for name, row in found.per_class.items()}
     return ClassificationScores(
         **{**dict(found), "per_class": per_class},
         roc_auc_macro=float(np.mean(list(known.values()))) if known else None,
         binary=binary,
-        calibration=calibration_metrics(probabilities, labels, boot),
-        abstention=abstention_metrics(probabilities, labels, abstain_threshold, boot),
+        calibration=calibration_metrics(probabilities, labels, boot, predicted=predicted),
+        abstention=abstention_metrics(probabilities, labels, abstain_threshold, boot, predicted=predicted),
         curves=Curves(roc=curves),
     )
 

@@ -44,7 +44,7 @@ from brain_mri.evaluation.scores import (
     Uncalibrated,
 )
 from brain_mri.imaging.preprocessing import head_mask
-from brain_mri.inference.decision import Answers, answers_of, calibrated_by, softmax
+from brain_mri.inference.decision import Answers, answers_of, calibrated_by, decided, softmax
 from brain_mri.inference.runner import Outputs, run_model
 
 LEARNED_FROM_VALIDATION = (
@@ -216,7 +216,7 @@ def _classification(
     )
     if not baseline:
         return scores, before, None
-    predicted = probabilities.argmax(axis=1)
+    predicted = decided(classes, probabilities)
     bars = baselines(run.dataset, run.rows[chosen], classes=classes, predicted=predicted, **run.draws)
     if bars is None:
         notes.append("All images are of one group, so there are no baselines to compare with.")
@@ -249,7 +249,8 @@ def _masks(
     if not truth.any():
         notes.append("No image has an outlined lesion (--masks); of the masks only false alarms could be measured.")
         return scores, simple, None, []
-    predicted = run.said.probabilities[chosen].argmax(axis=1)
+    chances = run.said.probabilities[chosen]
+    predicted = decided(run.artifact.classes, chances)
     heatmaps = run.outputs.heatmaps[chosen, :, :, predicted]
     heat = [heat_in_head(heatmap, head) for heatmap, head in zip(heatmaps, heads, strict=True)]
     explanation = explanation_metrics(heat, truth, names, groups, heads=heads, **run.draws)
@@ -268,7 +269,7 @@ def _masks(
             heatmap=heat[i],
             label=names[i],
             answer=config.classes[predicted[i]],
-            confidence=float(run.said.probabilities[chosen[i]].max()),
+            confidence=float(chances[i, predicted[i]]),
             dice=float(dices[position]),
         )
         cases.append(case)

@@ -59,6 +59,7 @@ class Heatmaps(Mapping[str, np.ndarray]):
 NO_SKULL = (
     "skull and scalp seem to be missing. The model has learned from whole heads only and is often wrong without them"
 )
+KIND_UNSURE = "A tumor, its kind not sure"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +88,7 @@ class Analysis:
     model_id: str = ""
     revision: str = ""
     seconds: float = 0.0
+    kind_unsure: bool = False  # abstained, but only from naming the kind: there is a tumor
     skull_stripped: bool = False  # a brain without its skull: nothing that the model has learned from
     speck_share: float = 0.0  # a component of the mask below this share of the picture was dropped
 
@@ -132,6 +134,7 @@ class Analysis:
             "tumor": self.tumor,
             "abstained": self.abstained,
             "reason": self.reason,
+            "kind_unsure": self.kind_unsure,
             "not_brain_mri": self.not_brain_mri,
             "skull_stripped": self.skull_stripped,
             "tumor_fraction": self.measures.fraction,

@@ -4,11 +4,15 @@ An artifact states a temperature: probabilities = softmax(logits / temperature).
 class: softmax(logits / temperature + bias). Or "stacking", a multinomial logistic regression, fitted on validation
 slices, on the logits and the evidence of the mask: then a CNN and a U-Net of its own answer together, and "no tumor" is
 the surer the less the U-Net finds (Wolpert 1992, stacked generalisation).
+
+Or "outlined", and then two questions are two answers. Is there a tumor? A logistic regression on what the network
+outlines says so. Which kind? The softmax over the logits of the kinds alone says that, and shares out the tumor's
+probability. So class layers, which know which sources had tumors, cannot talk an outlined lesion away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,27 +50,56 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def mask_evidence(masks: np.ndarray) -> np.ndarray:
-    """float64 (N,): half the log odds of the highest tumor probability in each of (N, S, S)."""
-    peak = np.clip(np.asarray(masks, np.float64).reshape(len(masks), -1).max(axis=1), FAINTEST, 1 - FAINTEST)
-    return np.log(peak / (1 - peak)) / 2
+    """float64 (N, 2) of tumor probabilities (N, S, S): half the log odds of the highest, and the log of the mean."""
+    flat = np.asarray(masks, np.float64).reshape(len(masks), -1)
+    peak = np.clip(flat.max(axis=1), FAINTEST, 1 - FAINTEST)
+    return np.column_stack([np.log(peak / (1 - peak)) / 2, np.log(flat.mean(axis=1) + FAINTEST)])
 
 
 def class_probabilities(rule: DecisionRule, logits: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """float64 (N, C), calibrated. logits (N, C); evidence (N,), see mask_evidence."""
+    """float64 (N, C), calibrated. logits (N, C); evidence (N, 2), see mask_evidence."""
     logits = np.asarray(logits, np.float64)
-    if rule.stacking is None:
-        return softmax(logits / float(rule.temperature) + np.asarray(rule.bias or 0))
-    seen = np.column_stack([logits, evidence])
-    return softmax(seen @ np.asarray(rule.stacking.weights).T + np.asarray(rule.stacking.bias))
+    if rule.stacking is not None:
+        seen = np.column_stack([logits, evidence[:, 0]])
+        return softmax(seen @ np.asarray(rule.stacking.weights).T + np.asarray(rule.stacking.bias))
+    scores = logits / float(rule.temperature) + np.asarray(rule.bias or 0)
+    if rule.outlined is None:
+        return softmax(scores)
+    odds = evidence @ np.asarray(rule.outlined.weights) + rule.outlined.bias
+    tumor = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
+    free = np.asarray(rule.classes) == NO_TUMOR
+    probabilities = np.empty_like(scores)
+    probabilities[:, free] = (1 - tumor)[:, None]
+    probabilities[:, ~free] = tumor[:, None] * softmax(scores[:, ~free])
+    return probabilities
+
+
+def decided(classes: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
+    """int (N,): the answer of each of (N, C): first whether there is a tumor, by even odds, then the likeliest kind.
+
+    A tumor of which three kinds are possible is no "no tumor" because each of them is less likely than that.
+    """
+    names, probabilities = np.asarray(classes), np.asarray(probabilities)
+    if NO_TUMOR not in classes or len(classes) < 2:
+        return probabilities.argmax(axis=1)
+    free = int(np.flatnonzero(names == NO_TUMOR)[0])
+    kinds = np.where(np.arange(len(names)) == free, -1.0, probabilities).argmax(axis=1)
+    return np.where(probabilities[:, free] >= 0.5, free, kinds)
+
+
+def likeliest(values: Mapping[str, float]) -> str:
+    """`decided` for one picture: class -> probability."""
+    names = tuple(values)
+    return names[int(decided(names, np.array([list(values.values())]))[0])]
 
 
 def outlined(classes: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
-    """bool (N,): is there a mask, or is the answer, the likeliest of (N, C), "no tumor"?
+    """bool (N,): is there a mask, or is the answer of (N, C) "no tumor"?
 
     Only what is called a tumor is outlined. Beside a cut that is low where there is one, it finds as many lesions as a
     higher cut everywhere, and marks fewer heads without any (docs/experiments.md).
     """
-    return np.asarray(classes)[np.argmax(probabilities, axis=1)] != NO_TUMOR
+    return np.asarray(classes)[decided(classes, probabilities)] != NO_TUMOR
 
 
 def answered(masks: np.ndarray, classes: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
@@ -79,4 +112,5 @@ def calibrated_by(rule: DecisionRule) -> str:
     if rule.stacking:
         return "a logistic regression on the logits and the highest tumor probability of the mask"
     found = f"dividing the logits by the temperature {rule.temperature:.2f}"
-    return found + (" and adding a bias of each class" if rule.bias else "")
+    found += " and adding a bias of each class" if rule.bias else ""
+    return f"the outline (tumor or none), and for the kind {found}" if rule.outlined else found

@@ -15,7 +15,7 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ from brain_mri.artifact.folder import BUNDLED, Artifact, load_artifact
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, preprocess_with_head, restore
 from brain_mri.imaging.scan import Scan
-from brain_mri.inference.analysis import NO_SKULL, Analysis, Heatmaps, warnings_of
-from brain_mri.inference.decision import calibrated_by, class_probabilities, mask_evidence, outlined
+from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL, Analysis, Heatmaps, warnings_of
+from brain_mri.inference.decision import calibrated_by, class_probabilities, likeliest, mask_evidence, outlined
 from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
 from brain_mri.inference.onnx_model import cores
@@ -246,6 +246,7 @@ class Predictor:
             confidence=values[label],
             abstained=bool(reason),
             reason=reason,
+            kind_unsure=reason.startswith(KIND_UNSURE),
             tumor=1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold,
             mask=mask,
             mask_probability=probability,
@@ -272,7 +273,14 @@ class Predictor:
             return f"Not sure: {NO_SKULL}. Its most likely answer: {title(label)}."
         if values[label] >= self.abstain_below:
             return ""
-        second = sorted(values, key=lambda name: -values[name])[1]
+        tumor = 1.0 - values.get(NO_TUMOR, 0.0)
+        if label != NO_TUMOR and NO_TUMOR in values and tumor >= self.abstain_below:
+            second = max((name for name in values if name not in (label, NO_TUMOR)), key=lambda name: values[name])
+            return (
+                f"{KIND_UNSURE} ({tumor:.0%} for a tumor): {title(label)} is the likeliest kind at "
+                f"{values[label]:.0%}, followed by {title(second)} at {values[second]:.0%}."
+            )
+        second = max((name for name in values if name != label), key=lambda name: values[name])
         return (
             f"Not sure: {title(label)} is the most likely answer at {values[label]:.0%}, followed by "
             f"{title(second)} at {values[second]:.0%}; below {self.abstain_below:.0%} the model does not commit itself."
@@ -286,17 +294,13 @@ def _tried(artifact: Artifact) -> Artifact:
     return artifact
 
 
-def likeliest(values: Mapping[str, float]) -> str:
-    """The class with the highest probability."""
-    return max(values, key=lambda name: values[name])
-
-
 def fingerprint(artifact: Artifact) -> str:
     """12 hexadecimal digits that change with the served models or their configuration."""
     digest, config = hashlib.sha256(), artifact.config
     for name in config.onnx_files:
         digest.update(config.files[name].sha256.encode())
     stored = config.to_json()
-    for key in ("classes", "temperature", "bias", "stacking", "thresholds", "guard"):
-        digest.update(repr(stored.get(key)).encode())
+    for key in ("classes", "temperature", "bias", "stacking", "outlined", "thresholds", "guard"):
+        if key in stored or key != "outlined":  # artifacts without it keep their name
+            digest.update(repr(stored.get(key)).encode())
     return digest.hexdigest()[:12]

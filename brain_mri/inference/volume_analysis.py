@@ -22,7 +22,8 @@ from brain_mri.imaging.orientation import DISPLAY, moved, permuted, turned
 from brain_mri.imaging.volume import Volume
 from brain_mri.inference.analysis import NO_SKULL
 from brain_mri.inference.onnx_model import cores
-from brain_mri.inference.predictor import Predictor, likeliest
+from brain_mri.inference.decision import likeliest
+from brain_mri.inference.predictor import Predictor
 
 GROUP = 16  # slices from one report of the progress to the next
 Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0

@@ -16,7 +16,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
-from brain_mri.artifact.config import DecisionRule, Segmenter, Stacking, Thresholds
+from brain_mri.artifact.config import DecisionRule, Segmenter, Stacking, Thresholds, TumorRule
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data.dataset import Dataset, labels_of
 from brain_mri.data.selection import classification_rows, mask_rows
@@ -24,7 +24,7 @@ from brain_mri.evaluation.classification import classification_metrics
 from brain_mri.evaluation.counterfactual import erased_copies
 from brain_mri.evaluation.masks import MISSED_DICE, segmentation_metrics
 from brain_mri.evaluation.records import CrossValidation
-from brain_mri.inference.decision import answered, answers_of, class_probabilities, mask_evidence
+from brain_mri.inference.decision import answered, answers_of, class_probabilities, decided, mask_evidence
 from brain_mri.inference.runner import Outputs, run_model
 from segmentation import postprocess
 
@@ -75,10 +75,12 @@ def calibrate(parts: Sequence[Part], segmenter: Segmenter, dataset: Dataset) -> 
     labels = labels_of(dataset.table)[rows]
     known = np.flatnonzero(labels >= 0)
     evidence = mask_evidence(masks)
+    if segmenter.shared and (outlined := fit_outlined(parts, dataset)):
+        return _two_questions(outlined, logits, masks, labels, dataset, rows)
     rule = DecisionRule(classes=CLASSES, temperature=fit_temperature(logits[known], labels[known]))
     if segmenter.is_network:  # K-means outlines something on every slice
         groups = dataset.table["group"].to_numpy(str)
-        real = logits[known], evidence[known], labels[known], groups[rows[known]], np.ones(len(known))
+        real = logits[known], evidence[known, 0], labels[known], groups[rows[known]], np.ones(len(known))
         copies = erased_answers(parts, groups, ERASED_WEIGHT * np.count_nonzero(labels == ABSENT))
         said, shown, truth, group, weight = (np.concatenate(column) for column in zip(real, *copies, strict=True))
         if segmenter.shared:
@@ -95,12 +97,64 @@ def calibrate(parts: Sequence[Part], segmenter: Segmenter, dataset: Dataset) -> 
             rule = rule.model_copy(update={"stacking": stacking})
     probabilities = class_probabilities(rule, logits, evidence)
     cut, smallest = choose_mask_thresholds(answered(masks, CLASSES, probabilities), dataset, rows)
+    chosen = decided(CLASSES, probabilities)[known]
+    confidence, right = probabilities[known, chosen], chosen == labels[known]
     thresholds = Thresholds(
         mask=cut,
         min_fraction=smallest,
         # a gated net gives all slices without a lesion nearly the same confidence; do not cut through that plateau
-        abstain=max(0.0, choose_abstain_threshold(probabilities[known], labels[known], min_coverage=0.85) - 0.02),
+        abstain=max(0.0, choose_abstain_threshold(confidence, right, min_coverage=0.85) - 0.02),
         tumor=choose_tumor_threshold(1 - probabilities[known, ABSENT], labels[known] != ABSENT),
+    )
+    return rule.model_copy(update={"thresholds": thresholds})
+
+
+def fit_outlined(parts: Sequence[Part], dataset: Dataset) -> TumorRule | None:
+    """Tumor or none from the outline: a logistic regression on validation slices of all sources, each weighing by the
+    root of its number of slices, so that none drowns the others. Slices whose lesion was erased take part, too.
+
+    None without slices of both sorts.
+    """
+    rows = np.concatenate([part.rows for part in parts])
+    table = dataset.table.iloc[rows]
+    tumor, free = table["tumor"].to_numpy(bool), (table["class"] == NO_TUMOR).to_numpy()
+    cells = (table["origin"] + table["sequence"] + np.where(tumor, "+", "-")).to_numpy(str)
+    _, cell, size = np.unique(cells, return_inverse=True, return_counts=True)
+    evidence = mask_evidence(np.concatenate([part.outputs.mask_probability for part in parts]))
+    seen, truth, weight = evidence[tumor | free], tumor[tumor | free], (1 / np.sqrt(size))[cell][tumor | free]
+    if truth.all() or not truth.any():
+        return None
+    copies = [mask_evidence(part.copies.mask_probability) for part in parts if part.copies is not None]
+    total = ERASED_WEIGHT * weight[~truth].sum()
+    count = sum(map(len, copies))
+    seen = np.concatenate([seen, *copies])
+    truth = np.concatenate([truth, np.zeros(count, bool)])
+    weight = np.concatenate([weight, np.full(count, total / max(1, count))])
+    model = LogisticRegression(C=1.0, max_iter=5000).fit(seen, truth, weight)
+    return TumorRule(weights=tuple(model.coef_[0].round(6).tolist()), bias=round(float(model.intercept_[0]), 6))
+
+
+def _two_questions(
+    outlined: TumorRule, logits: np.ndarray, masks: np.ndarray, labels: np.ndarray, dataset: Dataset, rows: np.ndarray
+) -> DecisionRule:
+    """The rule whose `outlined` tells tumor from none; temperature and bias are those of the kinds alone."""
+    kinds = np.array([name != NO_TUMOR for name in CLASSES])
+    of_kind = np.flatnonzero((labels >= 0) & (labels != ABSENT))
+    temperature = 1.0
+    if len(of_kind):
+        among = np.cumsum(kinds)[labels[of_kind]] - 1
+        temperature = fit_temperature(logits[of_kind][:, kinds], among)
+    rule = DecisionRule(classes=CLASSES, temperature=temperature, outlined=outlined)
+    probabilities = class_probabilities(rule, logits, mask_evidence(masks))
+    cut, smallest = choose_mask_thresholds(answered(masks, CLASSES, probabilities), dataset, rows)
+    known = np.flatnonzero(labels >= 0)
+    chosen = decided(CLASSES, probabilities)[known]
+    confidence, right = probabilities[known, chosen], chosen == labels[known]
+    thresholds = Thresholds(
+        mask=cut,
+        min_fraction=smallest,
+        abstain=choose_abstain_threshold(confidence, right, min_coverage=0.75),
+        tumor=0.5,
     )
     return rule.model_copy(update={"thresholds": thresholds})
 
@@ -112,7 +166,7 @@ def erased_answers(parts: Sequence[Part], groups: np.ndarray, total: float) -> l
     return [
         (
             said.logits,
-            mask_evidence(said.mask_probability),
+            mask_evidence(said.mask_probability)[:, 0],
             np.full(len(own), ABSENT),
             own,
             np.full(len(own), total / count),
@@ -253,20 +307,19 @@ def _log_likelihood(probabilities: np.ndarray, labels: np.ndarray, weights: np.n
 
 
 def choose_abstain_threshold(
-    probabilities: np.ndarray, labels: np.ndarray, *, target: float = 0.95, min_coverage: float = 0.7
+    confidence: np.ndarray, right: np.ndarray, *, target: float = 0.95, min_coverage: float = 0.7
 ) -> float:
     """The lowest confidence at which an answer is still given, so that given answers reach `target` accuracy.
 
-    probabilities (N, C), labels (N,) of validation images. Never more than 1 - min_coverage of the images are
+    confidence (N,), right (N,) bool, of validation images. Never more than 1 - min_coverage of the images are
     refused; when `target` is out of reach within that, the threshold that reaches the best accuracy is taken.
     0.0 (never abstain) when all answers together already reach it, or without images.
     """
-    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    if len(labels) == 0:
+    confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
+    if len(right) == 0:
         return 0.0
-    confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
-    right = (probabilities.argmax(axis=1) == labels)[order]
+    right = right[order]
     accuracy = np.cumsum(right) / np.arange(1, len(right) + 1)
     confidence = confidence[order]
     last = np.r_[np.diff(confidence) != 0, True]  # images of equal confidence are kept or refused together

@@ -172,6 +172,8 @@ def answer(result: dict[str, Any]) -> tuple[str, str]:
     """(kind, word) of a row, in the words of the Analyze tab."""
     if result["not_brain_mri"]:
         return "foreign", "Not a brain MRI?"
+    if result.get("kind_unsure"):
+        return "tumor", "Tumor, kind not sure"
     if result["abstained"]:
         return "unsure", "Not sure"
     return ("clear" if result["label"] == NO_TUMOR else "tumor"), title(result["label"])

@@ -118,6 +118,8 @@ def sentence(a: Analysis) -> tuple[str, str, str]:
     """(kind, word, sentence): what the page says first."""
     if a.not_brain_mri:
         return "foreign", "Not a brain MRI?", "This does not look like a brain MRI slice, so no finding is given."
+    if a.kind_unsure:
+        return "tumor", "Tumor, kind not sure", a.reason
     if a.abstained:
         return "unsure", "Not sure", a.reason
     sure = f"the model is {percent(a.confidence)} confident."
