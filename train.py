@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     add("--data", type=Path, nargs="+", required=True, metavar="DIR",
         help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing")  # fmt: skip
     add("--masks", type=Path, nargs="+", metavar="DIR",
-        help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png beside X.png")  # fmt: skip
+        help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png by X.png")  # fmt: skip
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add("--official-split", action="store_true", help="test on the Testing folder (it usually leaks: see README)")
     add("--fold", type=int, help="test on this fold (0..4) of five patient-disjoint folds")

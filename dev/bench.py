@@ -114,7 +114,7 @@ def jpeg(label: str, seed: int, size: int = 512) -> bytes:
 def tenth(folder: Path, to: Path) -> Path:
     """A tenth of the files of each class folder, as copies."""
     by_folder: dict[Path, list[Path]] = {}
-    for source in folders.class_folders(folder, None)[0]:
+    for source in folders.class_folders(folder)[0]:
         by_folder.setdefault(source.path.parent, []).append(source.path)
     for parent, paths in by_folder.items():
         target = to / parent.relative_to(folder)

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--data", type=Path, nargs="+", required=True, metavar="DIR",
         help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing")  # fmt: skip
     add("--masks", type=Path, nargs="+", metavar="DIR",
-        help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png beside X.png")  # fmt: skip
+        help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png by X.png")  # fmt: skip
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add("--split", default="test", choices=["test", "validation", "all"],
         help="rows to measure (%(default)s); all includes training rows")  # fmt: skip
@@ -94,7 +94,9 @@ def measure(args: argparse.Namespace) -> int:
         if not other.config.training.official_split:
             raise ArtifactError(f"{other.folder} was not trained with train.py --official-split.")
         if not found.metrics.official_split:
-            raise ArtifactError(f"{' and '.join(map(str, args.data))} has no Training and Testing folders, so it has no official split.")
+            raise ArtifactError(
+                f"{' and '.join(map(str, args.data))} has no Training and Testing folders, so it has no official split."
+            )
         scores = measure_official(other, load_for(other, args)[0], **draws)
         name = tables.network(other.config.classifier)
         stands = OfficialModel(name=name, accuracy=scores.accuracy, macro_f1=scores.macro.f1)

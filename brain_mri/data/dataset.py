@@ -311,7 +311,7 @@ def _masks(table: pd.DataFrame, pixels: Pixels, size: int) -> np.ndarray:
     table["has_mask"] = own | (in_folder & (table["class"] == NO_TUMOR).to_numpy())
     table["mask_from"] = -1
     table.loc[pixels.twins["taker"], "has_mask"] = True
-    table["tumor"] |= (masks > 127).any((1, 2))
+    table["tumor"] = table["tumor"].to_numpy(bool) | (masks > 127).any((1, 2))
     table.loc[pixels.twins["taker"], "mask_from"] = pixels.twins["giver"].to_numpy(np.int64)
     return masks
 

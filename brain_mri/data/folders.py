@@ -19,7 +19,14 @@ from brain_mri.classes import CLASSES
 
 CLASS_FOLDER, MASK_PAIRS = "class folder", "mask pairs"
 SEQUENCES = ("T1", "T1C+", "T2", "FLAIR")
-OTHER_LESION = ("otherlesion", "otherlesions", "lesion", "lesions", "othertumor", "othertumors")  # of a folder's letters
+OTHER_LESION = (
+    "otherlesion",
+    "otherlesions",
+    "lesion",
+    "lesions",
+    "othertumor",
+    "othertumors",
+)  # of a folder's letters
 NO_CLASS = "folder name is none of the classes"
 
 # What is left of a folder name after everything but letters, "brain" and "tumor(s)" is taken away.

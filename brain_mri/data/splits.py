@@ -33,8 +33,9 @@ def _shuffled(names: pd.Index, seed: int) -> np.ndarray:
 def split_groups(
     table: pd.DataFrame, seed: int = 0, fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
 ) -> pd.Series:
-    """ "train", "validation" or "test" for each row of table (columns group, source, class and, where known, origin and sequence),
-    by group, stratified.
+    """ "train", "validation" or "test" for each row of table, by group, stratified.
+
+    table: columns group, source, class and, where known, origin and sequence.
 
     Groups are dealt in shuffled order, the large ones first, each to the part that lacks most of its classes; a class
     with at least three groups is in all three parts. Raises DataError when there are fewer groups than parts.

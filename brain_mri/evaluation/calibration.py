@@ -18,9 +18,10 @@ def calibration_metrics(
     predicted: np.ndarray | None = None,
     bins: int = BINS,
 ) -> CalibrationScores:
-    """ECE over equal-width bins of the answer's probability (Naeini et al. 2015), Brier score, negative log likelihood.
+    """ECE over equal-width bins of the answer's probability (Naeini et al. 2015), Brier score, log loss.
 
-    probabilities (N, C), labels (N,) int >= 0; predicted (N,) int: the answers, by default the likeliest. Brier is the multi-class sum over classes, 0..2.
+    probabilities (N, C), labels (N,) int >= 0; predicted (N,) int: the answers, by default the likeliest. Brier is the
+    multi-class sum over classes, 0..2.
     """
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
     boot = boot or Bootstrap(np.arange(len(labels)), resamples=0)

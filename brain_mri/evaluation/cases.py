@@ -55,6 +55,6 @@ def _views(artifact: Artifact, images: np.ndarray) -> list[View]:
     return [
         View(image, mask, artifact.classes[answer], float(chances[answer]))
         for image, mask, chances, answer in zip(
-            images, said.masks, said.probabilities, decided(artifact.classes, said.probabilities), strict=True
+            images, said.masks, said.probabilities, decided(artifact.config, said.probabilities), strict=True
         )
     ]

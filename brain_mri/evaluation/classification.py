@@ -22,7 +22,6 @@ from brain_mri.evaluation.scores import (
     Rates,
     RocCurve,
 )
-from brain_mri.inference.decision import decided
 
 
 def label_metrics(predicted: np.ndarray, labels: np.ndarray, boot: Bootstrap, classes: Sequence[str]) -> LabelScores:
@@ -88,12 +87,14 @@ def classification_metrics(
     *,
     tumor_threshold: float = 0.5,
     abstain_threshold: float = 0.0,
+    predicted: np.ndarray | None = None,
     seed: int = 0,
     resamples: int = 1000,
 ) -> ClassificationScores:
     """Everything about a classifier on labelled images.
 
-    probabilities (N, C) rows sum to 1; labels (N,) int index into classes; groups (N,) patients or clusters.
+    probabilities (N, C) rows sum to 1; labels (N,) int index into classes; groups (N,) patients or clusters;
+    predicted (N,) int: the answers, by default the likeliest class.
     binary is None for a model that does not know NO_TUMOR.
     Raises ValueError when shapes or labels do not fit each other.
     """
@@ -117,7 +118,7 @@ def classification_metrics(
         binary = _binary(1.0 - chance, ~free, boot, tumor_threshold)
         if NO_TUMOR in known:
             curves["tumor"] = _curve(1.0 - chance, ~free)
-    predicted = decided(classes, probabilities)
+    predicted = probabilities.argmax(axis=1) if predicted is None else predicted
     found = label_metrics(predicted, labels, boot, classes)
     per_class = {name: row.model_copy(update={"roc_auc": areas[name]}) for name, row in found.per_class.items()}
     return ClassificationScores(

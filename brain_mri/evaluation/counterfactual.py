@@ -21,7 +21,8 @@ from brain_mri.data.dataset import Dataset
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.scores import Changed, Counterfactuals
 from brain_mri.imaging.midline import fold, free_half, midline
-from brain_mri.inference.decision import answers_of, outlined
+from brain_mri.inference import decision
+from brain_mri.inference.decision import answers_of
 from brain_mri.inference.runner import run_model
 
 LEAST = 10  # copies of a kind; fewer say nothing
@@ -176,17 +177,17 @@ def counterfactual_metrics(
     """
     table = dataset.table.iloc[rows]
     units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
-    drawn = np.flatnonzero(table["has_mask"] & (table["class"] != NO_TUMOR))
+    outlined = np.flatnonzero(table["has_mask"] & (table["class"] != NO_TUMOR))
     free = np.flatnonzero(table["class"] == NO_TUMOR)
     hosts = free[np.unique(units[free], return_index=True)[1]]
-    donors = drawn[np.unique(units[drawn], return_index=True)[1]]
+    donors = outlined[np.unique(units[outlined], return_index=True)[1]]
     images, masks = dataset.images[rows], dataset.masks[rows]
 
     own = table["group"].to_numpy(object)
-    with_lesion = images[drawn], masks[drawn], units[drawn]
+    with_lesion = images[outlined], masks[outlined], units[outlined]
     folded, twice, at = folded_copies(*with_lesion, seed=seed)
     erased, of = erased_copies(*with_lesion, seed=seed)
-    at, of = drawn[at], drawn[of]
+    at, of = outlined[at], outlined[of]
     given, host, donor = given_copies(images, masks, hosts, donors, seed=seed)
     lesions = masks[donor] > 127
     found: dict[str, Changed | None] = {}
@@ -201,7 +202,7 @@ def counterfactual_metrics(
         before, (after, drawn) = _answers(artifact, images[source])[0], _answers(artifact, copies)
         seen = drawn & lesions if kind == "given" else drawn
         boot = Bootstrap(groups, resamples=resamples, seed=seed)  # of lesions given: the patients they are from
-        shares = {"before": before, "called_tumor": after, "drawn": seen.any(axis=(1, 2))}
+        shares = {"before": before, "called_tumor": after, "outlined": seen.any(axis=(1, 2))}
         if kind == "folded":
             shares["twice"] = _answers(artifact, twice)[0]
         means = {name: boot.mean(values.astype(float)) for name, values in shares.items()}
@@ -212,4 +213,4 @@ def counterfactual_metrics(
 def _answers(artifact: Artifact, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(called a tumor, bool (N,); masks as the app draws them, bool (N, S, S))."""
     said = answers_of(run_model(artifact.folder, images), artifact.config)
-    return outlined(artifact.classes, said.probabilities), said.masks
+    return decision.outlined(artifact.config, said.probabilities), said.masks

@@ -200,6 +200,7 @@ def _classification(
         return None, None, None
     probabilities, part = run.said.probabilities[chosen], run.table.iloc[chosen]
     labels = np.array([classes.index(name) for name in part["class"]])
+    predicted = decided(config, probabilities)
     scores = classification_metrics(
         probabilities,
         labels,
@@ -207,6 +208,7 @@ def _classification(
         classes,
         tumor_threshold=config.thresholds.tumor,
         abstain_threshold=config.thresholds.abstain,
+        predicted=predicted,
         **run.draws,
     )
     before = Uncalibrated(
@@ -216,7 +218,6 @@ def _classification(
     )
     if not baseline:
         return scores, before, None
-    predicted = decided(classes, probabilities)
     bars = baselines(run.dataset, run.rows[chosen], classes=classes, predicted=predicted, **run.draws)
     if bars is None:
         notes.append("All images are of one group, so there are no baselines to compare with.")
@@ -250,7 +251,7 @@ def _masks(
         notes.append("No image has an outlined lesion (--masks); of the masks only false alarms could be measured.")
         return scores, simple, None, []
     chances = run.said.probabilities[chosen]
-    predicted = decided(run.artifact.classes, chances)
+    predicted = decided(config, chances)
     heatmaps = run.outputs.heatmaps[chosen, :, :, predicted]
     heat = [heat_in_head(heatmap, head) for heatmap, head in zip(heatmaps, heads, strict=True)]
     explanation = explanation_metrics(heat, truth, names, groups, heads=heads, **run.draws)

@@ -20,8 +20,7 @@ from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.scores import Drawn, GuardCheck, Stripped
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.imaging.skull_strip import strip_skull
-from brain_mri.inference.decision import likeliest
-from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.predictor import Predictor, likeliest
 
 SLICES = 600  # at most
 LEAST = 10  # slices without a skull; fewer say nothing

@@ -30,6 +30,16 @@ class Frame:
     side: int
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture as the models see it."""
+
+    square: np.ndarray  # uint8 (S, S)
+    frame: Frame  # where it lies in the picture
+    head: np.ndarray  # bool (H, W)
+    levels: np.ndarray  # uint8 (256,): what has become of each gray value
+
+
 def head_mask(image: np.ndarray) -> np.ndarray:
     """bool (H, W): the head with its holes filled; the whole frame when no head stands out from a background.
 
@@ -127,12 +137,12 @@ def _square(mask: np.ndarray) -> Frame:
 
 def preprocess(image: np.ndarray, size: int) -> tuple[np.ndarray, Frame]:
     """(uint8 (size, size), the square it shows).  image: uint8 (H, W)."""
-    square, frame, _ = preprocess_with_head(image, size)
-    return square, frame
+    prepared = prepare(image, size)
+    return prepared.square, prepared.frame
 
 
-def preprocess_with_head(image: np.ndarray, size: int) -> tuple[np.ndarray, Frame, np.ndarray]:
-    """`preprocess` and `head_mask` at the cost of one."""
+def prepare(image: np.ndarray, size: int) -> Prepared:
+    """`preprocess`, `head_mask` and the stretch of the gray values at the cost of one.  image: uint8 (H, W)."""
     small, inside, head = _head(image)
     frame = _square(head)
     low, high = _percentiles(small, inside, PERCENTILES)
@@ -140,7 +150,7 @@ def preprocess_with_head(image: np.ndarray, size: int) -> tuple[np.ndarray, Fram
         low, high = int(small.min()), int(small.max())
     table = np.clip((np.arange(256) - low) * (255.0 / max(high - low, 1)) + 0.5, 0, 255).astype(np.uint8)
     square = cv2.LUT(apply_frame(image, frame, size), table)
-    return cv2.bitwise_and(square, _surroundings(head, frame, size)), frame, head > 0
+    return Prepared(cv2.bitwise_and(square, _surroundings(head, frame, size)), frame, head > 0, table)
 
 
 def _surroundings(head: np.ndarray, frame: Frame, size: int) -> np.ndarray:

@@ -12,7 +12,6 @@ probability. So class layers, which know which sources had tumors, cannot talk a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +36,7 @@ class Answers:
 def answers_of(outputs: Outputs, rule: DecisionRule) -> Answers:
     """The calibrated answers."""
     probabilities = class_probabilities(rule, outputs.logits, mask_evidence(outputs.mask_probability))
-    maps = answered(outputs.mask_probability, rule.classes, probabilities)
+    maps = answered(outputs.mask_probability, rule, probabilities)
     cut, smallest = rule.thresholds.mask, rule.thresholds.min_fraction
     return Answers(probabilities, maps, np.stack([postprocess(found, cut, smallest) for found in maps]))
 
@@ -74,37 +73,32 @@ def class_probabilities(rule: DecisionRule, logits: np.ndarray, evidence: np.nda
     return probabilities
 
 
-def decided(classes: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
-    """int (N,): the answer of each of (N, C): first whether there is a tumor, by even odds, then the likeliest kind.
+def decided(rule: DecisionRule, probabilities: np.ndarray) -> np.ndarray:
+    """int (N,): the answer of each of (N, C): the likeliest class.
 
-    A tumor of which three kinds are possible is no "no tumor" because each of them is less likely than that.
+    Of two questions: first whether there is a tumor, by even odds, then the likeliest kind. A tumor of which three
+    kinds are possible is not "no tumor" because each of them is less likely than that.
     """
-    names, probabilities = np.asarray(classes), np.asarray(probabilities)
-    if NO_TUMOR not in classes or len(classes) < 2:
+    probabilities = np.asarray(probabilities)
+    if rule.outlined is None or NO_TUMOR not in rule.classes:
         return probabilities.argmax(axis=1)
-    free = int(np.flatnonzero(names == NO_TUMOR)[0])
-    kinds = np.where(np.arange(len(names)) == free, -1.0, probabilities).argmax(axis=1)
+    free = rule.classes.index(NO_TUMOR)
+    kinds = np.where(np.arange(len(rule.classes)) == free, -1.0, probabilities).argmax(axis=1)
     return np.where(probabilities[:, free] >= 0.5, free, kinds)
 
 
-def likeliest(values: Mapping[str, float]) -> str:
-    """`decided` for one picture: class -> probability."""
-    names = tuple(values)
-    return names[int(decided(names, np.array([list(values.values())]))[0])]
-
-
-def outlined(classes: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
+def outlined(rule: DecisionRule, probabilities: np.ndarray) -> np.ndarray:
     """bool (N,): is there a mask, or is the answer of (N, C) "no tumor"?
 
     Only what is called a tumor is outlined. Beside a cut that is low where there is one, it finds as many lesions as a
     higher cut everywhere, and marks fewer heads without any (docs/experiments.md).
     """
-    return np.asarray(classes)[decided(classes, probabilities)] != NO_TUMOR
+    return np.asarray(rule.classes)[decided(rule, probabilities)] != NO_TUMOR
 
 
-def answered(masks: np.ndarray, classes: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
+def answered(masks: np.ndarray, rule: DecisionRule, probabilities: np.ndarray) -> np.ndarray:
     """Tumor probabilities (N, S, S) that are zero where nothing is outlined."""
-    return np.where(outlined(classes, probabilities)[:, None, None], masks, np.float32(0))
+    return np.where(outlined(rule, probabilities)[:, None, None], masks, np.float32(0))
 
 
 def calibrated_by(rule: DecisionRule) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from brain_mri.imaging.preprocessing import head_mask, preprocess
+from brain_mri.imaging.preprocessing import prepare
 from brain_mri.inference.guard_descriptors import NAMES, descriptors
 
 FAR = 8.0  # standard deviations at which a single statistic stops counting more
@@ -73,6 +73,7 @@ class Judges:
 class Guard:
     scales: Scales
     judges: Judges
+    stretched: bool = False  # see descriptors
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Guard:
@@ -93,7 +94,7 @@ class Guard:
             least = 1e-12 if name.endswith("scale") or name == "distance" else -1e9
             if value is not None and not np.all((np.asarray(value) >= least) & (np.asarray(value) <= 1e9)):
                 raise ValueError(f"its {name} is out of bounds")
-        return cls(scales, judges)
+        return cls(scales, judges, bool(stored.get("stretched", False)))
 
     def score(self, described: np.ndarray, features: np.ndarray | None = None) -> float:
         """How little one picture looks like a brain MRI slice: above 1 it is flagged.
@@ -118,8 +119,8 @@ class Guard:
 
 def describe(image: np.ndarray, color: float, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
     """(descriptors, the model's uint8 (size, size) input) of a picture."""
-    prepared, _ = preprocess(image, size)
-    return descriptors(image, color, head_mask(image), prepared), prepared
+    prepared = prepare(image, size)
+    return descriptors(image, color, prepared), prepared.square
 
 
 def quadratic(x: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from brain_mri.imaging.preprocessing import Prepared
+
 SIDE = 96  # pixels of the longer side at which a picture is described
 NAMES = (
     "color", "head share", "border mean", "border head", "background dark", "background spread",
@@ -27,19 +29,21 @@ _LOG = np.log(np.arange(2, 30))
 _LOG = (_LOG - _LOG.mean()) / np.square(_LOG - _LOG.mean()).sum()
 
 
-def descriptors(image: np.ndarray, color: float, head: np.ndarray, prepared: np.ndarray) -> np.ndarray:
+def descriptors(image: np.ndarray, color: float, prepared: Prepared, *, stretched: bool = True) -> np.ndarray:
     """float32 (len(NAMES),): what the picture is like, at a fixed small size and so at a fixed small cost.
 
-    image: uint8 (H, W); color: mean saturation 0..1; head: bool (H, W), from scan.head_mask; prepared: uint8 (S, S),
-    from scan.preprocess.
+    image: uint8 (H, W); color: mean saturation 0..1; prepared: from preprocessing.prepare. Gray values are judged as
+    the models see them: a scan that is only brighter or flatter than others is no other picture. stretched=False: as
+    they are in the file, for guards of before December 2026.
     """
     height, width = image.shape
     scale = SIDE / max(height, width)
     size = max(8, round(width * scale)), max(8, round(height * scale))
     step = max(1, int(0.5 / scale))  # every second row and column of a large picture is plenty
     small = cv2.resize(np.ascontiguousarray(image[::step, ::step]), size, interpolation=cv2.INTER_AREA)
-    inside = cv2.resize(head.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    square = cv2.resize(prepared, (64, 64), interpolation=cv2.INTER_AREA)
+    small = cv2.LUT(small, prepared.levels) if stretched else small
+    inside = cv2.resize(prepared.head.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    square = cv2.resize(prepared.square, (64, 64), interpolation=cv2.INTER_AREA)
     found = [color, *_outline(small, inside), *_tones(small, inside), *_texture(square)]
     # float32 sums depend in the last bit on where the array lies in memory; the same file must give the same bits
     return np.nan_to_num(np.round(np.array(found, np.float64), 5).astype(np.float32))

@@ -15,7 +15,7 @@ import hashlib
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,10 @@ import segmentation
 from brain_mri.artifact.config import ArtifactError, plain
 from brain_mri.artifact.folder import BUNDLED, Artifact, load_artifact
 from brain_mri.classes import NO_TUMOR, title
-from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, preprocess_with_head, restore
+from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, prepare, restore
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL, Analysis, Heatmaps, warnings_of
-from brain_mri.inference.decision import calibrated_by, class_probabilities, likeliest, mask_evidence, outlined
+from brain_mri.inference.decision import calibrated_by, class_probabilities, decided, mask_evidence, outlined
 from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
 from brain_mri.inference.onnx_model import cores
@@ -198,23 +198,24 @@ class Predictor:
         A picture that is no brain MRI gets no mask.
         """
         seen = self._see(scan)
-        if seen.foreign or not outlined(self.classes, seen.values)[0]:
+        if seen.foreign or not outlined(self.config, seen.values)[0]:
             mask = np.zeros(scan.image.shape, bool)
         else:
             mask = self._mask(seen)[1]
         return Outline(seen.probabilities, seen.foreign, seen.stripped, mask)
 
     def _see(self, scan: Scan, beside: Executor | None = None) -> _Seen:
-        square, frame, head = preprocess_with_head(scan.image, self.image_size)
-        outputs = self._networks(square[None], beside)
+        prepared = prepare(scan.image, self.image_size)
+        outputs = self._networks(prepared.square[None], beside)
         score, stripped = math.nan, False
         if self._guard:
-            described, features = descriptors(scan.image, scan.color, head, square), outputs.features[0]
+            features = outputs.features[0]
+            described = descriptors(scan.image, scan.color, prepared, stretched=self._guard.stretched)
             score = self._guard.score(described, features)
             stripped = score <= 1 and self._guard.looks_stripped(described, features)
         values = class_probabilities(self.config, outputs.logits, mask_evidence(outputs.mask_probability))
         named = dict(zip(self.classes, values[0].tolist(), strict=True))
-        return _Seen(scan, frame, head, outputs, values, named, score, stripped)
+        return _Seen(scan, prepared.frame, prepared.head, outputs, values, named, score, stripped)
 
     def _mask(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray, float]:
         """(probability, mask whatever the class, share of a speck), the arrays (H, W)."""
@@ -227,9 +228,9 @@ class Predictor:
         started = time.perf_counter()
         seen = self._see(scan, beside)
         values, head = seen.probabilities, seen.head
-        label = likeliest(values)
+        label = self.classes[int(decided(self.config, seen.values)[0])]
         probability, whatever, share = self._mask(seen)
-        mask = whatever if outlined(self.classes, seen.values)[0] else np.zeros_like(whatever)
+        mask = whatever if outlined(self.config, seen.values)[0] else np.zeros_like(whatever)
         heatmaps = Heatmaps(self.classes, seen.outputs.heatmaps[0], seen.frame, head)
         measures = segmentation.measure(mask, head, scan.spacing)
         agreement = segmentation.agreement(heatmaps[label], mask)
@@ -274,7 +275,7 @@ class Predictor:
         if values[label] >= self.abstain_below:
             return ""
         tumor = 1.0 - values.get(NO_TUMOR, 0.0)
-        if label != NO_TUMOR and NO_TUMOR in values and tumor >= self.abstain_below:
+        if self.config.outlined and label != NO_TUMOR and tumor >= self.abstain_below:
             second = max((name for name in values if name not in (label, NO_TUMOR)), key=lambda name: values[name])
             return (
                 f"{KIND_UNSURE} ({tumor:.0%} for a tumor): {title(label)} is the likeliest kind at "
@@ -292,6 +293,11 @@ def _tried(artifact: Artifact) -> Artifact:
     if artifact.folder.resolve() != BUNDLED:
         try_out(artifact)
     return artifact
+
+
+def likeliest(values: Mapping[str, float]) -> str:
+    """The class with the highest probability."""
+    return max(values, key=lambda name: values[name])
 
 
 def fingerprint(artifact: Artifact) -> str:

@@ -20,10 +20,9 @@ import numpy as np
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.orientation import DISPLAY, moved, permuted, turned
 from brain_mri.imaging.volume import Volume
-from brain_mri.inference.analysis import NO_SKULL
+from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL
 from brain_mri.inference.onnx_model import cores
-from brain_mri.inference.decision import likeliest
-from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.predictor import Predictor, likeliest
 
 GROUP = 16  # slices from one report of the progress to the next
 Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0
@@ -49,6 +48,7 @@ class VolumeAnalysis:
     revision: str
     folder: Any = field(repr=False, default=None)  # tempfile.TemporaryDirectory
     abstain_below: float = 0.0  # a confidence under which the model does not commit itself
+    tumor_first: bool = False  # whether there is a tumor is decided before its kind, see decision.decided
 
     @property
     def nbytes(self) -> int:
@@ -87,7 +87,10 @@ class VolumeAnalysis:
     @property
     def label(self) -> str:
         """The class that the marked slices speak for, weighted by their area; NO_TUMOR when nothing is marked."""
-        return likeliest(self.answer) if self.marked else NO_TUMOR
+        answer = self.answer
+        if self.tumor_first and answer.get(NO_TUMOR, 0.0) < 0.5:
+            answer.pop(NO_TUMOR, None)
+        return likeliest(answer) if self.marked else NO_TUMOR
 
     @property
     def marked_on(self) -> str:
@@ -124,6 +127,8 @@ class VolumeAnalysis:
             return f"{self.said}. On these slices the classifier sees no tumor, so the two models disagree."
         if answer.get(label, 1.0) >= self.abstain_below:
             return ""
+        if self.tumor_first and 1 - answer.get(NO_TUMOR, 0.0) >= self.abstain_below:
+            return f"{self.said}. {KIND_UNSURE}: {title(label)} is the likeliest kind at {answer[label]:.0%}."
         return (
             f"{self.said}. The classifier's most likely answer there is {title(label)} at {answer[label]:.0%}; "
             f"below {self.abstain_below:.0%} the model does not commit itself."
@@ -219,6 +224,7 @@ def analyze_volume(
     return VolumeAnalysis(
         volume, mask, probabilities, predictor.classes, area, foreign, stripped, _warnings(volume, foreign),
         predictor.model_id, predictor.revision, folder, predictor.abstain_below,
+        predictor.config.outlined is not None,
     )  # fmt: skip
 
 

@@ -96,8 +96,8 @@ def calibrate(parts: Sequence[Part], segmenter: Segmenter, dataset: Dataset) -> 
         elif stacking := fit_stacking(said, shown, truth, group, weight):
             rule = rule.model_copy(update={"stacking": stacking})
     probabilities = class_probabilities(rule, logits, evidence)
-    cut, smallest = choose_mask_thresholds(answered(masks, CLASSES, probabilities), dataset, rows)
-    chosen = decided(CLASSES, probabilities)[known]
+    cut, smallest = choose_mask_thresholds(answered(masks, rule, probabilities), dataset, rows)
+    chosen = decided(rule, probabilities)[known]
     confidence, right = probabilities[known, chosen], chosen == labels[known]
     thresholds = Thresholds(
         mask=cut,
@@ -146,9 +146,9 @@ def _two_questions(
         temperature = fit_temperature(logits[of_kind][:, kinds], among)
     rule = DecisionRule(classes=CLASSES, temperature=temperature, outlined=outlined)
     probabilities = class_probabilities(rule, logits, mask_evidence(masks))
-    cut, smallest = choose_mask_thresholds(answered(masks, CLASSES, probabilities), dataset, rows)
+    cut, smallest = choose_mask_thresholds(answered(masks, rule, probabilities), dataset, rows)
     known = np.flatnonzero(labels >= 0)
-    chosen = decided(CLASSES, probabilities)[known]
+    chosen = decided(rule, probabilities)[known]
     confidence, right = probabilities[known, chosen], chosen == labels[known]
     thresholds = Thresholds(
         mask=cut,
@@ -367,14 +367,20 @@ def cross_validation(
     for part in parts:
         rule = calibrate([other for other in parts if other is not part], segmenter, dataset)
         said = answers_of(part.outputs, rule)
-        found.append((part.rows, said.probabilities, said.masks))
-    rows, probabilities, masks = (np.concatenate(column) for column in zip(*found, strict=True))
+        found.append((part.rows, said.probabilities, decided(rule, said.probabilities), said.masks))
+    rows, probabilities, predicted, masks = (np.concatenate(column) for column in zip(*found, strict=True))
     table = dataset.table.iloc[rows]
     groups, labels = table["group"].to_numpy(object), labels_of(table)
     classification = segmentation = None
     if len(chosen := classification_rows(table, CLASSES)):
         classification = classification_metrics(
-            probabilities[chosen], labels[chosen], groups[chosen], CLASSES, seed=seed, resamples=resamples
+            probabilities[chosen],
+            labels[chosen],
+            groups[chosen],
+            CLASSES,
+            predicted=predicted[chosen],
+            seed=seed,
+            resamples=resamples,
         )
     if len(chosen := mask_rows(table)):
         truth, names = dataset.masks[rows[chosen]] > 127, table["class"].iloc[chosen].tolist()

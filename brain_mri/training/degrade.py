@@ -71,7 +71,8 @@ def _shrunk(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _compressed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     quality = int(rng.integers(*JPEG))
-    return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+    file = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE))
 
 
 _WAYS = (_noisy, _noisy, _blurred, _moved, _shrunk, _compressed)

@@ -143,6 +143,7 @@ def fit_guard(
     arrays = {key: value for key, value in (vars(scales) | vars(judges)).items() if value is not None}
     return {
         "descriptors": list(NAMES),
+        "stretched": True,
         **{key: _plain(value) for key, value in arrays.items()},
         "judged": foreign.shape[1],
         "rate": rate,

@@ -19,6 +19,7 @@ from brain_mri.training.midline_folds import Folds
 from brain_mri.training.warp import warp
 
 Tensor = Any
+ALONE = 0.05  # weight of slices whose source and sequence show one kind only, while kinds are learned
 HINT = 0.2  # weight of a slice that shows a tumor which nobody outlined, while masks are learned
 
 
@@ -32,6 +33,7 @@ class TrainingSet:
     has_mask: np.ndarray  # bool (N,)
     units: np.ndarray  # int (N,), equal for copies of one slice
     tumor: np.ndarray  # bool (N,): surely shows a tumor, whatever its kind
+    domains: np.ndarray  # int (N,), equal for slices of one source and sequence
 
     @classmethod
     def of(cls, dataset: Dataset, split: str) -> TrainingSet:
@@ -39,7 +41,9 @@ class TrainingSet:
         table = dataset.table.iloc[rows]
         units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
         masked, tumor = table["has_mask"].to_numpy(bool), table["tumor"].to_numpy(bool)
-        return cls(dataset.images[rows], dataset.masks[rows], labels_of(dataset.table)[rows], masked, units, tumor)
+        domains = np.unique((table["origin"] + "/" + table["sequence"]).to_numpy(str), return_inverse=True)[1]
+        labels = labels_of(dataset.table)[rows]
+        return cls(dataset.images[rows], dataset.masks[rows], labels, masked, units, tumor, domains)
 
     def where(self, chosen: np.ndarray) -> TrainingSet:
         """The rows where chosen, bool (N,), is set."""
@@ -51,12 +55,23 @@ class TrainingSet:
         return self.where(np.sort(masked_first[np.unique(self.units[masked_first], return_index=True)[1]]))
 
     def class_weights(self) -> np.ndarray:
-        """float32 (N,): each class weighs the same in an epoch, an unknown class (-1) nothing; about 1 in the mean."""
+        """float32 (N,): each class weighs the same in an epoch, an unknown class (-1) nothing; about 1 in the mean.
+
+        Kinds of tumor weigh the same within each source and sequence, too. Where there is one kind only its slices
+        weigh next to nothing: they could teach to tell the source, not the kind (of FLAIR there are gliomas alone).
+        """
         known = self.labels >= 0
         share = 1.0 / np.bincount(self.units)[self.units]  # of its unit: one copy is shown an epoch
-        totals = np.bincount(self.labels[known], share[known], minlength=len(CLASSES))
-        each = np.divide(totals.sum() / max(1, np.count_nonzero(totals)), totals, out=np.zeros(4), where=totals > 0)
-        return np.where(known, each[self.labels], 0.0).astype(np.float32)
+        kind = known & (self.labels != ABSENT)
+        cells = np.zeros((self.domains.max() + 1, len(CLASSES)))
+        np.add.at(cells, (self.domains[kind], self.labels[kind]), share[kind])
+        present = np.count_nonzero(cells, axis=1)
+        weigh = np.where(present > 1, 1.0, ALONE if (present > 1).any() else 1.0) * cells.sum(axis=1)
+        each = np.divide((weigh / np.maximum(present, 1))[:, None], cells, out=np.zeros_like(cells), where=cells > 0)
+        weights = np.where(kind, each[self.domains, self.labels], known)
+        totals = np.bincount(self.labels[known], (share * weights)[known], minlength=len(CLASSES))
+        even = np.divide(totals.sum() / max(1, np.count_nonzero(totals)), totals, out=np.zeros(4), where=totals > 0)
+        return np.where(known, weights * even[self.labels], 0.0).astype(np.float32)
 
     @property
     def outlines_tumors(self) -> bool:

@@ -36,23 +36,50 @@ def slices(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     return logits, evidence, labels, rng.integers(0, 40, count)
 
 
-def test_evidence_is_half_the_log_odds_of_the_highest_probability() -> None:
+def test_evidence_is_half_the_log_odds_of_the_highest_probability_and_the_log_of_the_mean() -> None:
     masks = np.zeros((3, 4, 4), np.float32)
     masks[1, 2, 2], masks[2] = 0.9, 1.0
     faintest = np.log(decision.FAINTEST / (1 - decision.FAINTEST)) / 2
-    np.testing.assert_allclose(decision.mask_evidence(masks), [faintest, np.log(9) / 2, -faintest], rtol=1e-6)
+    peak, mass = decision.mask_evidence(masks).T
+    np.testing.assert_allclose(peak, [faintest, np.log(9) / 2, -faintest], rtol=1e-6)
+    np.testing.assert_allclose(mass, np.log(np.array([0, 0.9 / 16, 1]) + decision.FAINTEST), rtol=1e-6)
+
+
+def test_whether_there_is_a_tumor_is_decided_before_its_kind() -> None:
+    chances = np.array([[0.3, 0.2, 0.4, 0.1], [0.2, 0.2, 0.5, 0.1], [0.1, 0.6, 0.2, 0.1]])
+    two = rule(temperature=1.0, outlined={"weights": [1.0, 1.0], "bias": 0.0})
+    assert decision.decided(two, chances).tolist() == [0, 2, 1], "a tumor of doubtful kind is a tumor"
+    assert decision.decided(rule(temperature=1.0), chances).tolist() == [2, 2, 1]
+
+
+def test_class_layers_cannot_talk_an_outlined_lesion_away() -> None:
+    """The outline tells tumor from none; the logits only share out what it says among the kinds."""
+    config = rule(temperature=2.0, outlined={"weights": [2.0, 0.5], "bias": 1.0})
+    masks = np.zeros((2, 8, 8), np.float32)
+    masks[0, 2:5, 2:5] = 0.99
+    logits = np.array([[2.0, 0.0, 50.0, 0.0], [2.0, 0.0, -50.0, 0.0]])
+    evidence = decision.mask_evidence(masks)
+    found = decision.class_probabilities(config, logits, evidence)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    tumor = 1 / (1 + np.exp(-(evidence @ [2.0, 0.5] + 1.0)))
+    np.testing.assert_allclose(1 - found[:, 2], tumor)
+    np.testing.assert_allclose(found[:, [0, 1, 3]] / tumor[:, None], softmax([[1.0, 0.0, 0.0]] * 2, axis=1))
+    assert decision.decided(config, found).tolist() == [0, 2]
+    assert "outline" in decision.calibrated_by(config)
 
 
 def test_only_what_is_called_a_tumor_is_outlined() -> None:
     masks = np.array([[[0.9, 0.2]], [[0.9, 0.2]]], np.float32)
     classes = np.array([[0.3, 0.2, 0.4, 0.1], [0.4, 0.2, 0.3, 0.1]])
-    np.testing.assert_array_equal(decision.answered(masks, CLASSES, classes), [[[0, 0]], masks[1]])
-    np.testing.assert_array_equal(decision.answered(masks, ("a", "b"), classes[:, 1:3]), masks)
+    plain = rule(temperature=1.0)
+    np.testing.assert_array_equal(decision.answered(masks, plain, classes), [[[0, 0]], masks[1]])
+    other = plain.model_copy(update={"classes": ("a", "b")})
+    np.testing.assert_array_equal(decision.answered(masks, other, classes[:, 1:3]), masks)
 
 
 def test_without_stacking_the_temperature_is_all() -> None:
     logits = np.random.default_rng(0).normal(size=(5, 4))
-    found = decision.class_probabilities(rule(temperature=2.0), logits, np.full(5, 9.0))
+    found = decision.class_probabilities(rule(temperature=2.0), logits, np.full((5, 2), 9.0))
     np.testing.assert_allclose(found, softmax(logits / 2, axis=1))
 
 
@@ -69,9 +96,10 @@ def test_a_bias_puts_the_shares_of_the_classes_right() -> None:
     np.testing.assert_allclose(found, wanted, atol=0.6)
     assert list(np.argsort(found)) == [2, *np.argsort(wanted)[1:]]
     config = rule(temperature=temperature, bias=bias)
-    right = decision.class_probabilities(config, truth + shift, np.zeros(2000)).argmax(1) == labels
+    right = decision.class_probabilities(config, truth + shift, np.zeros((2000, 2))).argmax(1) == labels
     plain = (
-        decision.class_probabilities(rule(temperature=temperature), truth + shift, np.zeros(2000)).argmax(1) == labels
+        decision.class_probabilities(rule(temperature=temperature), truth + shift, np.zeros((2000, 2))).argmax(1)
+        == labels
     )
     assert right.mean() > plain.mean() + 0.02
     assert "bias" in decision.calibrated_by(config)
@@ -98,9 +126,10 @@ def test_stacking_lets_the_mask_correct_the_cnn() -> None:
     assert stacking is not None
     logits, evidence, labels, _ = slices(600, 1)
     config = rule(temperature=1.0, stacking=stacking)
-    found = decision.class_probabilities(config, logits, evidence)
+    both = np.column_stack([evidence, evidence])
+    found = decision.class_probabilities(config, logits, both)
     np.testing.assert_allclose(found.sum(axis=1), 1)
-    alone = decision.class_probabilities(rule(temperature=1.0), logits, evidence)
+    alone = decision.class_probabilities(rule(temperature=1.0), logits, both)
     assert (found.argmax(1) == labels).mean() > (alone.argmax(1) == labels).mean() + 0.1
 
 

@@ -21,7 +21,10 @@ def batches(images, masks, labels, weights, outputs, *, batch_size, training=Fal
     units = np.arange(len(images)) if units is None else units
     known = weights["mask"] > 0 if "mask" in weights else np.zeros(len(images), bool)
     options = FitOptions(batch_size=batch_size, **{"transplants": 0.0, "erased": 0.0, "folded": 0.0} | shares)
-    return TrainingSet(images, masks, labels, known, units).feed(outputs, options, training, weights["logits"])
+    known_tumor, one = np.zeros(len(images), bool), np.zeros(len(images), int)
+    return TrainingSet(images, masks, labels, known, units, known_tumor, one).feed(
+        outputs, options, training, weights["logits"]
+    )
 
 
 def test_image_and_mask_move_together():

@@ -111,16 +111,16 @@ def test_temperature_undoes_overconfidence_and_lowers_ece():
 def test_abstention_threshold_reaches_its_target_with_the_most_answers():
     probabilities, labels, _ = random_case(400)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    threshold = calibrate.choose_abstain_threshold(probabilities, labels, target=0.8, min_coverage=0.3)
+    threshold = calibrate.choose_abstain_threshold(confidence, right, target=0.8, min_coverage=0.3)
     kept = confidence >= threshold
     assert right[kept].mean() >= 0.8 > right.mean()
     lower = [t for t in np.unique(confidence) if t < threshold and (confidence >= t).sum() > kept.sum()]
     assert all(right[confidence >= t].mean() < 0.8 for t in lower)
-    assert calibrate.choose_abstain_threshold(probabilities, labels, target=0.01) == 0.0
-    best = calibrate.choose_abstain_threshold(probabilities, labels, target=1.01, min_coverage=0.7)
+    assert calibrate.choose_abstain_threshold(confidence, right, target=0.01) == 0.0
+    best = calibrate.choose_abstain_threshold(confidence, right, target=1.01, min_coverage=0.7)
     assert (confidence >= best).mean() >= 0.7
     assert right[confidence >= best].mean() > right.mean()
-    assert calibrate.choose_abstain_threshold(np.zeros((0, 4)), np.zeros(0)) == 0.0
+    assert calibrate.choose_abstain_threshold(np.zeros(0), np.zeros(0, bool)) == 0.0
 
 
 def test_tumor_threshold_is_the_best_youden_point():
