@@ -101,14 +101,14 @@ class Stacking(Record):
 class TumorRule(Record):
     """Is there a tumor? A logistic regression on what the network outlines, see decision.mask_evidence."""
 
-    weights: Numbers  # of the peak and of the mass
+    weights: Numbers  # of the peak and of the surest pixels' mean
     bias: Number
 
     @field_validator("weights")
     @classmethod
     def _two(cls, weights: Numbers) -> Numbers:
         if len(weights) != 2:
-            raise ValueError("one weight of the peak and one of the mass")
+            raise ValueError("one weight of the peak and one of the surest pixels")
         return weights
 
 

@@ -21,6 +21,7 @@ from brain_mri.classes import NO_TUMOR
 from brain_mri.inference.runner import Outputs
 from segmentation import postprocess
 
+SUREST = 1 / 256  # of the pixels: the evidence of a mask is their mean tumor probability, and the highest one
 FAINTEST = 1e-4  # mask probabilities nearer to 0 or 1 are taken for this near
 
 
@@ -49,10 +50,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def mask_evidence(masks: np.ndarray) -> np.ndarray:
-    """float64 (N, 2) of tumor probabilities (N, S, S): half the log odds of the highest, and the log of the mean."""
+    """float64 (N, 2) of tumor probabilities (N, S, S): half the log odds of the highest, and of the surest's mean."""
     flat = np.asarray(masks, np.float64).reshape(len(masks), -1)
-    peak = np.clip(flat.max(axis=1), FAINTEST, 1 - FAINTEST)
-    return np.column_stack([np.log(peak / (1 - peak)) / 2, np.log(flat.mean(axis=1) + FAINTEST)])
+    count = max(1, round(SUREST * flat.shape[1]))
+    surest = np.partition(flat, -count, axis=1)[:, -count:]
+    seen = np.clip(np.column_stack([surest.max(axis=1), surest.mean(axis=1)]), FAINTEST, 1 - FAINTEST)
+    return np.log(seen / (1 - seen)) / 2
 
 
 def class_probabilities(rule: DecisionRule, logits: np.ndarray, evidence: np.ndarray) -> np.ndarray:

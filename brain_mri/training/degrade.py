@@ -6,11 +6,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-SHARE = 0.45  # of the slices, at strength 1
+SHARE = 0.35  # of the slices, at strength 1
 NOISE = 50.0  # gray values; the standard deviation is up to this, mostly less
 SHRINK = 5.0  # times, at most
 JPEG = (5, 60)
-CURVE = 0.35  # of the slices get another curve of brightness
+CURVE = 0.3  # of the slices get another curve of brightness
 
 
 def degraded(images: np.ndarray, strength: float, seed: int) -> np.ndarray:

@@ -23,6 +23,7 @@ from keras import ops
 
 from brain_mri.artifact.config import Stage
 from brain_mri.files import atomic_write, read_json, write_json
+from brain_mri.inference.decision import SUREST
 from brain_mri.training.claim import Claim
 from brain_mri.training.config import FitOptions
 
@@ -31,8 +32,7 @@ STATE = "state.json"  # what a resumed run must know besides the weights
 SILENCE = 0.3  # weight of the region term on images without a tumor
 UNCLAIMED = Claim()
 SOMEWHERE = -1.0  # in place of a mask: the slice shows a tumor, nobody says where
-CELL = 8  # pixels; a tumor that is somewhere must be seen in the mean of a cell of this side, not in a pixel
-FOCUS = 12.0  # sharpness of the soft maximum over the cells
+SEEN = 0.3  # weight of the question whether there is a tumor at all, beside that where
 
 Tensor = Any
 
@@ -58,8 +58,8 @@ def bce_dice(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
     An image without tumor is left to the cross-entropy, with a weak region term: a full Dice term there says that one
     false pixel is as bad as a missed lesion, and the net learned to keep silent on a fifth of the lesions.
-    Of an image whose tumor nobody outlined the surest place must be a tumor (multiple instance learning: Ilse et al.
-    2018): slices of other sequences and kinds, of which there are no masks, teach that they show one.
+    Beside it stands the question that decision.py asks of the mask, whether there is a tumor at all. It alone is asked
+    where nobody outlined a tumor that is there (multiple instance learning: Ilse et al. 2018).
     y_true (N, S, S, 1) in 0..1, all SOMEWHERE for such an image; y_pred logits of the same shape.
     """
     everywhere = (1, 2, 3)
@@ -76,10 +76,15 @@ def bce_dice(y_true: Tensor, y_pred: Tensor) -> Tensor:
         SILENCE * false_area / (false_area + 0.01),
     )
     outlined = ops.mean(ops.binary_crossentropy(y_true, y_pred, from_logits=True), axis=everywhere) + region
-    cells = ops.average_pool(probability, CELL, CELL)
-    cells = ops.reshape(cells, (-1, cells.shape[1] * cells.shape[2]))
-    surest = ops.sum(cells * ops.softmax(FOCUS * cells, axis=1), axis=1)
-    return ops.where(somewhere, -ops.log(surest + 1e-3), outlined)
+    present = ops.where(somewhere, 1.0, surest(y_true))
+    seen = ops.binary_crossentropy(present, surest(probability))
+    return ops.where(somewhere, 0.0, outlined) + SEEN * seen
+
+
+def surest(probability: Tensor) -> Tensor:
+    """(N, S, S, 1) -> (N,): the mean of the surest pixels, as many as decision.mask_evidence looks at."""
+    flat = ops.reshape(probability, (-1, probability.shape[1] * probability.shape[2]))
+    return ops.mean(ops.top_k(flat, max(1, round(SUREST * flat.shape[1])))[0], axis=1)
 
 
 class TumorDice(keras.metrics.Mean):

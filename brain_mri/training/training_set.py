@@ -20,7 +20,7 @@ from brain_mri.training.warp import warp
 
 Tensor = Any
 ALONE = 0.05  # weight of slices whose source and sequence show one kind only, while kinds are learned
-HINT = 0.2  # weight of a slice that shows a tumor which nobody outlined, while masks are learned
+HINT = 1.0  # weight of a slice that shows a tumor which nobody outlined, while masks are learned
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,13 @@ def slices(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     return logits, evidence, labels, rng.integers(0, 40, count)
 
 
-def test_evidence_is_half_the_log_odds_of_the_highest_probability_and_the_log_of_the_mean() -> None:
-    masks = np.zeros((3, 4, 4), np.float32)
-    masks[1, 2, 2], masks[2] = 0.9, 1.0
+def test_evidence_is_half_the_log_odds_of_the_highest_probability_and_of_the_surest_pixels() -> None:
+    masks = np.zeros((3, 32, 16), np.float32)  # 512 pixels: the surest are two of them
+    masks[1, 2, 2], masks[1, 2, 3], masks[2] = 0.9, 0.3, 1.0
     faintest = np.log(decision.FAINTEST / (1 - decision.FAINTEST)) / 2
-    peak, mass = decision.mask_evidence(masks).T
+    peak, surest = decision.mask_evidence(masks).T
     np.testing.assert_allclose(peak, [faintest, np.log(9) / 2, -faintest], rtol=1e-6)
-    np.testing.assert_allclose(mass, np.log(np.array([0, 0.9 / 16, 1]) + decision.FAINTEST), rtol=1e-6)
+    np.testing.assert_allclose(surest, [faintest, np.log(0.6 / 0.4) / 2, -faintest], rtol=1e-5)
 
 
 def test_whether_there_is_a_tumor_is_decided_before_its_kind() -> None:

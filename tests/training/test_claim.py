@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from brain_mri.training.claim import claimed
 from brain_mri.training.config import TrainConfig
-with claimed(TrainConfig(data=Path(), out=Path(sys.argv[1]))) as claim:
+with claimed(TrainConfig(data=[Path()], out=Path(sys.argv[1]))) as claim:
     (claim.folder / "run.json").write_text('{"run": "%s"}' % claim.run)
     print(claim.run, flush=True)
     sys.stdin.read()
@@ -29,7 +29,7 @@ with claimed(TrainConfig(data=Path(), out=Path(sys.argv[1]))) as claim:
 
 
 def config(out: Path, *, resume: bool = False, epochs: int = 1) -> TrainConfig:
-    return TrainConfig(data=Path(), out=out, resume=resume, epochs=epochs)
+    return TrainConfig(data=[Path()], out=out, resume=resume, epochs=epochs)
 
 
 @pytest.fixture

@@ -13,7 +13,15 @@ import model_def
 from brain_mri.files import read_json
 from brain_mri.training.claim import HOLDER, ClaimError, claimed
 from brain_mri.training.config import FitOptions, TrainConfig
-from brain_mri.training.fit import MovingAverage, averaged_weights, bce_dice, choose_precision, fit, last_weights
+from brain_mri.training.fit import (
+    SOMEWHERE,
+    MovingAverage,
+    averaged_weights,
+    bce_dice,
+    choose_precision,
+    fit,
+    last_weights,
+)
 
 IMAGES = np.random.default_rng(0).normal(3, 2, (6, 5, 4, 7)).astype(np.float32)
 
@@ -181,12 +189,16 @@ def test_without_validation_the_averaged_weights_of_the_last_epoch_are_kept(tmp_
 
 def test_bce_dice_against_numpy():
     rng = np.random.default_rng(0)
-    truth = (rng.random((2, 8, 8, 1)) > 0.7).astype(np.float32)
+    truth = (rng.random((3, 8, 8, 1)) > 0.7).astype(np.float32)
     truth[1] = 0  # no tumor: only a weak term on the false area
+    truth[2] = SOMEWHERE  # a tumor that nobody outlined: only whether there is one
     logits = rng.normal(size=truth.shape).astype(np.float32)
     p = 1 / (1 + np.exp(-logits))
     bce = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean((1, 2, 3))
     dice = (2 * (truth * p).sum((1, 2, 3)) + 1) / (truth.sum((1, 2, 3)) + p.sum((1, 2, 3)) + 1)
     area = p[1].mean()
     region = [1 - dice[0], 0.3 * area / (area + 0.01)]
-    np.testing.assert_allclose(bce_dice(truth, logits), bce + region, rtol=1e-4)
+    surest = p.max((1, 2, 3))  # of 64 pixels
+    seen = -np.log(np.where([True, False, True], surest, 1 - surest))
+    expected = np.append(bce[:2] + region, 0) + 0.3 * seen
+    np.testing.assert_allclose(bce_dice(truth, logits), expected, rtol=1e-4)
