@@ -32,7 +32,7 @@ from brain_mri.evaluation.evaluate import evaluate
 from brain_mri.evaluation.held_out import write_split
 from brain_mri.evaluation.records import Summary
 from brain_mri.files import write_json
-from brain_mri.reporting import model_card, report, tables
+from brain_mri.reporting import model_card, overview, report
 from brain_mri.training import guard_fit
 from brain_mri.training.calibrate import calibrate, cross_validation
 from brain_mri.training.claim import Claim, claimed, default_out
@@ -88,7 +88,7 @@ def train(config: TrainConfig, claim: Claim) -> None:
         claim.check()
         install(folder, config.out, facts)
 
-    print(tables.overview(metrics))
+    print(overview.overview(metrics))
     print(f"\nWritten: {config.out}\nOpen it: python app.py --model {config.out}")
     if config.push:
         publish(config.out, config.push, private=config.private)

@@ -15,6 +15,7 @@ from brain_mri.artifact import folder as artifact
 from brain_mri.data.phantom import make_phantom
 from brain_mri.inference.predictor import Predictor
 from tests.helpers.handmade import write_handmade
+from tests.helpers.sources import write_sources
 
 
 @pytest.fixture(scope="session")
@@ -125,3 +126,17 @@ def evaluation(handmade_artifact: Path, dataset: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "TREES", 25)
         return evaluate.evaluate(handmade_artifact, dataset, resamples=50)
+
+
+@pytest.fixture(scope="session")
+def source_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
+    """Folders of classes and of masks of several sources; see tests/helpers/sources.py."""
+    return write_sources(tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture(scope="session")
+def several(source_folders: tuple[list[Path], list[Path]], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """They as one data.Dataset."""
+    from brain_mri.data import dataset as data
+
+    return data.load_dataset(*source_folders, size=64, progress=False, cache=tmp_path_factory.mktemp("cache"))

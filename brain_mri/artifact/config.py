@@ -191,6 +191,7 @@ class TrainingFacts(Stages):
     others: Annotated[tuple[Stages, ...], Strict(False)] = ()  # further networks; the first one's stages are our own
     official_split: bool | None = None  # tested on the folders' own Testing part
     init: bool | None = None  # started from the weights of an earlier run
+    left_out: Annotated[tuple[Words, ...], Strict(False)] = ()  # sources of the data that were only tested on
 
     @model_validator(mode="after")
     def _of_november(self) -> Self:

@@ -39,7 +39,7 @@ FILES = (
     "brain_mri/*.py",
     *(f"brain_mri/{room}/**/*" for room in ("artifact", "imaging", "inference", "ui")),
     *(f"brain_mri/evaluation/{module}.py" for module in ("__init__", "records", "scores")),
-    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "tables")),
+    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "overview", "tables")),
     "assets/**/*",
     *(f"weights/{name}" for name in SERVING_FILES),
     "LICENSE",

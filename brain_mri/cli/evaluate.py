@@ -27,7 +27,7 @@ from brain_mri.evaluation.held_out import held_out
 from brain_mri.evaluation.scores import OfficialModel
 from brain_mri.files import write_json
 from brain_mri.inference.predictor import Predictor
-from brain_mri.reporting import report, tables
+from brain_mri.reporting import overview, report, tables
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,7 +102,7 @@ def measure(args: argparse.Namespace) -> int:
         stands = OfficialModel(name=name, accuracy=scores.accuracy, macro_f1=scores.macro.f1)
         changes["official_split"] = found.metrics.official_split.model_copy(update={"model": stands})
     found = replace(found, metrics=found.metrics.model_copy(update=changes))
-    print(tables.overview(found.metrics))
+    print(overview.overview(found.metrics))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         write_json(args.out / "metrics.json", found.metrics.to_json())
@@ -115,7 +115,7 @@ def measure_nothing(args: argparse.Namespace) -> int:
     """No model: what is scored without learning anything about tumors, by group and on the official split."""
     dataset = load_dataset(args.data, args.masks, groups=args.groups, cache=args.cache, seed=args.seed)
     metrics = measure_baselines(dataset, seed=args.seed, resamples=args.resamples)
-    print("\n\n".join(tables.as_text(part) for part in tables.sections(metrics)))
+    print("\n\n".join(tables.as_text(part) for part in overview.sections(metrics)))
     return 0
 
 

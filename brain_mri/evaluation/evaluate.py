@@ -25,6 +25,7 @@ from brain_mri.classes import CLASSES
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import classification_rows, known_sources, mask_rows, official_rows
 from brain_mri.evaluation.baselines import baselines
+from brain_mri.evaluation.by_source import by_class, by_source, judged
 from brain_mri.evaluation.calibration import calibration_metrics
 from brain_mri.evaluation.cases import folded_cases, pick_cases
 from brain_mri.evaluation.classification import classification_metrics
@@ -83,6 +84,7 @@ def evaluate(
     split: str = "test",
     baseline: bool = True,
     sanity: bool = True,
+    also: Sequence[Dataset] = (),
     seed: int = 0,
     resamples: int = 1000,
 ) -> Evaluation:
@@ -90,7 +92,7 @@ def evaluate(
 
     model: an artifact or its folder. baseline: also score the baselines, which see the rows whose split is "train".
     sanity: also compare heatmaps with those of a model with random weights, take lesions out and put them in, and try
-    the guard.
+    the guard. also: further data, whose rows with the split "test" are measured by class and sequence.
     What cannot be measured (no masks, one class only, no training rows) is None in the metrics, and `notes` says why.
     Raises ArtifactError for an unusable model, ValueError when no row is left.
     """
@@ -106,6 +108,7 @@ def evaluate(
     notes = [LEARNED_FROM_VALIDATION] if learned else []
     scores, before, bars = _classification(run, baseline, notes)
     masks, simple, heat, cases = _masks(run, notes)
+    found = judged(dataset, rows, run.said, config)
     places, groups = run.table[["path", "slice"]].to_records(index=False).tolist(), run.table["group"].to_numpy(object)
     metrics = Metrics(
         format=METRICS_FORMAT,
@@ -125,8 +128,17 @@ def evaluate(
         sanity=_sanity(run) if sanity else None,
         counterfactual=counterfactual_metrics(artifact, dataset, rows, **run.draws) if sanity else None,
         guard=guard_metrics(artifact, places, groups, **run.draws) if sanity else None,
+        by_source=by_source(found, config.training.left_out, **run.draws),
+        also=by_class([_judged(artifact, other) for other in also], found, **run.draws) if also else None,
     )
     return Evaluation(metrics, cases, folded_cases(artifact, dataset, rows) if sanity else [])
+
+
+def _judged(artifact: Artifact, other: Dataset) -> pd.DataFrame:
+    """What the model says of the rows of further data whose split is "test"."""
+    rows = other.rows("test")
+    said = answers_of(run_model(artifact.folder, other.images[rows]), artifact.config)
+    return judged(other, rows, said, artifact.config)
 
 
 def has_learned_from_validation(config: ArtifactConfig) -> bool:

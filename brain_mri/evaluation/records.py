@@ -29,6 +29,7 @@ from brain_mri.evaluation.scores import (
     MaskScores,
     OfficialSplit,
     SanityCheck,
+    SourceScores,
     Uncalibrated,
 )
 from brain_mri.files import FileError, read_json
@@ -83,6 +84,8 @@ class Metrics(Record):
     counterfactual: Counterfactuals | None = None
     guard: GuardCheck | None = None
     cross_validation: CrossValidation | None = None
+    by_source: list[SourceScores] | None = None  # each sequence of each source, where there are several
+    also: list[SourceScores] | None = None  # each class and sequence of further folders
 
 
 class Summary(Record):

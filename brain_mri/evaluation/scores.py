@@ -322,3 +322,32 @@ class GuardCheck(Record):
     stripped: Stripped | None = None
     drawn: Drawn
     unseen_kinds: dict[str, float] | None = None  # flagged, of kinds left out of the fit
+
+
+class Counted(Estimate):
+    """Over this many slices; of an area under the curve: so many without a tumor."""
+
+    count: int
+
+
+class SourceScores(Record):
+    """Of the slices of one source and sequence, of all classes or of one."""
+
+    source: str
+    sequence: str = ""  # "" where nothing says
+    label: str = ""  # one class, "" of all
+    left_out: bool = False  # nothing of this source was learned from
+    tumors: int
+    tumor_groups: int
+    free: int  # slices without a tumor
+    free_groups: int
+    tumor_roc_auc: Counted
+    against_all: bool = False  # the slices without a tumor are those of all sources: too few of its own
+    called_tumor: Counted
+    surely_free: Counted  # of the slices with a tumor
+    surely_tumor: Counted  # of those without
+    right: Counted
+    answered: Counted
+    right_answered: Counted
+    dice: Counted
+    missed: Counted

@@ -15,7 +15,7 @@ from pathlib import Path
 from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.classes import title
 from brain_mri.evaluation.records import Metrics
-from brain_mri.reporting import findings, tables, texts
+from brain_mri.reporting import findings, overview, tables, texts
 from brain_mri.reporting.tables import Table
 from brain_mri.reporting.texts import WORDS
 
@@ -219,6 +219,7 @@ def _lesions(metrics: Metrics, shown: Shown) -> list[Topic]:
             _known(tables.counterfactual(metrics)),
         ),
         Topic(looks, "The same heads, folded at the midline", figures=shown("folded"), points=()),
+        Topic("Results: other sources", "Source by source", tables=overview.elsewhere(metrics), points=()),
         Topic(
             "Results: cross-validation",
             "Cross-validation",

@@ -1,8 +1,9 @@
 """What was measured as tables of text, and how a score is written, for the terminal, the page and the documents.
 
-    for table in sections(metrics): print(as_text(table))
+    print(as_text(comparison(metrics)))
 
-One place decides what is shown beside what: no score stands without its interval and its baselines.
+One place decides what is shown beside what: no score stands without its interval and its baselines. overview.py has
+them all in their order.
 """
 
 from __future__ import annotations
@@ -87,22 +88,6 @@ def network(part: Network | None) -> str:
 
 
 # --- what was measured -----------------------------------------------------------------------------------------
-
-
-def sections(metrics: Metrics) -> list[Table]:
-    """Every table that these metrics can fill, in reading order."""
-    builders = (
-        comparison, subsets, splits, by_class, decisions, masks, mask_parts, cross_validation, explanation,
-        sanity, counterfactual, guard,
-    )  # fmt: skip
-    return [table for build in builders if (table := build(metrics)) is not None]
-
-
-def overview(metrics: Metrics) -> str:
-    """Everything that was measured, as text for the terminal."""
-    head = f"{metrics.images.count} images of {metrics.images.groups} groups ({metrics.split or 'given'} rows)"
-    head += "; in brackets: 95 % interval, bootstrap over groups"
-    return "\n\n".join([head, *map(as_text, sections(metrics)), *metrics.notes])
 
 
 def comparison(metrics: Metrics) -> Table | None:

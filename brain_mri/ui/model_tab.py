@@ -16,7 +16,7 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
-from brain_mri.reporting import tables
+from brain_mri.reporting import overview, tables
 from brain_mri.ui import theme, views
 from brain_mri.ui.common import MODEL, Example, Update, Upload, analyzed, chosen, scan_inputs, settled, working
 from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
@@ -131,7 +131,7 @@ def _scores(predictor: Predictor) -> str:
     parts = [
         table(part.columns, [[safe(cell) for cell in row] for row in part.rows], caption=part.title)
         + (f'<p class="prose-small">{safe(part.note)}</p>' if part.note else "")
-        for part in tables.sections(metrics)
+        for part in overview.sections(metrics)
     ]
     text = '<div class="stack">' + "".join(parts) + notes(metrics.notes, kind="info") + "</div>"
     if len(text) > MOST_TEXT:

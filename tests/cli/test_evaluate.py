@@ -12,7 +12,7 @@ from brain_mri.cli import evaluate as command
 from brain_mri.evaluation import baselines
 from brain_mri.evaluation.records import Summary
 from brain_mri.files import read_json
-from brain_mri.reporting import plot_style, tables
+from brain_mri.reporting import overview, plot_style
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,7 +24,7 @@ def small_forests() -> Iterator[None]:
 
 
 def test_table_and_summary_hold_the_same_numbers(evaluation):
-    text: str = tables.overview(evaluation.metrics)
+    text: str = overview.overview(evaluation.metrics)
     short: Any = Summary.of(evaluation.metrics)
     assert f"{short.accuracy.value:.3f}" in text
     assert f"{short.dice.value:.3f}" in text

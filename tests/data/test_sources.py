@@ -2,54 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 
-from brain_mri.classes import CLASSES
 from brain_mri.data import folders
-from brain_mri.data.dataset import Dataset, describe, load_dataset
-from brain_mri.data.phantom import make_phantom
+from brain_mri.data.dataset import Dataset, describe
 from brain_mri.data.splits import SPLITS
-
-SIZE = 64
-
-
-def picture(path: Path, label: str, seed: int, mask: Path | None = None) -> None:
-    drawn = make_phantom(label, seed, 96)
-    for file, pixels in ((path, drawn.image), *([(mask, drawn.mask)] if mask else [])):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(file), pixels)
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Two class-folder sources with equal names inside, one with other lesions; two sources of masks."""
-    root = tmp_path_factory.mktemp("sources")
-    lines = ["file,group,kind,sequence"]
-    for number, label in enumerate(CLASSES):
-        for i in range(4):
-            picture(root / "one" / "data" / label / f"{i}.png", label, 100 * number + i)
-            picture(root / "two" / "data" / label / f"{i}.png", label, 100 * number + 50 + i)
-            lines.append(f"{label}/{i}.png,{label}-{i},patient,{('t1', 'T2w')[i % 2]}")
-    for i in range(4):
-        picture(root / "two" / "data" / "other-lesion" / f"{i}.png", "glioma", 900 + i)
-    (root / "two" / "data" / "groups.csv").write_text("\n".join(lines))
-    table = ["file,class,patient,sequence"]
-    for i in range(4):
-        for sequence, seed in (("T1", 0), ("FLAIR", 300)):
-            name = f"head{i}_{sequence}.png"
-            folder = root / "lgg"
-            picture(folder / "images" / name, "glioma", 500 + i + seed, folder / "masks" / name)
-            table.append(f"{name},glioma,P{i},{sequence}")
-        picture(root / "web" / "images" / f"w{i}.png", "meningioma", 700 + i, root / "web" / "masks" / f"w{i}.png")
-    (root / "lgg" / "patients.csv").write_text("\n".join(table))
-    return load_dataset(
-        [root / "one" / "data", root / "two" / "data"], [root / "lgg", root / "web"], size=SIZE, progress=False,
-        cache=root / "cache",
-    )  # fmt: skip
 
 
 def test_every_source_is_named_and_no_file_takes_the_place_of_another(several: Dataset) -> None:

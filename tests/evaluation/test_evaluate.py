@@ -26,7 +26,7 @@ from brain_mri.evaluation.records import Metrics
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference import runner
 from brain_mri.inference.predictor import Predictor
-from brain_mri.reporting import plot_style, tables
+from brain_mri.reporting import overview, plot_style
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,7 +123,7 @@ def test_without_masks_everything_else_is_measured(handmade_artifact, folders, t
     assert found.metrics.explanation is None
     assert found.cases == []
     assert any("--masks" in note for note in found.metrics.notes)
-    assert "Dice" not in tables.overview(found.metrics).split("Lesions")[0].split("Masks")[0]
+    assert "Dice" not in overview.overview(found.metrics).split("Lesions")[0].split("Masks")[0]
 
 
 def test_single_class_folder(handmade_artifact, folders, tmp_path):
@@ -137,7 +137,7 @@ def test_single_class_folder(handmade_artifact, folders, tmp_path):
     assert found.classification.count == len(dataset.table)
     assert found.classification.binary.roc_auc.value is None
     json.dumps(found.to_json(), allow_nan=False)
-    tables.overview(found)
+    overview.overview(found)
 
 
 def test_no_rows_is_a_sentence(handmade_artifact, dataset):

@@ -17,7 +17,7 @@ from brain_mri.evaluation.calibration import calibration_metrics
 from brain_mri.evaluation.records import Metrics
 from brain_mri.inference.decision import softmax
 from brain_mri.inference.runner import Outputs
-from brain_mri.reporting import tables
+from brain_mri.reporting import overview, tables
 from brain_mri.training import calibrate
 from brain_mri.training.calibrate import Part, cross_validation
 from tests.helpers.answers import random_case
@@ -71,7 +71,7 @@ def test_networks_that_agree_get_what_they_earn():
     assert found.parts == 3 and found.classification.count == 3 * EACH
     assert found.classification.accuracy.value > 0.97 and found.classification.groups == 3 * EACH // 2
     assert found.segmentation.dice.mean.value > 0.97 and "per_image" not in found.segmentation.to_json()
-    table = next(t for t in tables.sections(shown(cross_validation=found)) if "Cross" in t.title)
+    table = next(t for t in overview.sections(shown(cross_validation=found)) if "Cross" in t.title)
     assert "120 images of 60 groups in 3 parts" in table.note and len(table.rows) >= 12
 
 

@@ -1,0 +1,108 @@
+"""Every table that an evaluation fills, in reading order, and those by source and of further folders.
+
+for table in sections(metrics): print(as_text(table))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from brain_mri.classes import title
+from brain_mri.evaluation.records import Metrics
+from brain_mri.evaluation.scores import SourceScores
+from brain_mri.reporting.tables import (
+    Table,
+    as_text,
+    by_class,
+    comparison,
+    counterfactual,
+    cross_validation,
+    decisions,
+    explanation,
+    guard,
+    mask_parts,
+    masks,
+    percent,
+    sanity,
+    score,
+    splits,
+    subsets,
+)
+
+OTHERS = "*"  # beside an area under the curve for which a source has too few slices without a tumor of its own
+
+
+def sections(metrics: Metrics) -> list[Table]:
+    """Every table that these metrics can fill, in reading order."""
+    builders = (
+        comparison, subsets, splits, by_class, decisions, masks, mask_parts, cross_validation, explanation,
+        sanity, counterfactual, guard,
+    )  # fmt: skip
+    return [*(table for build in builders if (table := build(metrics)) is not None), *elsewhere(metrics)]
+
+
+def overview(metrics: Metrics) -> str:
+    """Everything that was measured, as text for the terminal."""
+    head = f"{metrics.images.count} images of {metrics.images.groups} groups ({metrics.split or 'given'} rows)"
+    head += "; in brackets: 95 % interval, bootstrap over groups"
+    return "\n\n".join([head, *map(as_text, sections(metrics)), *metrics.notes])
+
+
+def elsewhere(metrics: Metrics) -> list[Table]:
+    """Source by source, and on further folders."""
+    return of_sources(metrics.by_source or (), "source") + of_sources(metrics.also or (), "class of further folders")
+
+
+def of_sources(rows: Sequence[SourceScores], by: str) -> list[Table]:
+    """Two tables, one for each of the two questions; those without a row are left out."""
+    found = [_presence(rows, by), _kind_and_place(rows, by)]
+    return [table for table in found if table.rows]
+
+
+def _presence(rows: Sequence[SourceScores], by: str) -> Table:
+    cells = [
+        [
+            _place(row),
+            _slices(row.tumors, row.tumor_groups),
+            _slices(row.free, row.free_groups),
+            score(row.tumor_roc_auc) + OTHERS * (row.against_all and row.tumor_roc_auc.value is not None),
+            *map(percent, (row.called_tumor, row.surely_free, row.surely_tumor)),
+        ]
+        for row in rows
+    ]
+    notes = ["Slices / groups. “Not sure” is no sure answer."]
+    notes += [f"{OTHERS} against slices without a tumor of all sources, its own being fewer than 20."] * any(
+        row.against_all and row.tumor_roc_auc.value is not None for row in rows
+    )
+    notes += ["Left out: nothing of this source was learned from."] * any(row.left_out for row in rows)
+    columns = [
+        "", "With a tumor", "Without", "Tumor or not, ROC-AUC", "Called a tumor", "Surely “no tumor”",
+        "Without: surely a tumor",
+    ]  # fmt: skip
+    return Table(f"Is there a tumor? By {by}", columns, cells, " ".join(notes))
+
+
+def _kind_and_place(rows: Sequence[SourceScores], by: str) -> Table:
+    cells = [
+        [
+            _place(row),
+            _slices(row.right.count),
+            *map(percent, (row.right, row.answered, row.right_answered)),
+            _slices(row.dice.count),
+            score(row.dice),
+            percent(row.missed),
+        ]
+        for row in rows
+        if row.right.count or row.dice.count
+    ]
+    columns = ["", "Of a class", "Right class", "Answered", "Right where answered", "Outlined", "Dice, mean", "Missed"]
+    return Table(f"Which kind, and where? By {by}", columns, cells)
+
+
+def _place(row: SourceScores) -> str:
+    place = f"{row.source} {row.sequence}".strip() + (f": {title(row.label)}" if row.label else "")
+    return f"{place} (left out)" if row.left_out else place
+
+
+def _slices(count: int, groups: int | None = None) -> str:
+    return "–" if not count else f"{count}" if groups is None else f"{count} / {groups}"
