@@ -62,7 +62,7 @@ def train(config: TrainConfig, claim: Claim) -> None:
 
     with staging(config.out) as folder:
         print("\nExporting to ONNX.")
-        exported = export_networks(networks, folder)
+        exported = export_networks(networks, folder, mirrored=not config.one_look)
         write_split(folder, dataset)
 
         print("Calibrating on validation, measuring on test.")
@@ -118,6 +118,8 @@ def parser() -> argparse.ArgumentParser:
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add("--official-split", action="store_true", help="test on the Testing folder (it usually leaks: see README)")
     add("--fold", type=int, help="test on this fold (0..4) of five patient-disjoint folds")
+    add("--split", type=Path, metavar="CSV",
+        help="split.csv of an earlier artifact: its patients stay where they are, new ones are dealt")  # fmt: skip
     add("--cache", type=Path, help="folder for the cache of decoded slices")
     add = p.add_argument_group("models").add_argument
     add("--classifier", choices=list(model_def.CLASSIFIERS), help="guided: a U-Net that also classifies")
@@ -132,9 +134,13 @@ def parser() -> argparse.ArgumentParser:
         help="fit N networks in all; those beyond --members only calibrate: cross-validated figures")  # fmt: skip
     add("--refit", action="store_true",
         help="all these only calibrate; as many more as --members answer, fitted on all but test patients")  # fmt: skip
+    add("--refit-epochs", type=int, metavar="N",
+        help="with --refit: go on from those that calibrate, N epochs of each stage, instead of anew")  # fmt: skip
     add("--encoder", choices=list(model_def.ENCODERS),
         help="of guided; efficientnet_lite0 starts from ImageNet weights")  # fmt: skip
     add("--width", type=int, help="channels of the first level of guided's decoder and of resunet")
+    add("--one-look", action="store_true",
+        help="serve one pass over the slice, not the mean with that over its mirror image: twice as fast")  # fmt: skip
     add = p.add_argument_group("fitting").add_argument
     add("--epochs", type=int, help="0: only check the data")
     add("--joint-epochs", type=int,

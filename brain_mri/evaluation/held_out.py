@@ -15,6 +15,8 @@ import pandas as pd
 
 from brain_mri.artifact.folder import Artifact
 from brain_mri.data.dataset import Dataset
+from brain_mri.data.folders import DataError
+from brain_mri.data.splits import SPLITS, split_groups
 from brain_mri.files import atomic_write
 
 SPLIT_FILE = "split.csv"
@@ -62,6 +64,27 @@ def held_out(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:
         if seen
         else "None of the pictures was part of the training run."
     )
+
+
+def as_before(path: Path, dataset: Dataset, seed: int) -> Dataset:
+    """The dataset split as the split.csv of an earlier run says; groups that were not part of it are dealt anew.
+
+    So that figures of two versions are of the same patients. A group that touches two parts is of the one that has
+    seen more: train before validation before test. Raises DataError when path is no split.csv.
+    """
+    try:
+        known = pd.read_csv(path, dtype=str)[["digest", "split"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is no split.csv of an artifact ({type(error).__name__}).") from None
+    table, digest = dataset.table.copy(), dataset.table["digest"].str[:DIGITS]
+    split = np.full(len(table), "", dtype=object)
+    for name in reversed(SPLITS):
+        groups = set(table.loc[digest.isin(known.loc[known["split"] == name, "digest"]), "group"])
+        split[table["group"].isin(groups).to_numpy()] = name
+    fresh = split == ""
+    if fresh.any():
+        split[fresh] = split_groups(table[fresh], seed)
+    return replace(dataset, table=table.assign(split=split))
 
 
 def test_pictures(folder: Path) -> frozenset[str] | None:

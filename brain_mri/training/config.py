@@ -51,6 +51,7 @@ class TrainConfig:
     groups: Path | None = None
     official_split: bool = False
     fold: int | None = None
+    split: Path | None = None
     cache: Path | None = None
 
     classifier: str = "guided"
@@ -59,8 +60,10 @@ class TrainConfig:
     members: int = 1
     cross_validate: int = 1
     refit: bool = False
+    refit_epochs: int | None = None  # of networks that go on from those that calibrate; None: they begin anew
     encoder: str = LITE
     width: int | None = None
+    one_look: bool = False  # is the mirrored slice left out of the answer?
 
     epochs: int = FitOptions.epochs
     joint_epochs: int | None = None

@@ -50,12 +50,12 @@ class Exported:
     segmenter: Segmenter
 
 
-def export_networks(networks: Networks, folder: Path) -> Exported:
-    """ONNX and Keras weights of all networks that answer into folder."""
+def export_networks(networks: Networks, folder: Path, *, mirrored: bool = True) -> Exported:
+    """ONNX and Keras weights of all networks that answer into folder. mirrored: see export_classifier."""
     shared, answering = networks.outlining == "shared", networks.answering
     several = len(answering) > 1
     first, *partners = twins = [twin_of(one, half=several) for one in answering]
-    export_classifier(first, folder / CLASSIFIER, mirrored=True, outlines=shared, partners=partners)
+    export_classifier(first, folder / CLASSIFIER, mirrored=mirrored, outlines=shared, partners=partners)
     for number, twin in enumerate(twins, 1):
         save_weights(twin, folder / f"classifier{numbered(number)}.weights.h5")
     classifier = answering[0].network
@@ -63,11 +63,11 @@ def export_networks(networks: Networks, folder: Path) -> Exported:
         together = {"parameters": classifier.parameters * len(answering), "members": len(answering)}
         classifier = classifier.model_copy(update=together)
     if shared:  # its weights are in classifier.weights.h5
-        export_segmenter(first, folder / SEGMENTER, mirrored=True, partners=partners)
+        export_segmenter(first, folder / SEGMENTER, mirrored=mirrored, partners=partners)
         return Exported(classifier, segmenter_of(classifier, networks.taught_by, shared=True))
     if networks.segmenter is not None:
         outliner = twin_of(networks.segmenter)
-        export_segmenter(outliner, folder / SEGMENTER, mirrored=True)
+        export_segmenter(outliner, folder / SEGMENTER, mirrored=mirrored)
         save_weights(outliner, folder / "segmenter.weights.h5")
         return Exported(classifier, segmenter_of(networks.segmenter.network, networks.taught_by))
     if networks.outlining == "bundled":
@@ -95,7 +95,7 @@ def validation_answers(config: TrainConfig, networks: Networks, folder: Path, da
     for network, split in zip(networks.calibrating, own, strict=True):
         with tempfile.TemporaryDirectory(prefix="brain-mri-member-") as alone:
             twin = twin_of(network, half=len(networks.answering) > 1)
-            export_classifier(twin, Path(alone, CLASSIFIER), mirrored=True, outlines=True)
+            export_classifier(twin, Path(alone, CLASSIFIER), mirrored=not config.one_look, outlines=True)
             parts.append(ask(Path(alone), dataset, np.flatnonzero(split == "validation"), seed))
     return parts
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from brain_mri.artifact.folder import load_artifact
+from brain_mri.data.folders import DataError
 from brain_mri.evaluation import held_out
 from tests.helpers.handmade import write_handmade
 
@@ -30,6 +33,18 @@ def test_pictures_seen_in_training_are_set_aside_under_any_name_with_their_whole
     shuffled = renamed.sample(frac=1, random_state=0)
     again, _ = held_out.held_out(artifact, replace(dataset, table=shuffled))
     assert (again.table["split"].sort_index() == dataset.table["split"]).all()
+
+
+def test_an_earlier_split_is_kept_and_new_patients_are_dealt(dataset, tmp_path):
+    half = dataset.table["group"].isin(sorted(dataset.table["group"].unique())[::2])
+    other = dataset.table["split"].map({"train": "test", "validation": "train", "test": "validation"})
+    path = held_out.write_split(tmp_path, replace(dataset, table=dataset.table.assign(split=other)[half]))
+    found = held_out.as_before(path, dataset, 0).table
+    assert (found["split"] == other)[half].all()
+    assert set(found["split"][~half]) == {"train", "validation", "test"}
+    assert found.groupby("group")["split"].nunique().max() == 1
+    with pytest.raises(DataError, match=r"no split\.csv"):
+        held_out.as_before(tmp_path / "missing.csv", dataset, 0)
 
 
 def test_group_that_touches_training_and_validation_counts_as_training(dataset, tmp_path):

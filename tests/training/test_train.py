@@ -329,6 +329,29 @@ def test_networks_that_answer_can_learn_from_all_but_the_test_patients(phantoms,
     assert "fitted on all patients but those of the test set" in " ".join(told)
 
 
+def test_a_refit_can_go_on_from_the_network_that_calibrates(phantoms, tmp_path, monkeypatch):
+    import train
+    from brain_mri.training import run
+
+    began, ended, fit = [], [], run.fit
+
+    def watched_fit(model, *more, **options):
+        began.append((model.get_weights(), more[2].learning_rate))
+        stage = fit(model, *more, **options)
+        ended.append(model.get_weights())
+        return stage
+
+    monkeypatch.setattr(run, "fit", watched_fit)
+    words = ["--epochs", "1", "--refit", "--refit-epochs", "1", "--encoder", "resnet", "--brief"]
+    assert train.main(arguments(phantoms, tmp_path / "run", *words)) == 0
+    assert len(began) == 4, "masks, then the class, twice"
+    for before, after in zip(began[2][0], ended[0], strict=True):
+        np.testing.assert_array_equal(before, after)  # the class layers were fitted on a frozen U-Net
+    assert began[2][1] < began[0][1]
+    with pytest.raises(ValueError, match="refit-epochs"):
+        run.checked(train.read_arguments(["--data", ".", "--refit-epochs", "0"]))
+
+
 def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):
     from brain_mri.data import dataset as data
 
