@@ -1,10 +1,12 @@
 """Honest numbers for any artifact on any labelled folders, beside their baselines and with 95 % intervals.
 
     python -m brain_mri evaluate --model weights --data DIR --masks DIR --out runs/check
+    python -m brain_mri evaluate weights --also FOLDER ANOTHER     # any labelled folders, with --data or alone
     python -m brain_mri evaluate --model user/name@revision --data DIR --groups my_groups.csv
     python -m brain_mri evaluate --model runs/mine --official runs/mine-official --data DIR
     python -m brain_mri evaluate --data DIR     # no model: the baselines, by group and on the folders' own split
 
+Every source and sequence has a line of its own. --also: further labelled folders, class folders or pictures with masks.
 Only pictures that the model was neither trained nor tuned on are measured. --official: the same model trained with
 train.py --official-split. recipes/folds.sh cross-validates, recipes/leaderboard.sh compares architectures.
 """
@@ -12,18 +14,21 @@ train.py --official-split. recipes/folds.sh cross-validates, recipes/leaderboard
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import Artifact
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.data.dataset import Dataset, load_dataset
-from brain_mri.data.folders import DataError
-from brain_mri.evaluation.evaluate import evaluate, measure_baselines, measure_official
+from brain_mri.data.folders import DataError, class_of, printable
+from brain_mri.evaluation.evaluate import evaluate, measure_also, measure_baselines, measure_official
 from brain_mri.evaluation.held_out import held_out
+from brain_mri.evaluation.records import Evaluation
 from brain_mri.evaluation.scores import OfficialModel
 from brain_mri.files import write_json
 from brain_mri.inference.predictor import Predictor
@@ -33,14 +38,17 @@ from brain_mri.reporting import overview, report, tables
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument_group("what to measure").add_argument
-    add("--model", help="artifact folder, user/name or user/name@revision; without one only the baselines are scored")
+    add("model", nargs="?", help="artifact folder, user/name[@revision]; without one only the baselines are scored")
+    add("--model", dest="named", help="the same")
     add("--official", metavar="MODEL", help="the same model trained with train.py --official-split, to stand beside it")
     add = p.add_argument_group("data").add_argument
-    add("--data", type=Path, nargs="+", required=True, metavar="DIR",
+    add("--data", type=Path, nargs="+", metavar="DIR",
         help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing")  # fmt: skip
     add("--masks", type=Path, nargs="+", metavar="DIR",
         help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png by X.png")  # fmt: skip
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
+    add("--also", type=Path, nargs="+", metavar="DIR", default=[],
+        help="further labelled folders, measured as they are, by class and sequence")  # fmt: skip
     add("--split", default="test", choices=["test", "validation", "all"],
         help="rows to measure (%(default)s); all includes training rows")  # fmt: skip
     add("--cache", type=Path, help="folder for the cache of decoded slices")
@@ -55,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status; errors are one sentence on stderr."""
     args = parser().parse_args(argv)
+    args.model = args.named or args.model
+    if not args.data and not (args.model and args.also):
+        print("evaluate: give labelled folders as --data, or a model and --also.", file=sys.stderr)
+        return 2
     try:
         return measure(args) if args.model else measure_nothing(args)
     except (DataError, ArtifactError, HubError, OSError, ValueError) as error:
@@ -81,12 +93,64 @@ def load_for(artifact: Artifact, args: argparse.Namespace) -> tuple[Dataset, str
     return held_out(artifact, dataset)
 
 
+def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset], list[str], list[str]]:
+    """Of the folders of --also (what this artifact has not seen, how that is known, why others cannot be measured)."""
+    found, known, failed = [], [], []
+    names = [folder.absolute().name for folder in args.also]
+    for folder, name in zip(args.also, names, strict=True):
+        try:
+            dataset, how = held_out(artifact, load_labelled(folder, artifact.image_size, args.cache))
+            if not dataset.rows("test").size:
+                raise DataError("the model was trained or tuned on all of its pictures.")
+        except (DataError, OSError) as error:
+            failed.append(f"{folder} was not measured: {error}")
+            continue
+        origin = printable(name if names.count(name) == 1 else folder)
+        found.append(replace(dataset, table=dataset.table.assign(origin=origin)))
+        known.append(f"{origin}: {how}")
+    return found, known, failed
+
+
+def load_labelled(folder: Path, size: int, cache: Path | None) -> Dataset:
+    """Class folders, else pictures with masks; every row is a test row. Raises DataError."""
+    common: dict[str, Any] = {"size": size, "cache": cache, "whole": True}
+    try:
+        return load_dataset([folder], min_classes=1, **common)
+    except DataError:
+        if not folder.is_dir() or any(map(class_of, os.listdir(folder))):
+            raise
+        return load_dataset([], [folder], min_classes=0, **common)
+
+
 def measure(args: argparse.Namespace) -> int:
     """One artifact: print its tables and, with --out, write everything that has to be handed in."""
     artifact = Predictor.load(args.model).artifact
-    dataset, known = load_for(artifact, args)
     draws = {"seed": args.seed, "resamples": args.resamples}
-    found = evaluate(artifact, dataset, split=args.split, baseline=not args.no_baselines, **draws)
+    others, known, failed = further(artifact, args)
+    if args.data:
+        found, dataset = measure_main(artifact, others, args, draws)
+    elif others:
+        found, dataset = Evaluation(measure_also(artifact, others, **draws)), None
+    else:
+        raise DataError(" ".join(failed))
+    found = replace(found, metrics=found.metrics.model_copy(update={"notes": [*found.metrics.notes, *known, *failed]}))
+    print(overview.overview(found.metrics))
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_json(args.out / "metrics.json", found.metrics.to_json())
+        report.write_all(args.out, artifact.config, found, dataset, card=False)
+        print(f"\nWritten: {args.out}/report.html, slides.pptx, metrics.json, figures")
+    for sentence in failed:
+        print(f"evaluate: {sentence}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def measure_main(
+    artifact: Artifact, also: Sequence[Dataset], args: argparse.Namespace, draws: dict[str, Any]
+) -> tuple[Evaluation, Dataset]:
+    """The folders of --data."""
+    dataset, known = load_for(artifact, args)
+    found = evaluate(artifact, dataset, split=args.split, baseline=not args.no_baselines, also=also, **draws)
     how = known if args.split != "all" else "All pictures are measured, also those trained on."
     changes: dict[str, object] = {"notes": [how, *found.metrics.notes]}
     if args.official:
@@ -101,14 +165,7 @@ def measure(args: argparse.Namespace) -> int:
         name = tables.network(other.config.classifier)
         stands = OfficialModel(name=name, accuracy=scores.accuracy, macro_f1=scores.macro.f1)
         changes["official_split"] = found.metrics.official_split.model_copy(update={"model": stands})
-    found = replace(found, metrics=found.metrics.model_copy(update=changes))
-    print(overview.overview(found.metrics))
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        write_json(args.out / "metrics.json", found.metrics.to_json())
-        report.write_all(args.out, artifact.config, found, dataset, card=False)
-        print(f"\nWritten: {args.out}/report.html, slides.pptx, metrics.json, figures")
-    return 0
+    return replace(found, metrics=found.metrics.model_copy(update=changes)), dataset
 
 
 def measure_nothing(args: argparse.Namespace) -> int:

@@ -118,12 +118,14 @@ def load_dataset(
     official_split: bool = False,
     progress: bool = True,
     min_classes: int = 2,
+    whole: bool = False,
 ) -> Dataset:
     """Read class folders (and image/mask pairs), of one or several sources, and split them by patient and copy.
 
     groups: a CSV file,group[,kind], by default groups.csv in each of `data` that has one. cache: file or folder, by
     default $BRAIN_MRI_CACHE or ~/.cache/brain-mri. official_split: keep Training/Testing (leaks; for comparison).
-    min_classes: 1 to judge a model on a single class. Raises DataError; unreadable files only go to `skipped`.
+    min_classes: 1 to judge a model on a single class, 0 on image/mask pairs alone. whole: every row is a test row, so
+    that a single patient will do. Raises DataError; unreadable files only go to `skipped`.
     """
     folders, pairs = _roots(data), _roots(masks)
     if groups and not groups.is_file():
@@ -139,7 +141,8 @@ def load_dataset(
         raise DataError(f"No mask in {given_masks} could be read (for example: {example}).")
     table = _table(read, pixels, given)
     masks_array = _masks(table, pixels, size)
-    table["split"] = split_official(table, seed) if official_split else split_groups(table, seed)
+    split = split_official if official_split else split_groups
+    table["split"] = "test" if whole else split(table, seed)
     skipped = [(printable(name), reason) for name, reason in passed]
     skipped += [(printable(source.file), reason) for source, reason in failed]
     skipped += _left_out(table, pixels)

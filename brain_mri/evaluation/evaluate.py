@@ -134,6 +134,18 @@ def evaluate(
     return Evaluation(metrics, cases, folded_cases(artifact, dataset, rows) if sanity else [])
 
 
+def measure_also(artifact: Artifact, also: Sequence[Dataset], *, seed: int = 0, resamples: int = 1000) -> Metrics:
+    """Further data alone: its rows with the split "test", by class and sequence."""
+    found = [_judged(artifact, other) for other in also]
+    config = artifact.config
+    return Metrics(
+        model=MeasuredModel(name=config.name, classifier=config.classifier, segmenter=config.segmenter),
+        images=counts(pd.concat([other.table.iloc[other.rows("test")] for other in also]), config.classes),
+        resamples=resamples,
+        also=by_class(found, found[0].head(0), seed=seed, resamples=resamples),
+    )
+
+
 def _judged(artifact: Artifact, other: Dataset) -> pd.DataFrame:
     """What the model says of the rows of further data whose split is "test"."""
     rows = other.rows("test")

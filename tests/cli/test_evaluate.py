@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.cli import evaluate as command
 from brain_mri.evaluation import baselines
+from brain_mri.evaluation.held_out import write_split
 from brain_mri.evaluation.records import Summary
 from brain_mri.files import read_json
 from brain_mri.reporting import overview, plot_style
+from tests.helpers.handmade import write_handmade
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,3 +80,67 @@ def test_without_a_model_the_baselines_stand_on_both_splits(folders, tmp_path, c
     for phrase in ("1-nearest neighbour", "How much the official split flatters", "Official Training/Testing"):
         assert phrase in text
     assert "model" not in text.lower()
+
+
+def test_further_folders_stand_beside_the_main_rows_or_alone(handmade_artifact, source_folders, tmp_path, capsys):
+    (data, second), (lgg, web) = source_folders
+    common = ["--cache", str(tmp_path), "--resamples", "20"]
+    words = [str(handmade_artifact), "--data", str(data), "--no-baselines", "--also", str(second), str(lgg), str(web)]
+    assert command.main([*words, *common, "--out", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    for said in (
+        "lgg FLAIR: Glioma",
+        "lgg T1: Glioma",
+        "web: tumor without a kind",
+        "data T1: No tumor",
+        "lgg: The model",
+    ):
+        assert said in text
+    stored = read_json(tmp_path / "out" / "metrics.json")
+    assert {row["source"] for row in stored["also"]} == {"data", "lgg", "web"} and stored["by_source"] is None
+    assert "data T1: No tumor" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert command.main([str(handmade_artifact), "--also", str(lgg), *common]) == 0
+    alone = capsys.readouterr().out
+    assert "lgg FLAIR: Glioma" in alone and "data T1" not in alone
+
+
+def test_a_folder_that_cannot_be_measured_costs_nothing_but_itself(handmade_artifact, source_folders, tmp_path, capsys):
+    (data, _), (lgg, _) = source_folders
+    (tmp_path / "empty").mkdir()
+    words = [
+        str(handmade_artifact),
+        "--data",
+        str(data),
+        "--no-baselines",
+        "--cache",
+        str(tmp_path),
+        "--resamples",
+        "20",
+    ]
+    assert command.main([*words, "--also", str(tmp_path / "empty"), str(lgg), str(tmp_path / "gone")]) == 1
+    text, error = capsys.readouterr()
+    assert "Classification beside" in text and "lgg T1: Glioma" in text
+    lines = [line for line in error.splitlines() if line.startswith("evaluate: ")]
+    assert [line.split(" was not measured: ")[0] for line in lines] == [
+        f"evaluate: {tmp_path / 'empty'}", f"evaluate: {tmp_path / 'gone'}"
+    ]  # fmt: skip
+    assert command.main([str(handmade_artifact), "--also", str(tmp_path / "gone")]) == 1
+    assert "was not measured" in capsys.readouterr().err
+
+
+def test_what_the_model_was_trained_on_is_taken_out_of_a_further_folder(several, source_folders, tmp_path, capsys):
+    artifact = load_artifact(write_handmade(tmp_path / "a"))
+    taught = several.table["origin"].isin(["lgg", "data"])
+    known = replace(several, table=several.table.assign(split=np.where(taught, "train", "test")))
+    write_split(artifact.folder, known)
+    _, (lgg, web) = source_folders
+    words = [str(artifact.folder), "--also", str(lgg), str(web), "--cache", str(tmp_path), "--resamples", "20"]
+    assert command.main(words) == 1
+    text, error = capsys.readouterr()
+    assert "web: tumor without a kind" in text and "lgg T1" not in text
+    assert f"evaluate: {lgg} was not measured: the model was trained or tuned on all of its pictures." in error
+
+
+def test_nothing_to_measure_on_is_a_sentence(capsys):
+    assert command.main(["weights"]) == 2
+    assert capsys.readouterr().err == "evaluate: give labelled folders as --data, or a model and --also.\n"

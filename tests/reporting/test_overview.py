@@ -9,8 +9,9 @@ from brain_mri.reporting import overview
 SHARE = Counted(value=0.5, low=0.25, high=0.75, count=8)
 NOTHING = Counted(count=0)
 KNOWN = SourceScores(
-    source="a", sequence="T1", tumors=8, tumor_groups=3, free=30, free_groups=9, tumor_roc_auc=SHARE, called_tumor=SHARE,
-    surely_free=SHARE, surely_tumor=SHARE, right=SHARE, answered=SHARE, right_answered=SHARE, dice=SHARE, missed=SHARE,
+    source="a", sequence="T1", tumors=8, tumor_groups=3, free=30, free_groups=9, tumor_roc_auc=SHARE,
+    called_tumor=SHARE, surely_free=SHARE, surely_tumor=SHARE, right=SHARE, answered=SHARE, right_answered=SHARE,
+    dice=SHARE, missed=SHARE,
 )  # fmt: skip
 NO_CLASS = {name: NOTHING for name in ("right", "answered", "right_answered", "dice", "missed", "surely_tumor")}
 OF_A_KIND = {"label": "glioma", "free": 0, "free_groups": 0, "left_out": True, "against_all": True}
