@@ -120,6 +120,8 @@ def parser() -> argparse.ArgumentParser:
     add("--fold", type=int, help="test on this fold (0..4) of five patient-disjoint folds")
     add("--split", type=Path, metavar="CSV",
         help="split.csv of an earlier artifact: its patients stay where they are, new ones are dealt")  # fmt: skip
+    add("--leave-out", nargs="+", metavar="SOURCE",
+        help="only test on these sources, by the names in the table of the data (those of the folders)")  # fmt: skip
     add("--cache", type=Path, help="folder for the cache of decoded slices")
     add = p.add_argument_group("models").add_argument
     add("--classifier", choices=list(model_def.CLASSIFIERS), help="guided: a U-Net that also classifies")
@@ -160,6 +162,10 @@ def parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with the run in --out, or with the last one in runs/")
     add("--brief", action="store_true",
         help="only the scores: no baselines, sanity check, guard, figures, report, slides")  # fmt: skip
+    add("--license", metavar="ID",
+        help="of the weights, for the card: cc-by-nc-sa-4.0 where data may not be used commercially")  # fmt: skip
+    add("--datasets", nargs="+", metavar="NAME",
+        help='for the card; the first word is the id: "figshare-1512427 Cheng et al., CC BY 4.0"')  # fmt: skip
     add("--push", metavar="USER/NAME", help="publish to this Hugging Face model repo; needs HF_TOKEN or a login")
     add("--private", action="store_true", help="make a new Hub repo private")
     p.set_defaults(**{field.name: field.default for field in fields(TrainConfig) if field.default is not MISSING})

@@ -7,7 +7,7 @@
 set -uo pipefail
 home=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONPATH=$home${PYTHONPATH:+:$PYTHONPATH}
-out=${OUT:-runs/leaderboard} folds=(${FOLDS:+--folds}) failed=0 runs=() brief=()
+out=${OUT:-runs/leaderboard} table=(${FOLDS:+--folds} ${SOURCES:+--left-out}) failed=0 runs=() brief=()
 mkdir -p "$out"
 
 train() { # NAME OPTION...
@@ -31,7 +31,10 @@ train() { # NAME OPTION...
 for fold in ${FOLDS:-}; do
   train "fold$fold" --fold "$fold" "$@"
 done
-[[ -n ${FOLDS:-} ]] || for name in ${ONLY-guided gap_cnn flatten_cnn resnet vgg16 efficientnet resunet unet}; do
+for source in ${SOURCES:-}; do
+  train "without-${source//,/-}" --leave-out ${source//,/ } "$@"
+done
+[[ -n ${FOLDS:-}${SOURCES:-} ]] || for name in ${ONLY-guided gap_cnn flatten_cnn resnet vgg16 efficientnet resunet unet}; do
   case $name in
   guided) train "$name" --classifier guided --segmenter shared "$@" ;;
   resunet | unet)
@@ -45,4 +48,4 @@ done
   esac
 done
 [[ ${#runs[@]} -gt 0 ]] || exit 1
-python -m brain_mri compare "${runs[@]}" ${ALSO:-} "${folds[@]}" --out "$out" && exit "$failed"
+python -m brain_mri compare "${runs[@]}" ${ALSO:-} "${table[@]}" --out "$out" && exit "$failed"

@@ -215,6 +215,7 @@ class DataFacts(Record):
     with_mask: int = 0
     skipped: int = 0
     fingerprint: str = ""
+    datasets: Annotated[tuple[Words, ...], Strict(False)] = ()  # their names, as their owner states them
 
 
 def _inside(name: str) -> str:
@@ -233,6 +234,7 @@ class ArtifactConfig(DecisionRule):
     format_version: int = FORMAT_VERSION
     name: Words = ""
     created: Words = ""  # ISO date
+    license: Words = ""  # of the weights, by its name on the Hub; "" where nobody has stated one
     preprocessing: Preprocessing
     classifier: Network
     segmenter: Segmenter

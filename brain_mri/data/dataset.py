@@ -323,9 +323,10 @@ def describe(dataset: Dataset) -> str:
     """What was found, as the text that train.py prints."""
     table = dataset.table
     shown = table.assign(**{"class": table["class"].replace("", "(unknown)")})
-    counts = pd.crosstab([shown["source"], shown["class"]], shown["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    kinds = ["origin", "source", "class"] if table["origin"].nunique() > 1 else ["source", "class"]
+    counts = pd.crosstab([shown[name] for name in kinds], shown["split"]).reindex(columns=list(SPLITS), fill_value=0)
     counts["total"] = counts.sum(axis=1)
-    grouped = shown.groupby(["source", "class"])
+    grouped = shown.groupby(kinds)
     counts["groups"] = grouped["group"].nunique()
     counts["copies"] = grouped["duplicate_of"].agg(lambda rows: int((rows >= 0).sum()))
     counts["masks"] = grouped["has_mask"].sum()

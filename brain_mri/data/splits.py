@@ -7,6 +7,7 @@ the names of the groups and the seed only: neither the order of the files nor a 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,21 @@ def split_groups(
         filled[best] += weights[group]
     by_group = pd.Series([SPLITS[i] for i in chosen], index=counts.index)
     return table["group"].map(by_group).rename("split")
+
+
+def leave_out(table: pd.DataFrame, origins: Sequence[str]) -> pd.Series:
+    """The split of table, but whatever is of these sources, or of the same patient or cluster, is "test".
+
+    Raises DataError for a source that the table does not have, and when none is left to learn from.
+    """
+    known = sorted(set(table["origin"]))
+    for name in origins:
+        if name not in known:
+            raise DataError(f"There is no source {name!r} to leave out; the data has {', '.join(known)}.")
+    if not set(known) - set(origins):
+        raise DataError(f"No source is left to learn from: the data has only {', '.join(known)}.")
+    groups = table.loc[table["origin"].isin(list(origins)), "group"]
+    return table["split"].mask(table["group"].isin(groups), "test")
 
 
 def split_official(table: pd.DataFrame, seed: int = 0, validation: float = 0.15) -> pd.Series:

@@ -16,8 +16,9 @@ from brain_mri.artifact.folder import load_artifact
 from brain_mri.evaluation.held_out import test_pictures
 from brain_mri.evaluation.records import Metrics, Summary, read_metrics
 from brain_mri.evaluation.scores import Estimate
-from brain_mri.files import atomic_write
+from brain_mri.files import FileError, atomic_write
 from brain_mri.inference.rows import guarded
+from brain_mri.reporting.overview import of_sources
 from brain_mri.reporting.plot_style import BASELINE, MODEL, new_figure, save, scored_bars, styled
 from brain_mri.reporting.tables import BASELINE_TITLES, Table, as_markdown, number, score
 
@@ -85,6 +86,25 @@ def board(runs: Sequence[Run], *, folds: bool = False) -> list[Line]:
     ]
     lines += _baselines(next((run.metrics for run in runs if run.metrics.baselines), runs[0].metrics))
     return lines if folds else sorted(lines, key=lambda line: -_first(line))
+
+
+def left_out(out: Path, runs: Sequence[Run]) -> Path:
+    """left_out.md and .csv: of each run the sources that it has not learned from. Raises FileError without any."""
+    rows = [row for run in runs for row in run.metrics.by_source or () if row.left_out]
+    if not rows:
+        raise FileError("None of these runs left out a source (train.py --leave-out).")
+    tables = of_sources(rows, "source, by networks that have not learned from it")
+    text = "\n\n".join(f"### {table.title}\n\n{as_markdown(table)}" for table in tables) + "\n"
+    _put(out, "left_out", text, pd.json_normalize([row.to_json() for row in rows]))
+    return out / "left_out.md"
+
+
+def _put(out: Path, name: str, text: str, frame: pd.DataFrame) -> None:
+    """Markdown and CSV, each replaced as a whole."""
+    out.mkdir(parents=True, exist_ok=True)
+    for suffix, content in ((".md", text), (".csv", frame.map(guarded).to_csv(index=False))):
+        with atomic_write(out / (name + suffix)) as temporary:
+            temporary.write_text(content, encoding="utf-8")
 
 
 def _first(line: Line) -> float:
@@ -182,10 +202,7 @@ def write(out: Path, runs: Sequence[Run], *, folds: bool = False) -> Path:
         + ". In brackets: 95 % interval of a bootstrap over groups."
     )
     text = "\n\n".join([intro, *(f"### {table.title}\n\n{as_markdown(table)}" for table in as_tables(lines))])
-    out.mkdir(parents=True, exist_ok=True)
-    for suffix, content in ((".md", text + "\n"), (".csv", as_frame(lines).map(guarded).to_csv(index=False))):
-        with atomic_write(out / (name + suffix)) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+    _put(out, name, text + "\n", as_frame(lines))
     draw(lines, out / f"{name}.png")
     return out / f"{name}.md"
 

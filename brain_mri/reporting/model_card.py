@@ -6,6 +6,7 @@ EvalResults become the `model-index`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from brain_mri.files import atomic_write
 from brain_mri.inference.decision import calibrated_by
 from brain_mri.reporting.outline import CARD, outline
 from brain_mri.reporting.tables import as_markdown
-from brain_mri.reporting.texts import ASSETS, WORDS
+from brain_mri.reporting.texts import ASSETS, WORDS, from_imagenet
 
-LICENSE = "mit"
 CLASS = ("image-classification", "Image classification")
 MASK = ("image-segmentation", "Image segmentation")
+ENCODER = "timm/tf_efficientnet_lite0.in1k"  # the Hub's copy of the ImageNet weights that the encoder starts from
+DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?")  # as the Hub takes its id
 FIGURES = ("compared", "confusion", "cases", "reliability")
 
 
@@ -47,16 +49,30 @@ def card(config: ArtifactConfig, metrics: Metrics, figures: Sequence[Path] = ())
         config=config,
         hub_id=config.name if "/" in config.name else "<user>/<name>",
         calibration=calibrated_by(config),
+        licence=licence(config),
         thresholds=", ".join(f"{key} {value:.4g}" for key, value in config.thresholds.to_json().items()),
         as_markdown=as_markdown,
     )
 
 
+def licence(config: ArtifactConfig) -> str:
+    """What a reader may do with the weights."""
+    if not config.license:
+        return (
+            "Licence of the weights: not stated. Whoever publishes them states it (`train.py --license`); it may not "
+            "allow more than the licences of the training data do."
+        )
+    return f"Licence of the weights: {config.license}. The program is MIT licensed."
+
+
 def card_data(config: ArtifactConfig, metrics: Metrics) -> ModelCardData:
     return ModelCardData(
         language="en",
-        license=LICENSE,
+        license=config.license or None,
         library_name="onnx",
+        base_model=ENCODER if from_imagenet(config.classifier) else None,
+        datasets=[id_ for name in config.data.datasets if DATA_SET.fullmatch(id_ := name.partition(" ")[0])] or None,
+        metrics=list(dict.fromkeys(row.metric_type for row in eval_results(metrics))) or None,
         pipeline_tag="image-classification",
         tags=["medical", "mri", "brain-tumor", "image-segmentation", "grad-cam", "keras", "onnx"],
         model_name=config.name or "brain-mri",

@@ -132,7 +132,7 @@ def _background(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[
             "Data: many slices, few patients",
             [*findings.data(metrics, config), *metrics.notes],
             shown("counts"),
-            items=texts.data_sources(metrics),
+            items=texts.data_sources(metrics, config),
         ),
         Topic(
             "Method",

@@ -46,8 +46,10 @@ def from_imagenet(part: Network | None) -> bool:
     return part is not None and part.arguments.get("encoder") == "efficientnet_lite0"
 
 
-def data_sources(metrics: Metrics) -> list[str]:
-    """Where the pictures come from, as far as their names tell."""
+def data_sources(metrics: Metrics, config: ArtifactConfig) -> list[str]:
+    """Where the pictures come from, as their owner states it or as far as their names tell."""
+    if config.data.datasets:
+        return [f"{name}." for name in config.data.datasets]
     return [WORDS.sources[name] for name in metrics.images.known_sources or ["unknown"]]
 
 

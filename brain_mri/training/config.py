@@ -10,7 +10,7 @@ from brain_mri.data.dataset import SIZE
 
 LITE = "efficientnet_lite0"  # the encoder that starts from ImageNet weights
 # What does not make another run out of one that is resumed
-PASSING = ("command", "resume", "push", "private", "verbose", "cache", "out", "brief")
+PASSING = ("command", "resume", "push", "private", "license", "datasets", "verbose", "cache", "out", "brief")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class TrainConfig:
     official_split: bool = False
     fold: int | None = None
     split: Path | None = None
+    leave_out: Sequence[str] = ()
     cache: Path | None = None
 
     classifier: str = "guided"
@@ -82,6 +83,8 @@ class TrainConfig:
     brief: bool = False
     push: str | None = None
     private: bool = False
+    license: str = ""
+    datasets: Sequence[str] = ()
     command: str = ""  # as it was given, without --resume: what makes it anew
 
     @property

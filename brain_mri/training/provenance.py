@@ -40,7 +40,8 @@ def artifact_config(
         classifier=exported.classifier,
         segmenter=exported.segmenter,
         training=training_facts(config, precision, networks, run),
-        data=DataFacts(**dataset.summary()),
+        license=config.license,
+        data=DataFacts(**dataset.summary(), datasets=tuple(config.datasets)),
         versions=versions(),
         **decision,
     )
@@ -52,6 +53,7 @@ def training_facts(config: TrainConfig, precision: str, networks: Networks, run:
     options = asdict(config.fit_options()) | {"mask_loss": "bce_dice"}
     more: dict[str, Any] = {"segmenter": masks_alone} if masks_alone else {}
     more |= {"others": [other.stages for other in others]} if others else {}
+    more |= {"left_out": tuple(config.leave_out)} if config.leave_out else {}
     return TrainingFacts(
         run=run,
         command=config.command,

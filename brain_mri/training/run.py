@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,6 +78,10 @@ def checked(config: TrainConfig) -> TrainConfig:
     for option in ("members", "cross_validate", "refit_epochs"):
         if (count := getattr(config, option)) is not None and count < 1:
             raise ValueError(f"--{option.replace('_', '-')} is a number from 1 up, not {count}.")
+    if config.license and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", config.license):
+        raise ValueError(
+            f"--license is a licence as the Hub writes it, such as mit or cc-by-nc-sa-4.0, not {config.license!r}."
+        )
     if config.init:
         config = replace(config, encoder=encoder_of(config.init))
     if config.starts_from_imagenet:
@@ -100,7 +105,11 @@ def load(config: TrainConfig) -> Dataset:
     if config.init:
         dataset, seen = held_out(load_artifact(config.init), dataset)
         print(seen)
-    return dataset if config.fold is None else on_fold(dataset, config.fold, config.seed)
+    if config.fold is not None:
+        dataset = on_fold(dataset, config.fold, config.seed)
+    if config.leave_out:
+        dataset = replace(dataset, table=dataset.table.assign(split=splits.leave_out(dataset.table, config.leave_out)))
+    return dataset
 
 
 def on_fold(dataset: Dataset, fold: int, seed: int) -> Dataset:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from brain_mri.data import folders
 from brain_mri.data.dataset import Dataset, describe
-from brain_mri.data.splits import SPLITS
+from brain_mri.data.folders import DataError
+from brain_mri.data.splits import SPLITS, leave_out
 
 
 def test_every_source_is_named_and_no_file_takes_the_place_of_another(several: Dataset) -> None:
@@ -46,6 +49,26 @@ def test_no_group_is_cut_and_each_source_has_test_groups(several: Dataset) -> No
     assert table.groupby("group")["split"].nunique().eq(1).all()
     for origin in ("data", "data-2"):
         assert set(table.loc[table["origin"] == origin, "split"]) == set(SPLITS)
+
+
+def test_a_source_that_is_left_out_is_tested_on_with_all_of_its_patients(several: Dataset) -> None:
+    shared = several.table["group"].where(several.table.index > 0, several.table["group"].iloc[-1])  # data and web
+    table = several.table.assign(group=shared)
+    assert table["origin"].iloc[0] == "data" and table["origin"].iloc[-1] == "web"
+    split = leave_out(table, ["web"])
+    assert set(split[table["origin"] == "web"]) == {"test"} and split.iloc[0] == "test"
+    others = table["origin"].ne("web") & (table.index > 0)
+    assert (split[others] == table["split"][others]).all() and set(split[others]) == set(SPLITS)
+    with pytest.raises(DataError, match=r"There is no source 'brain'.*data, data-2, lgg, web"):
+        leave_out(table, ["lgg", "brain"])
+    with pytest.raises(DataError, match="No source is left"):
+        leave_out(table, ["data", "data-2", "lgg", "web"])
+
+
+def test_the_table_of_the_data_names_the_sources_where_there_are_several(several: Dataset) -> None:
+    assert describe(several).splitlines()[0].split()[:3] == ["origin", "source", "class"]
+    alone = replace(several, table=several.table.assign(origin="data"))
+    assert describe(alone).splitlines()[0].split()[:2] == ["source", "class"]
 
 
 @pytest.mark.parametrize(

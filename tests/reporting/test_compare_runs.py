@@ -44,6 +44,12 @@ config["training"] = {"command": "train.py " + " ".join(words), "classifier": {"
                       "epochs": value("--epochs", 10)}
 config["preprocessing"]["image_size"] = value("--size", 160)
 (out / "config.json").write_text(json.dumps(config))
+if "--leave-out" in words:
+    taken = words[words.index("--leave-out") + 1 : words.index("--data")]
+    metrics = json.loads((out / "metrics.json").read_text())
+    (row, *_) = metrics["by_source"]
+    metrics["by_source"] = [row, *(row | {"source": name, "left_out": True} for name in taken)]
+    (out / "metrics.json").write_text(json.dumps(metrics))
 (out / "split.csv").write_text("digest,split\\n" + ("other" if value("--seed", 0) else "one") + ",test\\n")
 """
 
@@ -140,6 +146,30 @@ def test_folds_end_with_mean_and_deviation(recipe, tmp_path):
     text = (tmp_path / "folds" / "folds.md").read_text()
     assert "fold 2" in text
     assert "mean ± SD" in text
+
+
+@pytest.mark.slow
+def test_each_source_is_left_out_once_and_all_stand_in_one_table(recipe, tmp_path):
+    out, pairs = tmp_path / "out", tmp_path / "pairs"
+    done = recipe("--masks", str(pairs), "--epochs", "2", name="leave_one_out", out=out)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {f"without-{tmp_path.name}", "without-pairs"}
+    found = pd.read_csv(out / "left_out.csv")
+    assert set(found["source"]) == {tmp_path.name, "pairs"} and found["tumor_roc_auc.value"].notna().all()
+    assert "| pairs (left out) |" in (out / "left_out.md").read_text() and "pairs (left out)" in done.stdout
+    done = recipe(name="leave_one_out", out=tmp_path / "two", SOURCES="a,b c")
+    assert done.returncode == 0, done.stderr
+    assert list(pd.read_csv(tmp_path / "two" / "left_out.csv")["source"]) == ["a", "b", "c"]
+
+
+def test_runs_that_left_nothing_out_have_no_such_table(tmp_path, handmade_artifact, evaluation, capsys):
+    template = tmp_path / "run"
+    template.mkdir()
+    for path in handmade_artifact.iterdir():
+        (template / path.name).write_bytes(path.read_bytes())
+    write_json(template / "metrics.json", evaluation.metrics.to_json())
+    assert compare.main([str(template), "--left-out", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "compare: None of these runs left out a source (train.py --leave-out).\n"
 
 
 @pytest.mark.slow

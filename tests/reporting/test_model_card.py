@@ -17,7 +17,8 @@ typed, metrics_of = ArtifactConfig.model_validate, Metrics.model_validate
 def test_card_metadata_is_valid_and_equals_the_metrics(written, made):
     card = ModelCard.load(written / "README.md")
     assert card.data.model_name == "somebody/brain-mri"
-    assert card.data.license == "mit"
+    assert card.data.license is None and "not stated" in card.text
+    assert card.data.metrics == ["accuracy", "f1", "roc_auc", "dice", "mean_iou"] and card.data.base_model is None
     found = {(row.task_type, row.metric_type): row.metric_value for row in card.data.eval_results}
     metrics = made["evaluation"].metrics
     assert found["image-classification", "accuracy"] == pytest.approx(metrics.classification.accuracy.value, abs=1e-4)
@@ -55,3 +56,17 @@ def test_imagenet_is_named_only_where_the_encoder_started_from_it(made, encoder)
     assert ("ImageNet" in told) == (encoder == "efficientnet_lite0")
     config["training"]["command"] = "train.py --init runs/a"
     assert findings.training_settings(typed(config))["Started from"].startswith("the weights of an earlier run")
+
+
+def test_licence_data_sets_and_what_it_starts_from_are_metadata(made):
+    config, metrics = made["config"].to_json(), made["evaluation"].metrics
+    config["license"] = "cc-by-nc-sa-4.0"
+    config["data"]["datasets"] = ["me/slices of mine, CC BY 4.0", "TCGA-LGG", "(no id)"]
+    config["classifier"] |= {"architecture": "guided", "arguments": {"encoder": "efficientnet_lite0"}}
+    card = model_card.card(typed(config), metrics)
+    data = card.data.to_dict()
+    assert data["license"] == "cc-by-nc-sa-4.0" and data["datasets"] == ["me/slices", "TCGA-LGG"]
+    assert data["base_model"] == model_card.ENCODER
+    for said in ("weights: cc-by-nc-sa-4.0", "me/slices of mine, CC BY 4.0.", "(no id)"):
+        assert said in card.text
+    assert "Drawn phantoms" not in card.text  # what the owner states takes the place of what names tell

@@ -14,6 +14,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 
 import model_def
 from brain_mri.artifact.folder import load_artifact
@@ -245,6 +246,8 @@ def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
         (["--members", "2", "--classifier", "gap_cnn"], "--members, --cross-validate and --refit need"),
         (["--members", "0"], "--members"),
         (["--cross-validate", "-1"], "--cross-validate is a number from 1 up, not -1"),
+        (["--leave-out", "lgg"], "There is no source 'lgg' to leave out; the data has"),
+        (["--license", "CC BY-NC-SA 4.0"], "such as mit or cc-by-nc-sa-4.0, not 'CC BY-NC-SA 4.0'"),
     ],
 )
 def test_wrong_arguments_get_a_sentence(phantoms, tmp_path, capsys, change, sentence):
@@ -365,3 +368,20 @@ def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):
         assert not seen & set(dataset.rows("test"))
         seen |= set(dataset.rows("test"))
     assert len(seen) == len(whole.table)
+
+
+@pytest.mark.slow
+def test_a_source_that_is_left_out_is_measured_and_the_card_says_what_the_owner_states(source_folders, tmp_path):
+    import train
+
+    (data, masks), out = source_folders, tmp_path / "run"
+    words = ["--data", *map(str, data), "--masks", *map(str, masks), "--out", str(out), *SMALL, "--epochs", "1"]
+    said = ["--license", "cc-by-nc-sa-4.0", "--datasets", "me/drawn", "phantoms drawn here"]
+    assert train.main([*words, "--encoder", "resnet", "--brief", "--leave-out", "web", *said]) == 0
+    config = load_artifact(out).config
+    assert config.training.left_out == ("web",) and config.data.datasets == ("me/drawn", "phantoms drawn here")
+    rows = {(row.source, row.sequence): row for row in read_metrics(out / "metrics.json").by_source or ()}
+    assert {source for (source, _), row in rows.items() if row.left_out} == {"web"}
+    assert rows["web", ""].tumors == rows["web", ""].dice.count == 4  # all of them, not the test part alone
+    card = ModelCard.load(out / "README.md").data
+    assert card.license == "cc-by-nc-sa-4.0" and card.datasets == ["me/drawn", "phantoms"]
