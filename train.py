@@ -33,7 +33,7 @@ from brain_mri.evaluation.held_out import write_split
 from brain_mri.evaluation.records import Summary
 from brain_mri.files import write_json
 from brain_mri.reporting import model_card, overview, report
-from brain_mri.training import guard_fit
+from brain_mri.training import guard_fit, sequence_fit
 from brain_mri.training.calibrate import calibrate, cross_validation
 from brain_mri.training.claim import Claim, claimed, default_out
 from brain_mri.training.config import TrainConfig
@@ -69,7 +69,8 @@ def train(config: TrainConfig, claim: Claim) -> None:
         answers = validation_answers(config, networks, folder, dataset)
         rule = calibrate(answers, exported.segmenter, dataset)
         guard = None if config.brief else guard_fit.fit_on_dataset(folder, dataset, config.seed)
-        facts = artifact_config(config, precision, dataset, networks, exported, rule, guard, claim.run)
+        sequence = None if config.brief else sequence_fit.fit_on_dataset(folder, dataset, config.seed)
+        facts = artifact_config(config, precision, dataset, networks, exported, rule, guard, sequence, claim.run)
 
         whole = not config.brief
         evaluation = evaluate(Artifact(folder, facts), dataset, seed=config.seed, baseline=whole, sanity=whole)

@@ -1,4 +1,4 @@
-"""The classes that the program knows, their titles, and the sentence that stands beside every answer."""
+"""The classes and sequences that the program knows, their titles, and the sentence that stands beside every answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ CLASS_TITLES: dict[str, str] = {
     "pituitary": "Pituitary tumor",
 }
 NO_TUMOR = "notumor"
+
+SEQUENCES: dict[str, str] = {
+    "T1": "T1 without contrast medium",
+    "T1C+": "T1 with contrast medium",
+    "T2": "T2",
+    "FLAIR": "FLAIR",
+}  # of a scan, and how a sentence calls them
 
 DISCLAIMER = (
     "For education and research only. This is not a medical device and its answers are not a diagnosis; "

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from brain_mri.classes import SEQUENCES
 from brain_mri.files import FileError
 
 FORMAT_VERSION = 1
@@ -146,6 +147,34 @@ class DecisionRule(Record):
         return stacking
 
 
+def _known(sequence: str) -> str:
+    if sequence not in SEQUENCES:
+        raise ValueError("no known sequence")
+    return sequence
+
+
+Names = Annotated[tuple[Annotated[str, AfterValidator(_known)], ...], Strict(False), Field(max_length=len(SEQUENCES))]
+
+
+class SequenceRule(Record):
+    """Which sequence a picture is: a multinomial logistic regression on the features, see inference/sequence.py."""
+
+    sequences: Names
+    weights: Annotated[tuple[Weights, ...], Strict(False)]  # a row for each sequence
+    bias: Weights
+    limits: Annotated[tuple[Threshold, ...], Strict(False)]  # the least probability with which each is named
+    kinds_on: Names = ()  # those on which the kinds of tumor were learned; empty: nothing is said of it
+    named: Number = 0.0  # share of the validation slices of which it names one
+    right: Number = 0.0  # and of those, the share that it is right of
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        counts = {len(self.sequences), len(set(self.sequences)), len(self.bias), len(self.weights), len(self.limits)}
+        if len(counts) > 1 or len(self.bias) < 2 or len({len(row) for row in self.weights}) > 1:
+            raise ValueError("two sequences or more, a row of weights and a bias for each")
+        return self
+
+
 class FitFacts(Record):
     """What training/config.py's FitOptions were."""
 
@@ -240,6 +269,7 @@ class ArtifactConfig(DecisionRule):
     segmenter: Segmenter
     thresholds: Thresholds
     guard: dict[str, Any] | None = None  # read by inference/guard.py
+    sequence: SequenceRule | None = None  # None: none is named
     training: TrainingFacts = TrainingFacts()
     data: DataFacts = DataFacts()
     versions: dict[str, str] = {}  # of python, keras, tensorflow, ...

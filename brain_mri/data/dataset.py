@@ -50,7 +50,7 @@ class Dataset:
                origin          name of the folder that was given, told apart from others of that name
                class           one of classes.CLASSES, "" when unknown
                tumor           surely shows a lesion, whatever its class
-               sequence        one of folders.SEQUENCES, "" when no table says
+               sequence        one of classes.SEQUENCES, "" when no table says
                split           "train" | "validation" | "test"
                group, cluster  never cut by a split; shows the same slice, in whatever sequence
                patient, fold   "" when unknown; the authors' fold, -1 when none

@@ -18,7 +18,6 @@ import pandas as pd
 from brain_mri.classes import CLASSES
 
 CLASS_FOLDER, MASK_PAIRS = "class folder", "mask pairs"
-SEQUENCES = ("T1", "T1C+", "T2", "FLAIR")
 OTHER_LESION = (
     "otherlesion",
     "otherlesions",
@@ -87,7 +86,7 @@ class Source:
     folder: str = ""  # the patient's, as far as folders tell
     origin: str = ""  # name of the folder that was given, "" where it is the only one of its kind
     tumor: bool = False  # shows a lesion of a kind that is no class, so that label is ""
-    sequence: str = ""  # one of SEQUENCES, "" when no table says
+    sequence: str = ""  # one of classes.SEQUENCES, "" when no table says
     head: str = ""  # equal for the pictures of one slice in several sequences, by their names
 
 
@@ -107,7 +106,7 @@ def class_of(folder: str) -> str | None:
 
 
 def sequence_of(text: object) -> str:
-    """One of SEQUENCES for what tables write (t1, T1ce, T1+C, T1Gd, t2w, Flair), else ""."""
+    """One of classes.SEQUENCES for what tables write (t1, T1ce, T1+C, T1Gd, t2w, Flair), else ""."""
     word = re.sub(r"[^a-z0-9+]", "", str(text).lower()).replace("weighted", "w")
     return next((name for name, form in _SEQUENCE_FORMS if re.fullmatch(form, word)), "")
 

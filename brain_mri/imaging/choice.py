@@ -5,7 +5,6 @@ Names decide first (of files; of DICOM series what their descriptions say), valu
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,41 +18,12 @@ from brain_mri.imaging.nifti import Grid, load_nifti
 from brain_mri.imaging.orientation import plane_of
 from brain_mri.imaging.picture import frame_count, read_stack
 from brain_mri.imaging.scan import ScanError, TooLarge
+from brain_mri.imaging.series_words import contrast_of, kind_of, plain_words, says_label, says_last, says_t1
 from brain_mri.imaging.volume_formats import load_other, slice_count, voxel_file
 
 FEW = 3  # places; fewer are a picture to remember a finding by, not a volume
 LABELS = 32  # distinct whole numbers at most: a label map, or nothing
 LISTED = 8  # of what was not taken, in a sentence
-
-_START, _END = r"(?<![a-z0-9])", r"(?![a-z0-9])"
-_LABEL = (
-    rf"{_START}([a-z]*seg(s|m|mentations?|mented)?|[a-z]*masks?|masks?(tr|ts)|labels?(tr|ts|map)?|gt|ground ?truth"
-    rf"|truth|rois?|[a-z]*parc[a-z]*|annotations?){_END}"
-)
-_LAST = (
-    rf"{_START}(loc|lo[ck]ali[sz]er|scout|survey|3 ?plane|[a-z]?adc|[a-z]*dwi[a-z]*|dti|diff[a-z]*|trace[a-z]*"
-    rf"|b ?\d{{3,4}}|ep2d[a-z]*|perf[a-z]*|dsc|dce|asl|r?cb[fv]|mtt|ttp|tmax|bold|fmri|swi|swan|phase|mip|minip|mra"
-    rf"|tof|angio[a-z]*|field ?map|calib[a-z]*|csi|svs|spectro[a-z]*|screen[a-z]*|report){_END}"
-)
-_CONTRAST = (
-    rf"t1w?\s?(c|ce|gd|km){_END}|{_START}(t1)?(ce|gd|gad[a-z]*|km|post(?! ?op)|postcontrast|postgd|contrast[a-z]*"
-    rf"|kontrast[a-z]*){_END}|\+\s?(c|gd|km|contrast){_END}|{_START}c\s?\+"
-)
-_PLAIN = rf"{_START}(pre|no|non|without|w o|ohne|nativ[a-z]*|precontrast|noncontrast){_END}"
-_T1 = rf"{_START}(t1|mp ?rage|f?spgr|bravo|vibe|tfe|tfl)"
-_OTHER = rf"{_START}(t2|flair|pd{_END}|stir)"
-# What a series shows, in words of our own: what its tags say may hold a name, and is shown nowhere.
-KINDS = (
-    (rf"{_START}(loc|lo[ck]ali[sz]er|scout|survey|3 ?plane){_END}", "localizer"),
-    (rf"{_START}([a-z]?adc){_END}", "ADC"),
-    (rf"{_START}([a-z]*dwi[a-z]*|dti|diff[a-z]*|trace[a-z]*|b ?\d{{3,4}}|ep2d b[a-z]*){_END}", "diffusion"),
-    (rf"{_START}(perf[a-z]*|dsc|dce|asl|r?cb[fv]|mtt|ttp|tmax){_END}", "perfusion"),
-    (rf"{_START}(swi|swan|t2 ?star){_END}", "susceptibility"),
-    (rf"{_START}([a-z0-9]*flair)", "FLAIR"),
-    (rf"{_START}t2", "T2"),
-    (rf"{_START}pd{_END}", "PD"),
-    (_T1, "T1"),
-)
 
 
 @dataclass(eq=False)
@@ -73,30 +43,28 @@ class Candidate:
     @cached_property
     def _words(self) -> tuple[str, str]:
         """(what is said, its last part) in plain words."""
-        said = re.sub(rf"{_START}(c-|-c){_END}", " noncontrast ", self.said.lower())
-        return tuple(re.sub(r"[^a-z0-9+]+", " ", text) for text in (said, said.rsplit("/", 1)[-1]))  # type: ignore
+        return plain_words(self.said), plain_words(self.said.rsplit("/", 1)[-1])
 
     @property
     def contrast(self) -> bool:
-        file = self._words[1]
-        return (self.injected or re.search(_CONTRAST, file) is not None) and re.search(_PLAIN, file) is None
+        stated = contrast_of(self._words[1])
+        return self.injected if stated is None else stated
 
     @property
     def shows(self) -> str:
         """ "T1 with contrast medium"; "" where nothing tells."""
-        kind = next((name for pattern, name in KINDS if re.search(pattern, self._words[1])), "")
+        kind = kind_of(self._words[1])
         return f"{kind or 'series'} with contrast medium" if self.contrast and kind in ("", "T1") else kind
 
     @cached_property
     def rank(self) -> tuple[bool, bool, bool, bool, int]:
         """The least is taken first."""
         words, file = self._words
-        weighted = re.search(_T1, file) is not None or re.search(_OTHER, file) is None
         return (
-            re.search(_LABEL, words) is not None,
-            self.derived or re.search(_LAST, file) is not None,
+            says_label(words),
+            self.derived or says_last(file),
             self.places < FEW,
-            not (weighted and self.contrast),
+            not (says_t1(file) and self.contrast),
             -self.places,
         )
 

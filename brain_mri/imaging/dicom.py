@@ -26,6 +26,7 @@ from pydicom.uid import (
 
 from brain_mri.imaging import dicom_mosaic
 from brain_mri.imaging.dicom_pixels import decoder_of
+from brain_mri.imaging.dicom_sequence import sequence_of
 from brain_mri.imaging.file_type import has_dicom_preamble
 from brain_mri.imaging.orientation import DISPLAY, axes_of, permuted, plane_of, turned
 from brain_mri.imaging.picture import check_size, compact, gray_and_color
@@ -269,13 +270,14 @@ def frame_place(dataset: pydicom.Dataset, index: int) -> Place:
 
 def describe(dataset: pydicom.Dataset) -> dict[str, object]:
     """Plain facts for Scan.info; nothing that identifies a person."""
+    sequence = sequence_of(dataset, functional(dataset, 0, "MRImageFrameTypeSequence"))
     return {
         "format": "DICOM",
         "mode": _known(dataset, "PhotometricInterpretation"),
         "bits": int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 0),
         "modality": _known(dataset, "Modality"),
         "syntax": _syntax(dataset),
-    }
+    } | ({"sequence": sequence} if sequence else {})
 
 
 def read_dicom_slice(data: bytes, name: str, index: int | None = None) -> Scan:

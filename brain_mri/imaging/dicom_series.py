@@ -20,6 +20,7 @@ from brain_mri.imaging.dicom import (
     numbers,
     open_dicom,
 )
+from brain_mri.imaging.dicom_sequence import injected
 from brain_mri.imaging.nifti import LAS, Grid
 from brain_mri.imaging.orientation import axes_of
 from brain_mri.imaging.scan import MAX_VOXELS, ScanError, TooLarge, clean_name
@@ -167,7 +168,7 @@ def _about(dataset: pydicom.Dataset) -> _About:
         str(dataset.get("SeriesInstanceUID") or ""),
         clean_name(described.replace("/", "-").replace("\\", "-")) if described else "",
         None if number is None else int(number[0]),
-        bool(str(dataset.get("ContrastBolusAgent") or "").strip()),
+        injected(dataset),
         tuple(str(word).upper() for word in np.atleast_1d(dataset.get("ImageType") or ())),
     )
 

@@ -56,6 +56,11 @@ class Scan:
     def shape(self) -> tuple[int, int]:
         return int(self.image.shape[0]), int(self.image.shape[1])
 
+    @property
+    def sequence(self) -> str:
+        """One of classes.SEQUENCES where the file says which it is, else ""."""
+        return str(self.info.get("sequence") or "")
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -90,6 +90,8 @@ class Analysis:
     seconds: float = 0.0
     kind_unsure: bool = False  # abstained, but only from naming the kind: there is a tumor
     skull_stripped: bool = False  # a brain without its skull: nothing that the model has learned from
+    sequence: str = ""  # one of classes.SEQUENCES, "" when nothing tells
+    sequence_from: str = ""  # "file", "picture" or ""
     speck_share: float = 0.0  # a component of the mask below this share of the picture was dropped
 
     def mask_at(self, threshold: float) -> np.ndarray:
@@ -137,6 +139,8 @@ class Analysis:
             "kind_unsure": self.kind_unsure,
             "not_brain_mri": self.not_brain_mri,
             "skull_stripped": self.skull_stripped,
+            "sequence": self.sequence,
+            "sequence_from": self.sequence_from,
             "tumor_fraction": self.measures.fraction,
             "tumor_pixels": self.measures.pixels,
             "tumor_area_mm2": self.measures.area_mm2,

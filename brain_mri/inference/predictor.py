@@ -34,6 +34,7 @@ from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.runner import Networks, Outputs
+from brain_mri.inference.sequence import FILE, PICTURE, doubts_of_kind, named
 from brain_mri.inference.trial import try_out
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
@@ -46,6 +47,7 @@ class Outline:
     probabilities: dict[str, float]
     not_brain_mri: bool
     skull_stripped: bool
+    sequence: tuple[str, str]  # it, and where it is known from, as in an Analysis
     mask: np.ndarray  # bool (H, W); empty where there is no brain
 
 
@@ -61,6 +63,7 @@ class _Seen:
     probabilities: dict[str, float]  # the same, by class
     score: float  # of the guard: above 1 it is no brain MRI; nan without a guard
     stripped: bool  # a brain without its skull
+    sequence: tuple[str, str]  # see Outline
 
     @property
     def foreign(self) -> bool:
@@ -152,7 +155,10 @@ class Predictor:
         """The first pass allocates, and no visitor should wait for it; it also shows that networks and config agree."""
         blank = np.zeros((self.image_size, self.image_size), np.uint8)
         try:
-            found = self._networks(blank[None]).logits.shape[-1]
+            outputs = self._networks(blank[None])
+            found = outputs.logits.shape[-1]
+            if self.config.sequence:
+                named(self.config.sequence, outputs.features)
             if found == len(self.classes):
                 self.analyze(Scan(blank, blank))
         except Exception as error:  # whatever ONNX Runtime or NumPy make of a graph of other dimensions
@@ -202,7 +208,7 @@ class Predictor:
             mask = np.zeros(scan.image.shape, bool)
         else:
             mask = self._mask(seen)[1]
-        return Outline(seen.probabilities, seen.foreign, seen.stripped, mask)
+        return Outline(seen.probabilities, seen.foreign, seen.stripped, seen.sequence, mask)
 
     def _see(self, scan: Scan, beside: Executor | None = None) -> _Seen:
         prepared = prepare(scan.image, self.image_size)
@@ -214,8 +220,17 @@ class Predictor:
             score = self._guard.score(described, features)
             stripped = score <= 1 and self._guard.looks_stripped(described, features)
         values = class_probabilities(self.config, outputs.logits, mask_evidence(outputs.mask_probability))
-        named = dict(zip(self.classes, values[0].tolist(), strict=True))
-        return _Seen(scan, prepared.frame, prepared.head, outputs, values, named, score, stripped)
+        chances = dict(zip(self.classes, values[0].tolist(), strict=True))
+        sequence = self._sequence(scan, outputs, unlike=score > 1 or stripped)
+        return _Seen(scan, prepared.frame, prepared.head, outputs, values, chances, score, stripped, sequence)
+
+    def _sequence(self, scan: Scan, outputs: Outputs, *, unlike: bool) -> tuple[str, str]:
+        """See Outline. unlike: the picture is none that the network has learned from."""
+        if scan.sequence:
+            return scan.sequence, FILE
+        rule = self.config.sequence
+        found = "" if rule is None or unlike else named(rule, outputs.features)[0]
+        return found, PICTURE if found else ""
 
     def _mask(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray, float]:
         """(probability, mask whatever the class, share of a speck), the arrays (H, W)."""
@@ -236,7 +251,10 @@ class Predictor:
         agreement = segmentation.agreement(heatmaps[label], mask)
         reason = self._reason(seen, label)
         unsaid = int(np.count_nonzero(whatever)) if label == NO_TUMOR else 0
+        kind_unsure = reason.startswith(KIND_UNSURE)
         warnings = [*scan.warnings, *warnings_of(scan, label, reason, seen.foreign, measures, agreement, unsaid)]
+        if label != NO_TUMOR and (kind_unsure or not reason):
+            warnings += doubts_of_kind(self.config.sequence, *seen.sequence)
         return Analysis(
             name=scan.name,
             image=scan.image,
@@ -247,7 +265,7 @@ class Predictor:
             confidence=values[label],
             abstained=bool(reason),
             reason=reason,
-            kind_unsure=reason.startswith(KIND_UNSURE),
+            kind_unsure=kind_unsure,
             tumor=1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold,
             mask=mask,
             mask_probability=probability,
@@ -258,6 +276,8 @@ class Predictor:
             not_brain_mri=seen.foreign,
             guard_score=seen.score,
             skull_stripped=seen.stripped,
+            sequence=seen.sequence[0],
+            sequence_from=seen.sequence[1],
             warnings=warnings,
             model_id=self.model_id,
             revision=self.revision,
@@ -306,7 +326,7 @@ def fingerprint(artifact: Artifact) -> str:
     for name in config.onnx_files:
         digest.update(config.files[name].sha256.encode())
     stored = config.to_json()
-    for key in ("classes", "temperature", "bias", "stacking", "outlined", "thresholds", "guard"):
-        if key in stored or key != "outlined":  # artifacts without it keep their name
+    for key in ("classes", "temperature", "bias", "stacking", "outlined", "thresholds", "guard", "sequence"):
+        if key in stored or key not in ("outlined", "sequence"):  # artifacts without it keep their name
             digest.update(repr(stored.get(key)).encode())
     return digest.hexdigest()[:12]

@@ -24,7 +24,8 @@ from brain_mri.inference.jobs import Job
 from brain_mri.inference.predictor import Predictor
 
 COLUMNS = (
-    "file", "label", "confidence", "abstained", "reason", "tumor_probability", "tumor", "not_brain_mri", "slices",
+    "file", "label", "confidence", "abstained", "reason", "kind_unsure", "tumor_probability", "tumor", "not_brain_mri",
+    "sequence", "sequence_from", "slices",
     "marked_on", "shown", "volume_ml", "doubt", "choice", "tumor_fraction", "tumor_pixels", "tumor_area_mm2",
     "tumor_diameter_mm", "heat_agreement", "width", "height", "warnings", "error", "overlay", "mask", "heatmap",
     "model_id", "revision",

@@ -23,6 +23,7 @@ from brain_mri.imaging.volume import Volume
 from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor, likeliest
+from brain_mri.inference.sequence import doubts_of_kind, most_say
 
 GROUP = 16  # slices from one report of the progress to the next
 Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0
@@ -49,6 +50,8 @@ class VolumeAnalysis:
     folder: Any = field(repr=False, default=None)  # tempfile.TemporaryDirectory
     abstain_below: float = 0.0  # a confidence under which the model does not commit itself
     tumor_first: bool = False  # whether there is a tumor is decided before its kind, see decision.decided
+    sequence: str = ""  # one of classes.SEQUENCES: what the file says, or most of the slices look like
+    sequence_from: str = ""  # "file", "picture" or ""
 
     @property
     def nbytes(self) -> int:
@@ -87,10 +90,13 @@ class VolumeAnalysis:
     @property
     def label(self) -> str:
         """The class that the marked slices speak for, weighted by their area; NO_TUMOR when nothing is marked."""
-        answer = self.answer
-        if self.tumor_first and answer.get(NO_TUMOR, 0.0) < 0.5:
-            answer.pop(NO_TUMOR, None)
-        return likeliest(answer) if self.marked else NO_TUMOR
+        return self._likeliest(self.answer) if self.marked else NO_TUMOR
+
+    def _likeliest(self, chances: dict[str, float]) -> str:
+        """As decision.decided does it."""
+        if self.tumor_first and chances.get(NO_TUMOR, 0.0) < 0.5:
+            chances = {name: chance for name, chance in chances.items() if name != NO_TUMOR}
+        return likeliest(chances)
 
     @property
     def marked_on(self) -> str:
@@ -135,6 +141,11 @@ class VolumeAnalysis:
         )
 
     @property
+    def kind_unsure(self) -> bool:
+        """There is a tumor, only its kind is not named."""
+        return KIND_UNSURE in self.reason
+
+    @property
     def skull_stripped(self) -> bool:
         """Is the skull missing on most slices with a brain?"""
         return bool(2 * np.count_nonzero(self.stripped) > np.count_nonzero(~self.foreign))
@@ -167,8 +178,11 @@ class VolumeAnalysis:
             "tumor": bool(self.marked) and self.label != NO_TUMOR,
             "abstained": bool(self.reason),
             "reason": self.reason,
+            "kind_unsure": self.kind_unsure,
             "not_brain_mri": bool(self.foreign.all()),
             "skull_stripped": self.skull_stripped,
+            "sequence": self.sequence,
+            "sequence_from": self.sequence_from,
             "marked_slices": self.marked,
             "marked_on": self.marked_on,
             "largest_slice": int(self.area.argmax()) if self.marked else None,
@@ -180,7 +194,7 @@ class VolumeAnalysis:
                     "slice": i,
                     "tumor_probability": round(float(self.tumor[i]), 5),
                     "area": round(float(self.area[i]), 2),
-                    "label": self.classes[int(self.probabilities[i].argmax())],
+                    "label": self._likeliest(dict(zip(self.classes, self.probabilities[i].tolist(), strict=True))),
                     "not_brain_mri": bool(self.foreign[i]),
                 }
                 for i in range(len(self.area))
@@ -206,13 +220,14 @@ def analyze_volume(
     mask = np.lib.format.open_memmap(Path(folder.name) / "mask.npy", "w+", bool, volume.shape)
     probabilities = np.zeros((depth, len(predictor.classes)), np.float32)
     area, foreign, stripped = np.zeros(depth, np.float32), np.zeros(depth, bool), np.zeros(depth, bool)
+    sequences = [("", "")] * depth
     pixel = volume.spacing[1] * volume.spacing[2] if volume.spacing else 1.0
 
     def work(i: int) -> None:
         found = predictor.outline(volume.scan(i))
         probabilities[i] = [found.probabilities[name] for name in predictor.classes]
         foreign[i], stripped[i], mask[i] = found.not_brain_mri, found.skull_stripped, found.mask
-        area[i] = np.count_nonzero(found.mask) * pixel
+        area[i], sequences[i] = np.count_nonzero(found.mask) * pixel, found.sequence
 
     pool = ThreadPoolExecutor(cores())
     try:
@@ -221,11 +236,15 @@ def analyze_volume(
                 progress(done, depth)
     finally:
         pool.shutdown(cancel_futures=True)  # after an exception, also one of `progress`, the rest is not begun
-    return VolumeAnalysis(
+    sequence = most_say(sequences)
+    analysis = VolumeAnalysis(
         volume, mask, probabilities, predictor.classes, area, foreign, stripped, _warnings(volume, foreign),
         predictor.model_id, predictor.revision, folder, predictor.abstain_below,
-        predictor.config.outlined is not None,
+        predictor.config.outlined is not None, *sequence,
     )  # fmt: skip
+    if analysis.label == NO_TUMOR or (analysis.reason and not analysis.kind_unsure):
+        return analysis
+    return replace(analysis, warnings=(*analysis.warnings, *doubts_of_kind(predictor.config.sequence, *sequence)))
 
 
 def _on_disk(volume: Volume, folder: Path) -> Volume:

@@ -16,6 +16,7 @@ from brain_mri.inference.jobs import Job, named, slices_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import Row
+from brain_mri.inference.sequence import said_of
 from brain_mri.ui import views
 from brain_mri.ui.common import (
     Example,
@@ -115,8 +116,8 @@ def run_batch(
 def overview(rows: Sequence[Row]) -> str:
     good = [row.result for row in rows if not row.error]
     foreign = sum(r["not_brain_mri"] for r in good)
-    unsure = sum(r["abstained"] and not r["not_brain_mri"] for r in good)
-    tumor = sum(not r["abstained"] and r["label"] != NO_TUMOR for r in good)
+    kinds = [answer(r)[0] for r in good]
+    unsure, tumor = kinds.count("unsure"), kinds.count("tumor")
     text = f"{tumor} with a tumor, {len(good) - tumor - unsure - foreign} without, {unsure} not sure"
     text += f", {foreign} not a brain MRI" if foreign else ""
     text += f", {len(rows) - len(good)} could not be read" if len(good) < len(rows) else ""
@@ -140,7 +141,8 @@ def _cells(row: Row, classes: Sequence[str]) -> list[str]:
         f"<b>{views.percent(p)}</b>" if n == r["label"] else views.percent(p) for n, p in r["probabilities"].items()
     ]
     area = f"{r['tumor_area_mm2']:,.0f} mm²" if r["tumor_area_mm2"] is not None else "–"
-    said = [r["reason"], *r["warnings"]]
+    shown = said_of(r["sequence"], r["sequence_from"])
+    said = [f"{shown}." if shown else "", r["reason"], *r["warnings"]]
     if "shown" in r:  # a volume
         where = f"slices {r['marked_on']} of {r['slices']}" if r["marked_on"] else f"on none of {r['slices']} slices"
         size = "" if r["volume_ml"] is None else f"{r['volume_ml']:.1f} mL{' (doubtful)' if r['doubt'] else ''}, "

@@ -71,10 +71,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str
     )
 
 
-def banner(kind: str, word: str, sentence: str, detail: str = "") -> str:
-    """The one sentence above the panels. kind colours it; word says the same to those who see no colour."""
+def banner(kind: str, word: str, sentence: str, *details: str) -> str:
+    """The one sentence above the panels, and lines below it. kind colours it; word says the same to those who see no
+    colour."""
     role = "alert" if kind == "error" else "status"
-    below = f'<p class="detail">{safe(detail)}</p>' if detail else ""
+    below = "".join(f'<p class="detail">{safe(detail)}</p>' for detail in details if detail)
     return (
         f'<div class="banner {kind}" role="{role}" aria-live="polite"><span class="word">{safe(word)}</span>'
         f'<div><p class="sentence">{safe(sentence)}</p>{below}</div></div>'

@@ -13,6 +13,7 @@ from brain_mri.files import write_json
 from brain_mri.imaging.picture import png
 from brain_mri.inference.jobs import stem_of
 from brain_mri.inference.rows import versions
+from brain_mri.inference.sequence import said_of
 from brain_mri.reporting import tables
 from brain_mri.ui import theme, views
 from brain_mri.ui.html import banner, card, image, notes, safe, table
@@ -88,6 +89,7 @@ def report_html(view: View, settings: Settings, data: dict[str, Any]) -> str:
         name=safe(a.name),
         created=data["created"],
         size=f"{a.image.shape[1]} × {a.image.shape[0]}" + (f", {data['slice']}" if data["slice"] else ""),
+        sequence=safe(f" · {said_of(a.sequence, a.sequence_from)}" if a.sequence else ""),
         finding=banner(*views.sentence(a)) + notes(a.warnings),
         panels=panels,
         facts=views.facts(view, settings),

@@ -16,6 +16,7 @@ from brain_mri.imaging.preprocessing import sharpness
 from brain_mri.imaging.scan import Scan, reduce, to_uint8, window_limits
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.sequence import said_of
 from brain_mri.ui.charts import heat_ramp, histogram
 from brain_mri.ui.html import banner, card, data_uri, image, notes, safe, tiles
 
@@ -114,12 +115,13 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{text} %"
 
 
-def sentence(a: Analysis) -> tuple[str, str, str]:
-    """(kind, word, sentence): what the page says first."""
+def sentence(a: Analysis) -> tuple[str, ...]:
+    """(kind, word, sentence): what the page says first; of a tumor of unsure kind also why it is unsure."""
     if a.not_brain_mri:
         return "foreign", "Not a brain MRI?", "This does not look like a brain MRI slice, so no finding is given."
     if a.kind_unsure:
-        return "tumor", "Tumor, kind not sure", a.reason
+        first, _, why = a.reason.partition(": ")
+        return "tumor", "Tumor", f"{first}.", why
     if a.abstained:
         return "unsure", "Not sure", a.reason
     sure = f"the model is {percent(a.confidence)} confident."
@@ -133,8 +135,8 @@ def sentence(a: Analysis) -> tuple[str, str, str]:
 def finding(view: View) -> str:
     a = view.analysis
     height, width = a.image.shape
-    name = " · ".join(filter(None, (a.name, which_slice(view))))
-    detail = f"{name} · {width} × {height} pixels · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
+    about = (a.name, which_slice(view), said_of(a.sequence, a.sequence_from), f"{width} × {height} pixels")
+    detail = f"{' · '.join(filter(None, about))} · answered in {1000 * a.seconds:.0f} ms by {a.model_id}"
     return banner(*sentence(a), f"{detail}, revision {a.revision[:12]}") + notes(a.warnings)
 
 

@@ -13,9 +13,11 @@ import segmentation
 from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
 from brain_mri.imaging.volume import Volume, read_volume
+from brain_mri.inference.analysis import KIND_UNSURE
 from brain_mri.inference.jobs import slices_of, stem_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.rows import guarded, versions
+from brain_mri.inference.sequence import said_of
 from brain_mri.inference.volume_analysis import (
     Point,
     VolumeAnalysis,
@@ -154,13 +156,18 @@ def headline(found: VolumeAnalysis) -> str:
     volume = found.volume
     depth, height, width = volume.shape
     name = own_name(volume) + (f" of {volume.name}" if own_name(volume) != volume.name else "")
+    shows = said_of(found.sequence, found.sequence_from)
+    name += f" · {shows}" if shows else ""
     slices = f"{depth} {volume.plane} slices" if depth > 1 else f"one {volume.plane} slice"
     detail = f"{name} · {slices} of {width} × {height} pixels · answered by {found.model_id}"
     return banner(*sentence(found), f"{detail}, revision {found.revision[:12]}") + notes(found.warnings)
 
 
-def sentence(found: VolumeAnalysis) -> tuple[str, str, str]:
+def sentence(found: VolumeAnalysis) -> tuple[str, ...]:
     """(kind, word, sentence) as views.sentence gives for a slice."""
+    if found.kind_unsure:
+        where, _, why = found.reason.partition(f" {KIND_UNSURE}: ")
+        return "tumor", "Tumor", f"{KIND_UNSURE}.", f"{where} {why}"
     if found.reason:
         kind, word = ("foreign", "Not a brain MRI?") if found.foreign.all() else ("unsure", "Not sure")
         return kind, word, found.reason
