@@ -30,6 +30,21 @@ def predictor(handmade_artifact: Path) -> Predictor:
 
 
 @pytest.fixture(scope="session")
+def unsure_predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """It finds tumors by their outlines and hardly ever names their kind; every picture looks like FLAIR to it."""
+    flair = {"sequences": ["T1C+", "FLAIR"], "weights": [[0.0] * 3] * 2, "bias": [0.0, 5.0], "limits": [0.5, 0.5]}
+    return Predictor.load(
+        write_handmade(
+            tmp_path_factory.mktemp("models") / "unsure",
+            temperature=20.0,
+            outlined={"weights": [1.0, 1.0], "bias": 0.0},
+            thresholds={"mask": 0.5, "min_fraction": 0.002, "abstain": 0.8, "tumor": 0.5},
+            sequence=flair | {"kinds_on": ["T1C+"]},
+        )
+    )
+
+
+@pytest.fixture(scope="session")
 def phantom_image() -> Callable[..., np.ndarray]:
     """phantom_image(label="glioma", seed=0, size=256, plane="axial") -> uint8 (size, size)."""
     from brain_mri.data import phantom

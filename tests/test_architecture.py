@@ -47,6 +47,7 @@ TESTED_THROUGH: dict[str, str] = {
     "tests/test_readme.py": "__init__",  # README's example
     "tests/imaging/test_read.py": "imaging.picture imaging.file_type imaging.scan",  # read_scan is their only entrance
     "tests/imaging/test_volume.py": "imaging.orientation",  # as read_volume is theirs
+    "tests/imaging/test_choice.py": "imaging.series_words",  # the names of volumes and series
     "tests/inference/test_guard.py": "inference.guard_descriptors imaging.skull_strip evaluation.guard_check",
     "tests/inference/test_predictor.py": "inference.analysis inference.onnx_model inference.runner",  # one answer
     "tests/artifact/test_hub.py": "artifact.hub_client",  # against a Hub on the loopback, as push is

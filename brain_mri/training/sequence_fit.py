@@ -55,7 +55,7 @@ def fit(features: np.ndarray, sequences: np.ndarray, weights: np.ndarray) -> Seq
     slopes, start = regression.coef_ / scale, regression.intercept_
     start = start - slopes @ mean
     if len(regression.classes_) == 2:  # scikit-learn states the second one only
-        slopes, start = np.vstack([0 * slopes, slopes]), np.concatenate([0 * start, start])
+        slopes, start = np.vstack([np.zeros_like(slopes), slopes]), np.append(0.0, start)
     return SequenceRule(
         sequences=tuple(map(str, regression.classes_)),
         weights=tuple(tuple(float(f"{w:.6g}") for w in row) for row in slopes.tolist()),

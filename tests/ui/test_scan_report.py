@@ -35,3 +35,12 @@ def test_report_is_complete_and_self_contained(view: views.View, predictor: Pred
     read = decode(mask.read_bytes())
     assert np.array_equal(read > 0, views.mask_of(view, settings))
     assert result["tumor_pixels"] == np.count_nonzero(read)
+
+
+def test_the_report_of_a_tumor_of_unsure_kind(unsure_predictor: Predictor, phantom_png, tmp_path: Path) -> None:
+    view = views.analyze_scan(unsure_predictor, read_scan(phantom_png("meningioma", 21)))
+    page, data, _ = scan_report.write_report(view, views.settings_of(view), tmp_path)
+    text, result = page.read_text(encoding="utf-8"), json.loads(data.read_text(encoding="utf-8"))
+    assert "A tumor, its kind not sure" in text and "is the likeliest kind" in text
+    assert "pixels · FLAIR (by its looks)" in text and "learned mostly on T1 with contrast medium" in text
+    assert result["kind_unsure"] and (result["sequence"], result["sequence_from"]) == ("FLAIR", "picture")

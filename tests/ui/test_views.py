@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import cv2
@@ -38,6 +39,20 @@ def test_sentence_says_what_the_analysis_says(view: views.View) -> None:
     assert views.sentence(replace(a, label="notumor"))[0] == "clear"
     assert views.sentence(replace(a, abstained=True, reason="Not sure: x"))[0::2] == ("unsure", "Not sure: x")
     assert views.sentence(replace(a, not_brain_mri=True, abstained=True))[0] == "foreign"
+
+
+def test_a_tumor_of_unsure_kind_is_an_answer_with_mask_and_heatmap(unsure_predictor: Predictor, phantom_png) -> None:
+    view = views.analyze_scan(unsure_predictor, read_scan(phantom_png("meningioma", 21)))
+    a, settings = view.analysis, views.settings_of(view)
+    assert a.kind_unsure and a.tumor and a.mask.any() and a.label != "notumor"
+    assert views.sentence(a)[:2] == ("tumor", "Tumor")
+    said = views.finding(view)
+    first = re.search(r'class="sentence">(.*?)</p><p class="detail">(.*?)</p>', said)
+    assert first and re.fullmatch(r"A tumor, its kind not sure \(\d+% for a tumor\)\.", first[1])
+    assert re.match(r"\w.* is the likeliest kind at \d+%, followed by ", first[2])
+    assert "FLAIR (by its looks)" in said and "This looks like FLAIR. The kinds of tumor were learned mostly on" in said
+    assert "of the head marked" in views.overlay_panel(view, settings)
+    assert "nothing in the head" not in views.heat_panel(view, settings)
 
 
 def test_finding_names_model_and_revision(view: views.View, predictor: Predictor) -> None:

@@ -14,7 +14,7 @@ from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import volume_analysis
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui.common import name_of
-from brain_mri.ui.volume_tab import clicked, draw, point_of, sentence, write_files
+from brain_mri.ui.volume_tab import clicked, draw, headline, point_of, sentence, write_files
 from tests.helpers.files import make_volume, write_nifti
 
 
@@ -79,6 +79,21 @@ def test_a_volume_without_a_head_says_so(predictor: Predictor, found: volume_ana
     assert sentence(none)[0] == "foreign" and none.tumor.max() == 0
     empty = replace(found, area=np.zeros_like(found.area))
     assert sentence(empty)[0] == "clear"
+
+
+def test_a_volume_with_a_tumor_of_unsure_kind_says_so(unsure_predictor: Predictor, tmp_path: Path) -> None:
+    voxels, _, spacing = make_volume("meningioma", 5)
+    volume = read_volume(write_nifti(tmp_path / "v.nii", voxels, spacing))
+    found = volume_analysis.analyze_volume(unsure_predictor, volume)
+    kind, word, first, why = sentence(found)
+    assert (kind, word, first) == ("tumor", "Tumor", "A tumor, its kind not sure.")
+    assert why.startswith("Marked on") and "is the likeliest kind at" in why and "A tumor" not in why
+    data = found.to_dict()
+    assert data["kind_unsure"] and data["abstained"] and data["tumor"]
+    marked = [one["label"] for one in data["per_slice"] if one["area"]]
+    assert marked and "notumor" not in marked
+    page = headline(found)
+    assert "v.nii · FLAIR (by its looks)" in page and "kinds of tumor were learned mostly on" in page
 
 
 def test_a_volume_of_brains_without_skulls_says_so(found: volume_analysis.VolumeAnalysis) -> None:
