@@ -12,7 +12,7 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
 from tests.helpers.files import dicom, item, saved
 
-SPIN = {"ScanningSequence": "SE", "SequenceVariant": "SK", "RepetitionTime": 550, "EchoTime": 12}
+SPIN: dict[str, Any] = {"ScanningSequence": "SE", "SequenceVariant": "SK", "RepetitionTime": 550, "EchoTime": 12}
 LATE = SPIN | {"RepetitionTime": 4000, "EchoTime": 95}
 WATER = LATE | {"ScanningSequence": ["SE", "IR"], "RepetitionTime": 9000, "InversionTime": 2500}
 GRADIENT = {"ScanningSequence": ["GR", "IR"], "SequenceVariant": ["SP", "MP"], "RepetitionTime": 2300, "EchoTime": 3}
@@ -74,7 +74,10 @@ def test_tags_that_are_no_numbers_hide_no_picture(head: np.ndarray) -> None:
 
 def test_frames_of_an_enhanced_file_and_slices_of_a_volume(head: np.ndarray) -> None:
     groups = item(MRImageFrameTypeSequence=[item(AcquisitionContrast="T1")])
-    tags = {"SharedFunctionalGroupsSequence": [groups], "ContrastBolusAgentSequence": [item(CodeMeaning="Gd")]}
+    tags: dict[str, Any] = {
+        "SharedFunctionalGroupsSequence": [groups],
+        "ContrastBolusAgentSequence": [item(CodeMeaning="Gd")],
+    }
     volume = read_volume(saved(dicom(np.stack([head] * 4), **tags)))
     assert [volume.scan(i).sequence for i in range(4)] == ["T1C+"] * 4
 

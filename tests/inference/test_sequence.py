@@ -57,7 +57,12 @@ def test_a_picture_is_named_and_its_kind_is_doubted(model: Predictor, phantom_im
 
 @pytest.mark.parametrize(("agent", "name"), [("Gd", "T1C+"), ("", "T1")])
 def test_what_the_file_says_comes_first(model: Predictor, phantom_image, agent: str, name: str) -> None:
-    times = {"ScanningSequence": "SE", "RepetitionTime": 500, "EchoTime": 10, "ContrastBolusAgent": agent}
+    times: dict[str, Any] = {
+        "ScanningSequence": "SE",
+        "RepetitionTime": 500,
+        "EchoTime": 10,
+        "ContrastBolusAgent": agent,
+    }
     found = model.analyze(read_scan(saved(dicom(phantom_image("meningioma", 21), **times))))
     assert (found.sequence, found.sequence_from) == (name, "file") and found.label != "notumor"
     doubts = [text for text in found.warnings if "kinds of tumor" in text]
