@@ -19,7 +19,8 @@ from brain_mri.training.midline_folds import Folds
 from brain_mri.training.warp import warp
 
 Tensor = Any
-ALONE = 0.05  # weight of slices whose source and sequence show one kind only, while kinds are learned
+VAGUE = 0.3  # weight, while kinds are learned, of a tumor that is not, or not only, to teach its kind
+ALONE = 0.3  # how much of its kind a tumor teaches whose source and sequence show one kind only
 HINT = 1.0  # weight of a slice that shows a tumor which nobody outlined, while masks are learned
 
 
@@ -54,24 +55,46 @@ class TrainingSet:
         masked_first = np.argsort(~self.has_mask, kind="stable")
         return self.where(np.sort(masked_first[np.unique(self.units[masked_first], return_index=True)[1]]))
 
-    def class_weights(self) -> np.ndarray:
-        """float32 (N,): each class weighs the same in an epoch, an unknown class (-1) nothing; about 1 in the mean.
-
-        Kinds of tumor weigh the same within each source and sequence, too. Where there is one kind only its slices
-        weigh next to nothing: they could teach to tell the source, not the kind (of FLAIR there are gliomas alone).
+    def kinds_present(self) -> np.ndarray:
+        """bool (N,): can the slice teach its kind of tumor? Not where its source and sequence show one kind only: it
+        could teach to tell the source, not the kind (of FLAIR there are gliomas alone). Everywhere, if it is so in all.
         """
-        known = self.labels >= 0
+        kind = (self.labels >= 0) & (self.labels != ABSENT)
+        cells = np.zeros((self.domains.max() + 1, len(CLASSES)), bool)
+        cells[self.domains[kind], self.labels[kind]] = True
+        several = cells.sum(axis=1) > 1
+        return kind & (several[self.domains] | ~several.any())
+
+    def class_targets(self) -> np.ndarray:
+        """float32 (N, C): what the class layers shall say; zeros where not even tumor or none is known.
+
+        A tumor whose kind nobody knows, or none of ours, is each kind alike: so the network learns that it is one, and
+        to be unsure of what it has no class for (outlier exposure: Hendrycks et al. 2019).
+        """
+        known, sure = self.labels >= 0, self.kinds_present() | (self.labels == ABSENT)
+        exact = np.eye(len(CLASSES))[np.maximum(self.labels, 0)]
+        vague = (np.arange(len(CLASSES)) != ABSENT) / (len(CLASSES) - 1)
+        share = np.where(sure, 1.0, np.where(known, ALONE, 0.0))[:, None]
+        targets = share * exact + (1 - share) * vague
+        return np.where((known | self.tumor)[:, None], targets, 0.0).astype(np.float32)
+
+    def class_weights(self) -> np.ndarray:
+        """float32 (N,) beside class_targets: each class weighs the same in an epoch, about 1 in the mean.
+
+        Kinds of tumor weigh the same within each source and sequence, too.
+        """
         share = 1.0 / np.bincount(self.units)[self.units]  # of its unit: one copy is shown an epoch
-        kind = known & (self.labels != ABSENT)
+        kind = self.kinds_present()
+        sure = kind | (self.labels == ABSENT)
         cells = np.zeros((self.domains.max() + 1, len(CLASSES)))
         np.add.at(cells, (self.domains[kind], self.labels[kind]), share[kind])
-        present = np.count_nonzero(cells, axis=1)
-        weigh = np.where(present > 1, 1.0, ALONE if (present > 1).any() else 1.0) * cells.sum(axis=1)
-        each = np.divide((weigh / np.maximum(present, 1))[:, None], cells, out=np.zeros_like(cells), where=cells > 0)
-        weights = np.where(kind, each[self.domains, self.labels], known)
-        totals = np.bincount(self.labels[known], (share * weights)[known], minlength=len(CLASSES))
+        present = np.maximum(np.count_nonzero(cells, axis=1), 1)
+        each = np.divide((cells.sum(axis=1) / present)[:, None], cells, out=np.zeros_like(cells), where=cells > 0)
+        weights = np.where(kind, each[self.domains, self.labels], 1.0)
+        totals = np.bincount(self.labels[sure], (share * weights)[sure], minlength=len(CLASSES))
         even = np.divide(totals.sum() / max(1, np.count_nonzero(totals)), totals, out=np.zeros(4), where=totals > 0)
-        return np.where(known, weights * even[self.labels], 0.0).astype(np.float32)
+        vague = VAGUE * ((self.labels >= 0) | self.tumor)
+        return np.where(sure, weights * even[self.labels], vague).astype(np.float32)
 
     @property
     def outlines_tumors(self) -> bool:
@@ -83,7 +106,7 @@ class TrainingSet:
     ) -> tf.data.Dataset:
         """Batches (image, {output: target}, {output: weight}) for `keras.Model.fit`.
 
-        outputs: any of "logits", "mask". A weight of 0 switches a row off for that output (class or mask unknown).
+        outputs: any of "logits", "mask". A weight of 0 switches a row off for that output (nothing is known of it).
         training=True shuffles anew every epoch, shows one copy of each slice, drawn anew, and augments: one fused warp
         of each slice instead of a chain of Keras layers, which halved U-Net throughput on two cores, then augment.py;
         otherwise the order is kept and pixels are untouched.
@@ -92,7 +115,8 @@ class TrainingSet:
         of_class = self.class_weights() if class_weights is None else class_weights
         healthy = of_class[self.labels == ABSENT]
         healthy_weight = float(healthy.mean()) if healthy.size else 1.0
-        all_labels, all_known = tf.one_hot(self.labels, len(CLASSES)), tf.constant(self.has_mask)
+        exact = tf.one_hot(self.labels, len(CLASSES))  # whose lesions may be exchanged, for networks of masks alone
+        all_labels, all_known = self.class_targets() if "logits" in outputs else exact, tf.constant(self.has_mask)
         all_weights = tf.constant(of_class, tf.float32)
         hinted = tf.constant(self.tumor & ~self.has_mask)
         exchanged = options.transplants or options.erased or options.folded
