@@ -53,8 +53,8 @@ class Row:
 class Pixels:
     """What was read, row by row.
 
-    rows     DataFrame: key, person, stack, left_out, slice, shown, doubt (see stacks.Stack), width, height, mode, mean,
-             std, sharpness, color, spacing, digest, top, left, side
+    rows     DataFrame: key, person, stack, left_out, slice, shown, doubt (see stacks.Stack), width, height, mode,
+             sequence, mean, std, sharpness, color, spacing, digest, top, left, side
     images   uint8 (N, S, S)
     whole    uint8 (N, 64, 64), small (N, 32, 32) and head (N, 64, 64): see duplicates.thumbnails
     masks    uint8 (M, S, S) 0/255 of the rows in mask_rows int64 (M,)

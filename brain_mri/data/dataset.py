@@ -50,7 +50,7 @@ class Dataset:
                origin          name of the folder that was given, told apart from others of that name
                class           one of classes.CLASSES, "" when unknown
                tumor           surely shows a lesion, whatever its class
-               sequence        one of classes.SEQUENCES, "" when no table says
+               sequence        one of classes.SEQUENCES: of a table, else of DICOM tags, else ""
                split           "train" | "validation" | "test"
                group, cluster  never cut by a split; shows the same slice, in whatever sequence
                patient, fold   "" when unknown; the authors' fold, -1 when none
@@ -223,7 +223,7 @@ def _table(read: list[Source], pixels: Pixels, given: Given) -> pd.DataFrame:
             "file": [printable(source.file) for source in read],
             "source": [source.source for source in read],
             "origin": [source.origin for source in read],
-            "sequence": [source.sequence for source in read],
+            "sequence": [s.sequence or tag for s, tag in zip(read, facts["sequence"], strict=True)],
             "class": [source.label for source in read],
             "split": "",
             "group": [group for group, _ in stated],

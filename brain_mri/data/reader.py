@@ -208,6 +208,7 @@ def _row(scan: Scan, facts: dict[str, Any], outline: np.ndarray | None, size: in
         "width": int(image.shape[1]),
         "height": int(image.shape[0]),
         "mode": str(scan.info.get("mode", "")),
+        "sequence": scan.sequence,
         "mean": float(image.mean()),
         "std": float(image.std()),
         "sharpness": sharpness(image),

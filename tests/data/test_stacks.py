@@ -126,6 +126,7 @@ def test_dicom_files_are_grouped_by_patient_and_no_id_is_stored(tmp_path: Path) 
                 tags: dict[str, Any] = {
                     "PatientID": f"SECRET-{label}-{patient}",
                     "SeriesInstanceUID": f"1.2.{c}{patient}.{number}",
+                    "SeriesDescription": ("T2", "T1 Gd", "?")[number],
                 }
                 path = tmp_path / "d" / label / f"{patient}-{number}.dcm"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +135,8 @@ def test_dicom_files_are_grouped_by_patient_and_no_id_is_stored(tmp_path: Path) 
     table = dataset.table
     assert table.groupby(["class", table["file"].str[-7]])["group"].nunique().max() == 1
     assert table["patient"].nunique() == 6 and table.groupby("patient")["split"].nunique().max() == 1
+    numbers = table["file"].str[-5].astype(int)
+    assert table["sequence"].tolist() == [("T2", "T1C+", "")[number] for number in numbers]
     assert "SECRET" not in table.to_csv() and b"SECRET" not in (tmp_path / "c.npz").read_bytes()
     anonymous = saved(dicom(picture, PatientID="Anonymous", StudyInstanceUID="1.2.3"))
     assert stacks.stack_of(anonymous, "a").person.startswith("study")
