@@ -67,10 +67,10 @@ def train(config: TrainConfig, claim: Claim) -> None:
 
         print("Calibrating on validation, measuring on test.")
         answers = validation_answers(config, networks, folder, dataset)
-        rule = calibrate(answers, exported.segmenter, dataset)
-        guard = None if config.brief else guard_fit.fit_on_dataset(folder, dataset, config.seed)
         sequence = None if config.brief else sequence_fit.fit_on_dataset(folder, dataset, config.seed)
-        facts = artifact_config(config, precision, dataset, networks, exported, rule, guard, sequence, claim.run)
+        rule = calibrate(answers, exported.segmenter, dataset, sequence)
+        guard = None if config.brief else guard_fit.fit_on_dataset(folder, dataset, config.seed)
+        facts = artifact_config(config, precision, dataset, networks, exported, rule, guard, claim.run)
 
         whole = not config.brief
         evaluation = evaluate(Artifact(folder, facts), dataset, seed=config.seed, baseline=whole, sanity=whole)

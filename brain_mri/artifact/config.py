@@ -34,6 +34,7 @@ Numbers = Annotated[tuple[Number, ...], Strict(False)]  # JSON has lists only
 # What answers are worked out with: within these bounds finite outputs of a network give finite probabilities.
 Weight = Annotated[int | float, Field(ge=-1e9, le=1e9)]
 Weights = Annotated[tuple[Weight, ...], Strict(False)]
+Temperature = Annotated[int | float, Field(ge=1e-4, le=1e4)]
 Threshold = Annotated[int | float, Field(ge=0, le=10)]  # above 1: nothing reaches it
 Count = Annotated[int, Field(ge=0, le=10**12)]  # what the page shows; Python writes no number of 4,300 digits
 Words = Annotated[
@@ -100,51 +101,10 @@ class Stacking(Record):
 
 
 class TumorRule(Record):
-    """Is there a tumor? A logistic regression on what the network outlines, see decision.mask_evidence."""
+    """Is there a tumor? A logistic regression on what the network outlines, see decision.tumor_evidence."""
 
-    weights: Numbers  # of the peak and of the surest pixels' mean
-    bias: Number
-
-    @field_validator("weights")
-    @classmethod
-    def _two(cls, weights: Numbers) -> Numbers:
-        if len(weights) != 2:
-            raise ValueError("one weight of the peak and one of the surest pixels")
-        return weights
-
-
-class DecisionRule(Record):
-    """How the outputs of the networks become answers; inference/decision.py applies it."""
-
-    classes: Annotated[tuple[Words, ...], Strict(False), Field(max_length=100)]  # in the order of the logits
-    temperature: Annotated[int | float, Field(ge=1e-4, le=1e4)]
-    bias: Weights | None = None  # one of each class
-    stacking: Stacking | None = None
-    outlined: TumorRule | None = None  # tumor or none is read off the outline; the logits only say which kind
-    thresholds: Thresholds = Thresholds()
-
-    @field_validator("classes")
-    @classmethod
-    def _differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        seen = {name.strip() for name in classes}
-        if len(seen) < max(2, len(classes)) or "" in seen:
-            raise ValueError("two classes or more, none twice or without a name")
-        return classes
-
-    @field_validator("bias")
-    @classmethod
-    def _one_of_each(cls, bias: Weights | None, info: ValidationInfo) -> Weights | None:
-        if bias is None or len(bias) != len(info.data.get("classes", ())):
-            raise ValueError("one number of each class")
-        return bias
-
-    @field_validator("stacking")
-    @classmethod
-    def _fits_classes(cls, stacking: Stacking | None, info: ValidationInfo) -> Stacking | None:
-        count = len(info.data.get("classes", ()))
-        if stacking is None or len(stacking.bias) != count or [*map(len, stacking.weights)] != [count + 1] * count:
-            raise ValueError("a row for each class, a weight for each logit and the evidence")
-        return stacking
+    weights: Annotated[Weights, Field(min_length=2, max_length=3)]  # of two of the mask, and what the class layers say
+    bias: Weight
 
 
 def _known(sequence: str) -> str:
@@ -173,6 +133,42 @@ class SequenceRule(Record):
         if len(counts) > 1 or len(self.bias) < 2 or len({len(row) for row in self.weights}) > 1:
             raise ValueError("two sequences or more, a row of weights and a bias for each")
         return self
+
+
+class DecisionRule(Record):
+    """How the outputs of the networks become answers; inference/decision.py applies it."""
+
+    classes: Annotated[tuple[Words, ...], Strict(False), Field(max_length=100)]  # in the order of the logits
+    temperature: Temperature
+    bias: Weights | None = None  # one of each class
+    stacking: Stacking | None = None
+    outlined: TumorRule | None = None  # tumor or none is read off the outline; the logits only say which kind
+    sequence: SequenceRule | None = None  # None: none is named
+    elsewhere: Temperature | None = None  # of the kinds, on a sequence that none was learned on
+    thresholds: Thresholds = Thresholds()
+
+    @field_validator("classes")
+    @classmethod
+    def _differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        seen = {name.strip() for name in classes}
+        if len(seen) < max(2, len(classes)) or "" in seen:
+            raise ValueError("two classes or more, none twice or without a name")
+        return classes
+
+    @field_validator("bias")
+    @classmethod
+    def _one_of_each(cls, bias: Weights | None, info: ValidationInfo) -> Weights | None:
+        if bias is None or len(bias) != len(info.data.get("classes", ())):
+            raise ValueError("one number of each class")
+        return bias
+
+    @field_validator("stacking")
+    @classmethod
+    def _fits_classes(cls, stacking: Stacking | None, info: ValidationInfo) -> Stacking | None:
+        count = len(info.data.get("classes", ()))
+        if stacking is None or len(stacking.bias) != count or [*map(len, stacking.weights)] != [count + 1] * count:
+            raise ValueError("a row for each class, a weight for each logit and the evidence")
+        return stacking
 
 
 class FitFacts(Record):
@@ -269,7 +265,6 @@ class ArtifactConfig(DecisionRule):
     segmenter: Segmenter
     thresholds: Thresholds
     guard: dict[str, Any] | None = None  # read by inference/guard.py
-    sequence: SequenceRule | None = None  # None: none is named
     training: TrainingFacts = TrainingFacts()
     data: DataFacts = DataFacts()
     versions: dict[str, str] = {}  # of python, keras, tensorflow, ...

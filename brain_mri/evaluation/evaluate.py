@@ -45,8 +45,8 @@ from brain_mri.evaluation.scores import (
     Uncalibrated,
 )
 from brain_mri.imaging.preprocessing import head_mask
-from brain_mri.inference.decision import Answers, answers_of, calibrated_by, decided, softmax
-from brain_mri.inference.runner import Outputs, run_model
+from brain_mri.inference.decision import Answers, answers_of, calibrated_by, decided
+from brain_mri.inference.runner import Outputs, run_model, softmax
 
 LEARNED_FROM_VALIDATION = (
     "Networks that answer here have learned from the validation images, too: these figures are too good. "

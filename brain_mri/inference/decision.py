@@ -7,7 +7,8 @@ the surer the less the U-Net finds (Wolpert 1992, stacked generalisation).
 
 Or "outlined", and then two questions are two answers. Is there a tumor? A logistic regression on what the network
 outlines says so. Which kind? The softmax over the logits of the kinds alone says that, and shares out the tumor's
-probability. So class layers, which know which sources had tumors, cannot talk an outlined lesion away.
+probability. So class layers, which know which sources had tumors, cannot talk an outlined lesion away. On a sequence
+that kinds were not learned on the kinds have a temperature of their own, "elsewhere": mostly none of them is sure.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from brain_mri.artifact.config import DecisionRule
-from brain_mri.classes import NO_TUMOR
-from brain_mri.inference.runner import Outputs
+from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.inference.runner import Outputs, softmax
+from brain_mri.inference.sequence import named, unlearned
 from segmentation import postprocess
 
 SUREST = 1 / 256  # of the pixels: the evidence of a mask is their mean tumor probability, and the highest one
+MOST_SAID = 2.0  # half the log odds of 98 %
 FAINTEST = 1e-4  # mask probabilities nearer to 0 or 1 are taken for this near
 
 
@@ -36,17 +39,11 @@ class Answers:
 
 def answers_of(outputs: Outputs, rule: DecisionRule) -> Answers:
     """The calibrated answers."""
-    probabilities = class_probabilities(rule, outputs.logits, mask_evidence(outputs.mask_probability))
+    away = unlearned(rule.sequence, named(rule.sequence, outputs.features))
+    probabilities = class_probabilities(rule, outputs.logits, mask_evidence(outputs.mask_probability), away)
     maps = answered(outputs.mask_probability, rule, probabilities)
     cut, smallest = rule.thresholds.mask, rule.thresholds.min_fraction
     return Answers(probabilities, maps, np.stack([postprocess(found, cut, smallest) for found in maps]))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 (..., C) that sums to 1 along the last axis, for logits of any float type."""
-    logits = np.asarray(logits, np.float64)
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def mask_evidence(masks: np.ndarray) -> np.ndarray:
@@ -58,8 +55,20 @@ def mask_evidence(masks: np.ndarray) -> np.ndarray:
     return np.log(seen / (1 - seen)) / 2
 
 
-def class_probabilities(rule: DecisionRule, logits: np.ndarray, evidence: np.ndarray) -> np.ndarray:
-    """float64 (N, C), calibrated. logits (N, C); evidence (N, 2), see mask_evidence."""
+def tumor_evidence(logits: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """float64 (N, 3): mask_evidence, and half the log odds that the class layers give a tumor, which are bounded, so
+    that they cannot talk an outlined lesion away.  logits (N, 4) of CLASSES; evidence (N, 2)."""
+    logits = np.asarray(logits, np.float64)
+    free = CLASSES.index(NO_TUMOR)
+    kinds = np.logaddexp.reduce(np.delete(logits, free, axis=1), axis=1)
+    return np.column_stack([evidence, np.clip((kinds - logits[:, free]) / 2, -MOST_SAID, MOST_SAID)])
+
+
+def class_probabilities(
+    rule: DecisionRule, logits: np.ndarray, evidence: np.ndarray, away: np.ndarray | None = None
+) -> np.ndarray:
+    """float64 (N, C), calibrated. logits (N, C); evidence (N, 2), see mask_evidence; away: bool (N,), is the slice of a
+    sequence that kinds were not learned on?"""
     logits = np.asarray(logits, np.float64)
     if rule.stacking is not None:
         seen = np.column_stack([logits, evidence[:, 0]])
@@ -67,7 +76,10 @@ def class_probabilities(rule: DecisionRule, logits: np.ndarray, evidence: np.nda
     scores = logits / float(rule.temperature) + np.asarray(rule.bias or 0)
     if rule.outlined is None:
         return softmax(scores)
-    odds = evidence @ np.asarray(rule.outlined.weights) + rule.outlined.bias
+    if away is not None and rule.elsewhere is not None:
+        scores = np.where(away[:, None], logits / float(rule.elsewhere), scores)
+    weights = np.asarray(rule.outlined.weights)
+    odds = tumor_evidence(logits, evidence)[:, : len(weights)] @ weights + rule.outlined.bias
     tumor = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
     free = np.asarray(rule.classes) == NO_TUMOR
     probabilities = np.empty_like(scores)

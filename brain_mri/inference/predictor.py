@@ -34,7 +34,7 @@ from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.runner import Networks, Outputs
-from brain_mri.inference.sequence import FILE, PICTURE, doubts_of_kind, named
+from brain_mri.inference.sequence import FILE, PICTURE, doubts_of_kind, named, unlearned
 from brain_mri.inference.trial import try_out
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
@@ -219,17 +219,17 @@ class Predictor:
             described = descriptors(scan.image, scan.color, prepared, stretched=self._guard.stretched)
             score = self._guard.score(described, features)
             stripped = score <= 1 and self._guard.looks_stripped(described, features)
-        values = class_probabilities(self.config, outputs.logits, mask_evidence(outputs.mask_probability))
-        chances = dict(zip(self.classes, values[0].tolist(), strict=True))
         sequence = self._sequence(scan, outputs, unlike=score > 1 or stripped)
+        away = unlearned(self.config.sequence, sequence[:1])
+        values = class_probabilities(self.config, outputs.logits, mask_evidence(outputs.mask_probability), away)
+        chances = dict(zip(self.classes, values[0].tolist(), strict=True))
         return _Seen(scan, prepared.frame, prepared.head, outputs, values, chances, score, stripped, sequence)
 
     def _sequence(self, scan: Scan, outputs: Outputs, *, unlike: bool) -> tuple[str, str]:
         """See Outline. unlike: the picture is none that the network has learned from."""
         if scan.sequence:
             return scan.sequence, FILE
-        rule = self.config.sequence
-        found = "" if rule is None or unlike else named(rule, outputs.features)[0]
+        found = "" if unlike else named(self.config.sequence, outputs.features)[0]
         return found, PICTURE if found else ""
 
     def _mask(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray, float]:
@@ -326,7 +326,17 @@ def fingerprint(artifact: Artifact) -> str:
     for name in config.onnx_files:
         digest.update(config.files[name].sha256.encode())
     stored = config.to_json()
-    for key in ("classes", "temperature", "bias", "stacking", "outlined", "thresholds", "guard", "sequence"):
-        if key in stored or key not in ("outlined", "sequence"):  # artifacts without it keep their name
+    for key in (
+        "classes",
+        "temperature",
+        "bias",
+        "stacking",
+        "outlined",
+        "elsewhere",
+        "thresholds",
+        "guard",
+        "sequence",
+    ):
+        if key in stored or key not in ("outlined", "elsewhere", "sequence"):  # artifacts without it keep their name
             digest.update(repr(stored.get(key)).encode())
     return digest.hexdigest()[:12]

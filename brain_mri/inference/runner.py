@@ -26,6 +26,13 @@ class Outputs:
     mask_probability: np.ndarray  # float32 (N, S, S) 0..1
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float64 (..., C) that sums to 1 along the last axis, for logits of any float type."""
+    logits = np.asarray(logits, np.float64)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
 class Networks:
     """A classifier, and what outlines: the classifier itself, a segmenter, or K-means where there is neither."""
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from brain_mri.artifact.config import SequenceRule
 from brain_mri.classes import SEQUENCES
-from brain_mri.inference.decision import softmax
+from brain_mri.inference.runner import softmax
 
 FILE, PICTURE = "file", "picture"  # where a sequence is known from
 
@@ -24,13 +24,21 @@ def chances(rule: SequenceRule, features: np.ndarray) -> np.ndarray:
     return softmax(np.asarray(features, np.float64) @ weights.T + np.asarray(rule.bias))
 
 
-def named(rule: SequenceRule, features: np.ndarray) -> list[str]:
-    """N of classes.SEQUENCES, "" where none is sure enough."""
+def named(rule: SequenceRule | None, features: np.ndarray) -> list[str]:
+    """N of classes.SEQUENCES, "" where none is sure enough, or without a rule."""
+    if rule is None:
+        return [""] * len(features)
     found = chances(rule, features)
     return [
         rule.sequences[i] if row[i] >= rule.limits[i] else ""
         for i, row in zip(found.argmax(axis=1).tolist(), found.tolist(), strict=True)
     ]
+
+
+def unlearned(rule: SequenceRule | None, sequences: Sequence[str]) -> np.ndarray:
+    """bool (N,): is each known, and one that no kinds of tumor were learned on?"""
+    learned = ("", *rule.kinds_on) if rule and rule.kinds_on else None
+    return np.array([learned is not None and name not in learned for name in sequences], bool)
 
 
 def most_say(slices: Sequence[tuple[str, str]]) -> tuple[str, str]:

@@ -18,7 +18,6 @@ from brain_mri.artifact.config import (
     DecisionRule,
     FitFacts,
     Preprocessing,
-    SequenceRule,
     TrainingFacts,
 )
 from brain_mri.data.dataset import Dataset
@@ -37,12 +36,10 @@ def artifact_config(
     exported: Exported,
     rule: DecisionRule,
     guard: dict[str, Any] | None,
-    sequence: SequenceRule | None,
     run: str,
 ) -> ArtifactConfig:
     """All but the metrics and the list of files. precision: what the networks were fitted with; run: its name."""
     decision: dict[str, Any] = rule.to_json() | ({"guard": guard} if guard else {})
-    decision |= {"sequence": sequence} if sequence else {}
     return ArtifactConfig(
         name=config.push or config.out.name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brain_mri.inference.decision import softmax
+from brain_mri.inference.runner import softmax
 
 
 def random_case(count: int = 300, classes: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

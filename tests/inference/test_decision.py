@@ -17,7 +17,7 @@ from brain_mri.imaging.read import scan_from_array
 from brain_mri.inference import decision
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.runner import run_model
-from brain_mri.training.calibrate import fit_bias, fit_stacking, match_confidence
+from brain_mri.training.operating_points import fit_bias, fit_stacking, match_confidence
 from tests.helpers.handmade import write_handmade
 
 

@@ -28,8 +28,8 @@ from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.skull_strip import strip_skull
 from brain_mri.inference import guard, predictor
 from brain_mri.inference.analysis import Heatmaps
-from brain_mri.inference.decision import softmax
 from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.runner import softmax
 from brain_mri.training import guard_fit
 from tests.helpers.handmade import SIZE, write_handmade
 

@@ -15,10 +15,9 @@ from brain_mri.classes import CLASSES
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.calibration import calibration_metrics
 from brain_mri.evaluation.records import Metrics
-from brain_mri.inference.decision import softmax
-from brain_mri.inference.runner import Outputs
+from brain_mri.inference.runner import Outputs, softmax
 from brain_mri.reporting import overview, tables
-from brain_mri.training import calibrate
+from brain_mri.training import operating_points as points
 from brain_mri.training.calibrate import Part, cross_validation
 from tests.helpers.answers import random_case
 
@@ -51,6 +50,9 @@ def slices(parts: int) -> tuple[Any, np.ndarray]:
             "group": [f"patient {i // 2}" for i in range(count)],
             "has_mask": True,
             "duplicate_of": -1,
+            "tumor": [name != "notumor" for name in names],
+            "origin": "phantoms",
+            "sequence": "",
         }
     )
     return Slices(table, masks), labels
@@ -98,37 +100,37 @@ def test_temperature_undoes_overconfidence_and_lowers_ece():
     true_logits = rng.normal(size=(6000, 4)) * 2
     probabilities = softmax(true_logits)
     labels = np.array([rng.choice(4, p=p) for p in probabilities])
-    temperature = calibrate.fit_temperature(3 * true_logits, labels)
+    temperature = points.fit_temperature(3 * true_logits, labels)
     assert temperature == pytest.approx(3, rel=0.1)
     before: Any = calibration_metrics(softmax(3 * true_logits), labels)
     after: Any = calibration_metrics(softmax(3 * true_logits / temperature), labels)
     assert after.ece.value < 0.02 < before.ece.value
     assert after.nll.value < before.nll.value
-    assert calibrate.fit_temperature(np.zeros((0, 4)), np.zeros(0)) == 1.0
-    assert 0.05 <= calibrate.fit_temperature(100 * np.eye(4), np.arange(4)) < 100
+    assert points.fit_temperature(np.zeros((0, 4)), np.zeros(0)) == 1.0
+    assert 0.05 <= points.fit_temperature(100 * np.eye(4), np.arange(4)) < 100
 
 
 def test_abstention_threshold_reaches_its_target_with_the_most_answers():
     probabilities, labels, _ = random_case(400)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    threshold = calibrate.choose_abstain_threshold(confidence, right, target=0.8, min_coverage=0.3)
+    threshold = points.choose_abstain_threshold(confidence, right, target=0.8, min_coverage=0.3)
     kept = confidence >= threshold
     assert right[kept].mean() >= 0.8 > right.mean()
     lower = [t for t in np.unique(confidence) if t < threshold and (confidence >= t).sum() > kept.sum()]
     assert all(right[confidence >= t].mean() < 0.8 for t in lower)
-    assert calibrate.choose_abstain_threshold(confidence, right, target=0.01) == 0.0
-    best = calibrate.choose_abstain_threshold(confidence, right, target=1.01, min_coverage=0.7)
+    assert points.choose_abstain_threshold(confidence, right, target=0.01) == 0.0
+    best = points.choose_abstain_threshold(confidence, right, target=1.01, min_coverage=0.7)
     assert (confidence >= best).mean() >= 0.7
     assert right[confidence >= best].mean() > right.mean()
-    assert calibrate.choose_abstain_threshold(np.zeros(0), np.zeros(0, bool)) == 0.0
+    assert points.choose_abstain_threshold(np.zeros(0), np.zeros(0, bool)) == 0.0
 
 
 def test_tumor_threshold_is_the_best_youden_point():
     rng = np.random.default_rng(5)
     tumor = rng.random(300) < 0.6
     score = np.round(np.clip(rng.normal(0.35 + 0.3 * tumor, 0.2), 0, 1), 2)
-    threshold = calibrate.choose_tumor_threshold(score, tumor)
+    threshold = points.choose_tumor_threshold(score, tumor)
     false, true, _ = sk.roc_curve(tumor, score)
     reached = (score[tumor] >= threshold).mean() - (score[~tumor] >= threshold).mean()
     assert reached == pytest.approx((true - false).max())
-    assert calibrate.choose_tumor_threshold(score, np.ones(300, bool)) == 0.5
+    assert points.choose_tumor_threshold(score, np.ones(300, bool)) == 0.5
