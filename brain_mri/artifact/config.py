@@ -36,6 +36,7 @@ Weight = Annotated[int | float, Field(ge=-1e9, le=1e9)]
 Weights = Annotated[tuple[Weight, ...], Strict(False)]
 Temperature = Annotated[int | float, Field(ge=1e-4, le=1e4)]
 Threshold = Annotated[int | float, Field(ge=0, le=10)]  # above 1: nothing reaches it
+Share = Annotated[int | float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=10**12)]  # what the page shows; Python writes no number of 4,300 digits
 Words = Annotated[
     str, Field(max_length=200, pattern=r"^\P{C}*$")
@@ -124,8 +125,8 @@ class SequenceRule(Record):
     bias: Weights
     limits: Annotated[tuple[Threshold, ...], Strict(False)]  # the least probability with which each is named
     kinds_on: Names = ()  # those on which the kinds of tumor were learned; empty: nothing is said of it
-    named: Number = 0.0  # share of the validation slices of which it names one
-    right: Number = 0.0  # and of those, the share that it is right of
+    named: Share = 0.0  # share of the validation slices of which it names one
+    right: Share = 0.0  # and of those, the share that it is right of
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -298,7 +298,7 @@ class Predictor:
         if self.config.outlined and label != NO_TUMOR and tumor >= self.abstain_below:
             second = max((name for name in values if name not in (label, NO_TUMOR)), key=lambda name: values[name])
             return (
-                f"{KIND_UNSURE} ({tumor:.0%} for a tumor): {title(label)} is the likeliest kind at "
+                f"{KIND_UNSURE} ({min(tumor, 0.99):.0%} for a tumor): {title(label)} is the likeliest kind at "
                 f"{values[label]:.0%}, followed by {title(second)} at {values[second]:.0%}."
             )
         second = max((name for name in values if name != label), key=lambda name: values[name])

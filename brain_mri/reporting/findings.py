@@ -258,6 +258,7 @@ def training_settings(config: ArtifactConfig) -> dict[str, str]:
         "Classifier": f"{network(config.classifier)}, {config.classifier.parameters:,} parameters",
         "Segmenter": f"{same or network(config.segmenter)}, learned from: {TAUGHT.get(taught, taught)}",
         "Input": f"{side} × {side} pixels, gray ({config.preprocessing.name})",
+        "Sequences": _sequences(config),
         "Epochs": epochs,
         "Started from": _start(config),
         "Batch, learning rate": batch,
@@ -283,6 +284,16 @@ def _stages(config: ArtifactConfig) -> dict[str, Stage]:
 def _epochs(stage: Stage, name: str) -> str:
     count = max(map(len, stage.history.values()))
     return (f"{name}: " if name else "") + f"{count}, the weights of epoch {stage.best_epoch + 1} are kept"
+
+
+def _sequences(config: ArtifactConfig) -> str:
+    rule = config.sequence
+    if not rule or not rule.named:
+        return ""
+    often, right = percent(float(rule.named)), percent(float(rule.right))
+    learned = f"; kinds of tumor were learned on {', '.join(rule.kinds_on)}" if rule.kinds_on else ""
+    said = f"one is named on {often} of the validation slices, rightly on {right} of these"
+    return f"{', '.join(rule.sequences)}: {said}{learned}"
 
 
 def _start(config: ArtifactConfig) -> str:

@@ -52,8 +52,8 @@ class Api:
     def analyze(
         self, scan: str, slice_index: float | None = None, model: str | None = None
     ) -> tuple[dict[str, Any], str, str]:
-        """Analyse one slice: class probabilities, measures and warnings as JSON, the mask overlay and the Grad-CAM
-        heatmap as PNG. For education and research only, not a diagnosis."""
+        """Analyse one slice: class probabilities, sequence, measures and warnings as JSON, the mask overlay and the
+        Grad-CAM heatmap as PNG. For education and research only, not a diagnosis."""
         view = self._view(scan, slice_index, model=model)
         chosen = views.settings_of(view)
         overlay = saved(view, "overlay", views.overlay_picture(view, chosen))

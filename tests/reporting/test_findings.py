@@ -48,5 +48,12 @@ def test_both_stages_of_a_shared_network_are_told(made, tmp_path):
     told = " ".join(texts.method(made["evaluation"].metrics, typed(config)))
     assert "decides where the classifier may look" in told and "on top of that U-Net, which stood still" in told
     assert figures.training_curves(typed(config), tmp_path / "c.png") is not None
+    assert "Sequences" not in settings
+    flat = {"weights": [[0.0], [0.0]], "bias": [0.0, 0.0], "limits": [0.5, 0.5]}
+    config["sequence"] = flat | {"sequences": ["T1", "FLAIR"], "kinds_on": ["T1"], "named": 0.5, "right": 1}
+    assert findings.training_settings(typed(config))["Sequences"] == (
+        "T1, FLAIR: one is named on 50.0 % of the validation slices, rightly on 100.0 % of these; kinds of tumor were "
+        "learned on T1"
+    )
     del config["training"]["segmenter"]
     assert findings.training_settings(typed(config))["Epochs"].startswith("3, the weights")
