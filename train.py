@@ -117,7 +117,11 @@ def parser() -> argparse.ArgumentParser:
     add("--masks", type=Path, nargs="+", metavar="DIR",
         help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png by X.png")  # fmt: skip
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
-    add("--official-split", action="store_true", help="test on the Testing folder (it usually leaks: see README)")
+    add(
+        "--official-split",
+        action="store_true",
+        help="test on the Testing folder (it usually leaks: docs/numbers.md)",
+    )
     add("--fold", type=int, help="test on this fold (0..4) of five patient-disjoint folds")
     add("--split", type=Path, metavar="CSV",
         help="split.csv of an earlier artifact: its patients stay where they are, new ones are dealt")  # fmt: skip

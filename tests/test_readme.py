@@ -1,4 +1,4 @@
-"""What README shows is run as it stands there, on the bundled weights."""
+"""What README and its pages show is run as it stands there, on the bundled weights."""
 
 import os
 import re
@@ -17,11 +17,14 @@ from dev.child_process import ended, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OTHERS = [(ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("training", "program", "numbers")]
+PAGES = "\n".join([README, *OTHERS])
+WORDS = 900  # of README: what it is and how to begin; everything else has a page of its own
 
 
 def block(language: str, containing: str) -> str:
-    found = [b for b in re.findall(rf"```{language}\n(.*?)```", README, re.S) if containing in b]
-    assert len(found) == 1, f"README should have one {language} block with {containing!r}"
+    found = [b for b in re.findall(rf"```{language}\n(.*?)```", PAGES, re.S) if containing in b]
+    assert len(found) == 1, f"README and its pages should have one {language} block with {containing!r}"
     return found[0]
 
 
@@ -74,8 +77,8 @@ def test_python_example(bundled, folder):
 
 @pytest.mark.slow
 def test_every_command_line_in_readme_exists():
-    assert set(re.findall(r"(?:-m brain_mri|brain-mri) (\w+)", README)) - {"VERB"} <= set(VERBS)  # see test_main.py
-    for command in sorted(set(re.findall(r"python (\w+\.py|-m dev\.\w+)", README))):
+    assert set(re.findall(r"(?:-m brain_mri|brain-mri) (\w+)", PAGES)) - {"VERB"} <= set(VERBS)  # see test_main.py
+    for command in sorted(set(re.findall(r"python (\w+\.py|-m dev\.\w+)", PAGES))):
         words = [sys.executable, *command.split(), "--help"]
         text = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
         assert text.returncode == 0 and "usage" in text.stdout, f"{command}: {text.stderr}"
@@ -86,6 +89,12 @@ def test_one_version():
     cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.M)
     assert version and cited and version[1] == cited[1]
     assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_readme_stays_short_and_begins_with_what_it_is_and_two_commands():
+    assert len(README.split()) <= WORDS
+    first, *rest = re.findall(r"^(!\[|```bash|## )", README.split("---\n", 2)[2], re.M)
+    assert [first, *rest[:2]] == ["![", "```bash", "```bash"]
 
 
 def test_every_linked_file_exists():

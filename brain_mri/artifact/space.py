@@ -41,7 +41,7 @@ FILES = (
     *(f"brain_mri/evaluation/{module}.py" for module in ("__init__", "records", "scores")),
     *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "overview", "tables")),
     "assets/**/*",
-    *(f"weights/{name}" for name in SERVING_FILES),
+    *(f"weights/{name}" for name in (*SERVING_FILES, "README.md")),  # the card has the licence of the weights
     "LICENSE",
 )
 MUST_FIT = ("sdk", "sdk_version", "python_version", "app_file")  # of a Space's header
@@ -51,6 +51,9 @@ MANIFEST = "deployed.json"
 BODY = """
 Reads a brain MRI slice and shows class probabilities, a tumor mask and a Grad-CAM heatmap side by side.
 For teaching and research; it is no medical device and must not guide treatment.
+
+The code is MIT licensed. The weights carry the licence that their card states: weights/README.md here, or the card of
+the model that this Space serves.
 
 Uploaded by `python -m brain_mri hub deploy`; text written here is kept by the next deployment.
 """

@@ -111,6 +111,7 @@ def test_only_what_the_app_needs(tree: Path) -> None:
         "brain_mri/ui/page.py",
         "requirements.txt",
         "segmentation.py",
+        "weights/README.md",
         "weights/classifier.onnx",
         "weights/config.json",
         "weights/segmenter.onnx",
