@@ -56,7 +56,7 @@ TESTED_THROUGH: dict[str, str] = {
     "tests/evaluation/test_records.py": "evaluation.scores",  # the whole of metrics.json, both ways
     "tests/evaluation/test_audit.py": "cli.audit reporting.audit_figure",  # one bad data set for all of it
     "tests/evaluation/test_volumes.py": "cli.volumes",  # the same volumes
-    "tests/training/test_augment.py": "training.warp training.lesion_transplant training.midline_folds",  # what a batch looks like
+    "tests/training/test_augment.py": "training.warp training.lesion_transplant training.midline_folds",
     "tests/training/test_calibrate.py": "training.operating_points",
     "tests/training/test_train.py": "train training.config training.run training.provenance training.pseudo_masks",
 }

@@ -48,13 +48,15 @@ class Seen:
 
     def weights(self) -> np.ndarray:
         """float64 (N,): a source and sequence weighs by the root of its number of slices, with and without a tumor, so
-        that none drowns the others."""
+        that none drowns the others; and tumors weigh as much as none, however many there are: a miss is as bad as a
+        false alarm."""
         cells = [f"{a}/{b}/{c}" for a, b, c in zip(self.sources, self.sequences, self.tumor, strict=True)]
         _, cell, size = np.unique(cells, return_inverse=True, return_counts=True)
         weights = (1 / np.sqrt(size))[cell]
-        free = self.known & ~self.tumor
-        total = weights[free & ~self.erased].sum()
-        return np.where(self.erased, ERASED_WEIGHT * total / max(1, np.count_nonzero(self.erased)), weights)
+        free = self.known & ~self.tumor & ~self.erased
+        weights[free] *= weights[self.tumor].sum() / max(weights[free].sum(), 1e-9)
+        erased = ERASED_WEIGHT * weights[free].sum() / max(1, np.count_nonzero(self.erased))
+        return np.where(self.erased, erased, weights)
 
 
 def calibrate(seen: Seen, sequence: SequenceRule | None) -> DecisionRule | None:

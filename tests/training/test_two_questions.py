@@ -83,3 +83,4 @@ def test_sources_weigh_by_the_root_of_their_slices() -> None:
     weights = seen.weights()
     small, large = weights[seen.sources == "a"].sum(), weights[seen.sources == "b"].sum()
     assert 1.7 < large / small < 2.3
+    np.testing.assert_allclose(weights[seen.tumor].sum(), weights[~seen.tumor].sum())
