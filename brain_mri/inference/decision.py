@@ -20,7 +20,7 @@ import numpy as np
 from brain_mri.artifact.config import DecisionRule
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.inference.runner import Outputs, softmax
-from brain_mri.inference.sequence import named, unlearned
+from brain_mri.inference.sequence import looks_unlearned
 from segmentation import postprocess
 
 SUREST = 1 / 256  # of the pixels: the evidence of a mask is their mean tumor probability, and the highest one
@@ -39,7 +39,7 @@ class Answers:
 
 def answers_of(outputs: Outputs, rule: DecisionRule) -> Answers:
     """The calibrated answers."""
-    away = unlearned(rule.sequence, named(rule.sequence, outputs.features))
+    away = looks_unlearned(rule.sequence, outputs.features)
     probabilities = class_probabilities(rule, outputs.logits, mask_evidence(outputs.mask_probability), away)
     maps = answered(outputs.mask_probability, rule, probabilities)
     cut, smallest = rule.thresholds.mask, rule.thresholds.min_fraction

@@ -34,7 +34,7 @@ from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.runner import Networks, Outputs
-from brain_mri.inference.sequence import FILE, PICTURE, doubts_of_kind, named, unlearned
+from brain_mri.inference.sequence import Shown, doubts_of_kind, named, shown_by
 from brain_mri.inference.trial import try_out
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
@@ -47,7 +47,7 @@ class Outline:
     probabilities: dict[str, float]
     not_brain_mri: bool
     skull_stripped: bool
-    sequence: tuple[str, str]  # it, and where it is known from, as in an Analysis
+    shown: Shown
     mask: np.ndarray  # bool (H, W); empty where there is no brain
 
 
@@ -63,7 +63,7 @@ class _Seen:
     probabilities: dict[str, float]  # the same, by class
     score: float  # of the guard: above 1 it is no brain MRI; nan without a guard
     stripped: bool  # a brain without its skull
-    sequence: tuple[str, str]  # see Outline
+    shown: Shown
 
     @property
     def foreign(self) -> bool:
@@ -208,7 +208,7 @@ class Predictor:
             mask = np.zeros(scan.image.shape, bool)
         else:
             mask = self._mask(seen)[1]
-        return Outline(seen.probabilities, seen.foreign, seen.stripped, seen.sequence, mask)
+        return Outline(seen.probabilities, seen.foreign, seen.stripped, seen.shown, mask)
 
     def _see(self, scan: Scan, beside: Executor | None = None) -> _Seen:
         prepared = prepare(scan.image, self.image_size)
@@ -219,18 +219,12 @@ class Predictor:
             described = descriptors(scan.image, scan.color, prepared, stretched=self._guard.stretched)
             score = self._guard.score(described, features)
             stripped = score <= 1 and self._guard.looks_stripped(described, features)
-        sequence = self._sequence(scan, outputs, unlike=score > 1 or stripped)
-        away = unlearned(self.config.sequence, sequence[:1])
-        values = class_probabilities(self.config, outputs.logits, mask_evidence(outputs.mask_probability), away)
+        unlike = score > 1 or stripped  # anything that the network has learned from
+        shown = shown_by(self.config.sequence, scan.sequence, None if unlike else outputs.features)
+        evidence, away = mask_evidence(outputs.mask_probability), np.array([shown.away])
+        values = class_probabilities(self.config, outputs.logits, evidence, away)
         chances = dict(zip(self.classes, values[0].tolist(), strict=True))
-        return _Seen(scan, prepared.frame, prepared.head, outputs, values, chances, score, stripped, sequence)
-
-    def _sequence(self, scan: Scan, outputs: Outputs, *, unlike: bool) -> tuple[str, str]:
-        """See Outline. unlike: the picture is none that the network has learned from."""
-        if scan.sequence:
-            return scan.sequence, FILE
-        found = "" if unlike else named(self.config.sequence, outputs.features)[0]
-        return found, PICTURE if found else ""
+        return _Seen(scan, prepared.frame, prepared.head, outputs, values, chances, score, stripped, shown)
 
     def _mask(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray, float]:
         """(probability, mask whatever the class, share of a speck), the arrays (H, W)."""
@@ -254,7 +248,7 @@ class Predictor:
         kind_unsure = reason.startswith(KIND_UNSURE)
         warnings = [*scan.warnings, *warnings_of(scan, label, reason, seen.foreign, measures, agreement, unsaid)]
         if label != NO_TUMOR and (kind_unsure or not reason):
-            warnings += doubts_of_kind(self.config.sequence, *seen.sequence)
+            warnings += doubts_of_kind(self.config.sequence, seen.shown)
         return Analysis(
             name=scan.name,
             image=scan.image,
@@ -276,8 +270,8 @@ class Predictor:
             not_brain_mri=seen.foreign,
             guard_score=seen.score,
             skull_stripped=seen.stripped,
-            sequence=seen.sequence[0],
-            sequence_from=seen.sequence[1],
+            sequence=seen.shown.sequence,
+            sequence_from=seen.shown.source,
             warnings=warnings,
             model_id=self.model_id,
             revision=self.revision,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +17,15 @@ from brain_mri.classes import SEQUENCES
 from brain_mri.inference.runner import softmax
 
 FILE, PICTURE = "file", "picture"  # where a sequence is known from
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a scan shows."""
+
+    sequence: str = ""  # one of classes.SEQUENCES, "" when nothing tells
+    source: str = ""  # FILE, PICTURE or ""
+    away: bool = False  # other than what kinds of tumor were learned on, also where it cannot be named
 
 
 def chances(rule: SequenceRule, features: np.ndarray) -> np.ndarray:
@@ -41,11 +51,33 @@ def unlearned(rule: SequenceRule | None, sequences: Sequence[str]) -> np.ndarray
     return np.array([learned is not None and name not in learned for name in sequences], bool)
 
 
-def most_say(slices: Sequence[tuple[str, str]]) -> tuple[str, str]:
-    """What more than half of the slices of a volume say that have a say: (sequence, where it is known from)."""
-    counts = Counter(said for said in slices if said[0])
-    said, count = counts.most_common(1)[0] if counts else (("", ""), 0)
-    return said if 2 * count > counts.total() else ("", "")
+def looks_unlearned(rule: SequenceRule | None, features: np.ndarray) -> np.ndarray:
+    """bool (N,): is each likelier not of the sequences that kinds of tumor were learned on?
+
+    To say what it is not takes less than a name: a third of the T1 slices without contrast medium are named, two thirds
+    are known not to be with it (docs/experiments.md).
+    """
+    if rule is None or not rule.kinds_on:
+        return np.zeros(len(features), bool)
+    learned = [name in rule.kinds_on for name in rule.sequences]
+    return np.asarray(chances(rule, features)[:, learned].sum(axis=1) < 0.5)
+
+
+def shown_by(rule: SequenceRule | None, stated: str, features: np.ndarray | None) -> Shown:
+    """What one picture shows. stated: by its file, or ""; features: (1, F), None where they are not to be trusted."""
+    if stated:
+        return Shown(stated, FILE, bool(unlearned(rule, [stated])[0]))
+    if rule is None or features is None:
+        return Shown()
+    found = named(rule, features)[0]
+    return Shown(found, PICTURE if found else "", bool(looks_unlearned(rule, features)[0]))
+
+
+def most_show(slices: Sequence[Shown]) -> Shown:
+    """What more than half of those slices of a volume show that are named; where none is, what most of all are."""
+    called = [one for one in slices if one.sequence]
+    most, count = Counter(called or slices).most_common(1)[0] if slices else (Shown(), 0)
+    return most if 2 * count > len(called or slices) else Shown()
 
 
 def said_of(sequence: str, source: str) -> str:
@@ -55,13 +87,11 @@ def said_of(sequence: str, source: str) -> str:
     return f"{SEQUENCES[sequence]} ({'as the file says' if source == FILE else 'by its looks'})"
 
 
-def doubts_of_kind(rule: SequenceRule | None, sequence: str, source: str) -> list[str]:
-    """A sentence for an answer that names a kind of tumor on another sequence than kinds were learned on; else none."""
-    if rule is None or not sequence or not rule.kinds_on or sequence in rule.kinds_on:
+def doubts_of_kind(rule: SequenceRule | None, shown: Shown) -> list[str]:
+    """A sentence for an answer that names a kind of tumor away from what kinds were learned on; else none."""
+    if rule is None or not shown.away:
         return []
-    looks = "The file says that this is" if source == FILE else "This looks like"
-    learned = " and ".join(SEQUENCES[name] for name in rule.kinds_on)
-    return [
-        f"{looks} {SEQUENCES[sequence]}. The kinds of tumor were learned mostly on {learned}, so the kind is less "
-        "certain here."
-    ]
+    learned = " or ".join(SEQUENCES[name] for name in rule.kinds_on)
+    looks = "The file says that this is" if shown.source == FILE else "This looks like"
+    said = f"{looks} {SEQUENCES[shown.sequence]}." if shown.sequence else f"This does not look like {learned}."
+    return [f"{said} The kinds of tumor were learned mostly on {learned}, so the kind is less certain here."]

@@ -23,7 +23,7 @@ from brain_mri.imaging.volume import Volume
 from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor, likeliest
-from brain_mri.inference.sequence import doubts_of_kind, most_say
+from brain_mri.inference.sequence import Shown, doubts_of_kind, most_show
 
 GROUP = 16  # slices from one report of the progress to the next
 Point = tuple[int, int, int]  # (slice, row, column) of an acquired stack, from 0
@@ -220,14 +220,14 @@ def analyze_volume(
     mask = np.lib.format.open_memmap(Path(folder.name) / "mask.npy", "w+", bool, volume.shape)
     probabilities = np.zeros((depth, len(predictor.classes)), np.float32)
     area, foreign, stripped = np.zeros(depth, np.float32), np.zeros(depth, bool), np.zeros(depth, bool)
-    sequences = [("", "")] * depth
+    shown = [Shown()] * depth
     pixel = volume.spacing[1] * volume.spacing[2] if volume.spacing else 1.0
 
     def work(i: int) -> None:
         found = predictor.outline(volume.scan(i))
         probabilities[i] = [found.probabilities[name] for name in predictor.classes]
         foreign[i], stripped[i], mask[i] = found.not_brain_mri, found.skull_stripped, found.mask
-        area[i], sequences[i] = np.count_nonzero(found.mask) * pixel, found.sequence
+        area[i], shown[i] = np.count_nonzero(found.mask) * pixel, found.shown
 
     pool = ThreadPoolExecutor(cores())
     try:
@@ -236,15 +236,15 @@ def analyze_volume(
                 progress(done, depth)
     finally:
         pool.shutdown(cancel_futures=True)  # after an exception, also one of `progress`, the rest is not begun
-    sequence = most_say(sequences)
+    most = most_show(shown)
     analysis = VolumeAnalysis(
         volume, mask, probabilities, predictor.classes, area, foreign, stripped, _warnings(volume, foreign),
         predictor.model_id, predictor.revision, folder, predictor.abstain_below,
-        predictor.config.outlined is not None, *sequence,
+        predictor.config.outlined is not None, most.sequence, most.source,
     )  # fmt: skip
     if analysis.label == NO_TUMOR or (analysis.reason and not analysis.kind_unsure):
         return analysis
-    return replace(analysis, warnings=(*analysis.warnings, *doubts_of_kind(predictor.config.sequence, *sequence)))
+    return replace(analysis, warnings=(*analysis.warnings, *doubts_of_kind(predictor.config.sequence, most)))
 
 
 def _on_disk(volume: Volume, folder: Path) -> Volume:

@@ -14,6 +14,7 @@ from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import sequence
 from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.sequence import Shown
 from brain_mri.inference.volume_analysis import analyze_volume
 from tests.helpers.files import dicom, make_volume, saved, write_nifti
 from tests.helpers.handmade import write_handmade
@@ -55,6 +56,29 @@ def test_a_picture_is_named_and_its_kind_is_doubted(model: Predictor, phantom_im
     assert DOUBT in tumor.warnings[-1] and not any("FLAIR" in text for text in free.warnings)
 
 
+def test_what_cannot_be_named_can_still_be_something_else(tmp_path: Path, phantom_image) -> None:
+    """As T1 without contrast medium mostly is: likelier not what kinds were learned on, and nothing surely."""
+    vague = RULE | {"sequences": ["T1C+", "FLAIR", "T1"], "weights": [[0.0] * 3] * 3, "bias": [0.0, 0.2, 0.2]}
+    vague |= {"limits": [0.9] * 3}
+    low = {"mask": 0.5, "min_fraction": 0.002, "abstain": 0.3, "tumor": 0.5}
+    model = Predictor.load(write_handmade(tmp_path / "model", sequence=vague, thresholds=low))
+    found = model.analyze(scan_from_array(phantom_image("meningioma", 21)))
+    assert found.sequence == found.sequence_from == "" and not found.abstained
+    assert found.warnings[-1].startswith("This does not look like T1 with contrast medium. The kinds of tumor were")
+    sure = vague | {"bias": [1.0, 0.2, 0.2]}
+    other = Predictor.load(write_handmade(tmp_path / "sure", sequence=sure, thresholds=low))
+    assert other.analyze(scan_from_array(phantom_image("meningioma", 21))).warnings == []
+
+
+def test_kinds_have_a_temperature_of_their_own_where_they_were_not_learned(tmp_path: Path, phantom_image) -> None:
+    two: dict[str, Any] = {"outlined": {"weights": [1.0, 1.0], "bias": 0.0}, "temperature": 1.0, "sequence": RULE}
+    scan = scan_from_array(phantom_image("meningioma", 21))
+    here = Predictor.load(write_handmade(tmp_path / "here", **two)).analyze(scan)
+    away = Predictor.load(write_handmade(tmp_path / "away", **two, elsewhere=50.0)).analyze(scan)
+    assert away.tumor_probability == pytest.approx(here.tumor_probability)
+    assert away.confidence < here.confidence and away.confidence < 0.36 * away.tumor_probability
+
+
 @pytest.mark.parametrize(("agent", "name"), [("Gd", "T1C+"), ("", "T1")])
 def test_what_the_file_says_comes_first(model: Predictor, phantom_image, agent: str, name: str) -> None:
     times: dict[str, Any] = {
@@ -76,8 +100,10 @@ def test_artifacts_without_a_rule_say_nothing(predictor: Predictor, phantom_imag
 
 
 def test_a_volume_is_what_most_of_its_slices_are(model: Predictor, tmp_path: Path) -> None:
-    assert sequence.most_say([("", "")] * 5 + [("T2", "picture")] * 2 + [("T1", "picture")])[0] == "T2"
-    assert sequence.most_say([("T1", "file"), ("T2", "picture")]) == sequence.most_say([]) == ("", "")
+    none, t1, t2, other = Shown(), Shown("T1", "picture"), Shown("T2", "picture"), Shown(away=True)
+    assert sequence.most_show([none] * 5 + [t2] * 2 + [t1]) == t2
+    assert sequence.most_show([t1, t2, none, none]) == sequence.most_show([]) == none
+    assert sequence.most_show([other, other, none]) == other and sequence.most_show([other, none]) == none
     voxels, _, spacing = make_volume("meningioma", 5)
     found = analyze_volume(model, read_volume(write_nifti(tmp_path / "v.nii", voxels, spacing)))
     data = found.to_dict()
