@@ -104,8 +104,9 @@ def identity(predictor: Predictor) -> str:
         summary = summary_of(config.metrics)
     except FileError:  # `scores` says so
         summary = Summary()
+    licence = f", licence {config.license}" if config.license else ""
     facts = [
-        ("Model", predictor.model_id, f"revision {predictor.revision[:12]}"),
+        ("Model", predictor.model_id, f"revision {predictor.revision[:12]}{licence}"),
         (
             "Trained",
             (config.created or "unknown")[:10],

@@ -32,10 +32,10 @@ def test_a_model_without_figures_says_how_to_get_them(handmade_artifact: Path) -
 def test_the_scores_of_a_config_stand_beside_the_baselines(tmp_path: Path) -> None:
     accuracy = {"value": 0.912, "low": 0.88, "high": 0.94}
     scores = {"accuracy": accuracy, "dice": 0.5, "baselines": {"majority": {"value": 0.31}}}
-    predictor = Predictor.load(write_handmade(tmp_path / "m", metrics=scores))
+    predictor = Predictor.load(write_handmade(tmp_path / "m", metrics=scores, license="cc-by-nc-sa-4.0"))
     text = model_tab.scores(predictor)
     assert "0.912 [0.880, 0.940]" in text and "0.310" in text and "Majority class" in text
-    assert "91.2" in model_tab.identity(predictor) and "0.50" in model_tab.identity(predictor)
+    assert all(said in model_tab.identity(predictor) for said in ("91.2", "0.50", "licence cc-by-nc-sa-4.0"))
 
 
 HOSTILE: dict[str, dict[str, Any]] = {
