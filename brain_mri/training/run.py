@@ -82,6 +82,8 @@ def checked(config: TrainConfig) -> TrainConfig:
         raise ValueError(
             f"--license is a licence as the Hub writes it, such as mit or cc-by-nc-sa-4.0, not {config.license!r}."
         )
+    if any(not name.strip() or not name.isprintable() or len(name) > 200 for name in config.datasets):
+        raise ValueError("--datasets takes names of one line, each of at most 200 characters.")
     if config.init:
         config = replace(config, encoder=encoder_of(config.init))
     if config.starts_from_imagenet:

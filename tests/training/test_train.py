@@ -247,6 +247,7 @@ def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
         (["--members", "0"], "--members"),
         (["--cross-validate", "-1"], "--cross-validate is a number from 1 up, not -1"),
         (["--leave-out", "lgg"], "There is no source 'lgg' to leave out; the data has"),
+        (["--datasets", "mine", " "], "--datasets takes names of one line"),
         (["--license", "CC BY-NC-SA 4.0"], "such as mit or cc-by-nc-sa-4.0, not 'CC BY-NC-SA 4.0'"),
     ],
 )
