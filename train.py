@@ -41,6 +41,7 @@ from brain_mri.training.export import export_networks, validation_answers
 from brain_mri.training.fit import choose_precision
 from brain_mri.training.imagenet_weights import PretrainedError
 from brain_mri.training.provenance import artifact_config
+from brain_mri.training.quality_fit import fit_quality
 from brain_mri.training.run import check_resume, check_split, checked, choose_segmenter, fit_networks, load
 
 
@@ -69,6 +70,9 @@ def train(config: TrainConfig, claim: Claim) -> None:
         answers = validation_answers(config, networks, folder, dataset)
         sequence = None if config.brief else sequence_fit.fit_on_dataset(folder, dataset, config.seed)
         rule = calibrate(answers, exported.segmenter, dataset, sequence)
+        if not config.brief:
+            limits = fit_quality(folder, rule, dataset, dataset.rows("validation"), config.seed)
+            rule = rule.model_copy(update={"quality": limits})
         guard = None if config.brief else guard_fit.fit_on_dataset(folder, dataset, config.seed)
         facts = artifact_config(config, precision, dataset, networks, exported, rule, guard, claim.run)
 

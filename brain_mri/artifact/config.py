@@ -136,6 +136,14 @@ class SequenceRule(Record):
         return self
 
 
+class QualityRule(Record):
+    """From where on a picture is too poor to judge, see inference/quality.py; nothing above a limit is answered."""
+
+    noise: Annotated[int | float, Field(gt=0, le=1e6)]
+    blur: Annotated[int | float, Field(gt=0, le=1e6)]
+    flat: Annotated[int | float, Field(gt=0, le=1e6)]
+
+
 class DecisionRule(Record):
     """How the outputs of the networks become answers; inference/decision.py applies it."""
 
@@ -145,6 +153,7 @@ class DecisionRule(Record):
     stacking: Stacking | None = None
     outlined: TumorRule | None = None  # tumor or none is read off the outline; the logits only say which kind
     sequence: SequenceRule | None = None  # None: none is named
+    quality: QualityRule | None = None  # None: pictures of every quality are answered
     elsewhere: Temperature | None = None  # of the kinds, on a sequence that none was learned on
     thresholds: Thresholds = Thresholds()
 

@@ -52,3 +52,16 @@ def official_rows(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """(training rows, test rows) of the folders' own Training/Testing split; empty where there is none."""
     official = table["official_split"].to_numpy()
     return np.flatnonzero(official == "Training"), np.flatnonzero(official == "Testing")
+
+
+def balanced_rows(table: pd.DataFrame, rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """At most `most` of these row numbers whose answer is known, drawn so that every source and class counts the same.
+
+    Rows of a tumor of unknown kind are a class of their own.
+    """
+    part = table.iloc[rows]
+    known = ((part["class"] != "") | part["tumor"]).to_numpy(bool)
+    rows, part = rows[known], part[known]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    turn = part.iloc[order].groupby(["origin", "class"]).cumcount().to_numpy()  # one of each, then another of each
+    return np.sort(rows[order[np.argsort(turn, kind="stable")][:most]])

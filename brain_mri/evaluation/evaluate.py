@@ -30,6 +30,7 @@ from brain_mri.evaluation.calibration import calibration_metrics
 from brain_mri.evaluation.cases import folded_cases, pick_cases
 from brain_mri.evaluation.classification import classification_metrics
 from brain_mri.evaluation.counterfactual import counterfactual_metrics
+from brain_mri.evaluation.degraded import degraded_metrics
 from brain_mri.evaluation.guard_check import guard_metrics
 from brain_mri.evaluation.masks import explanation_metrics, file_masks, heat_in_head, segmentation_metrics
 from brain_mri.evaluation.records import METRICS_FORMAT, Case, Evaluation, Images, MeasuredModel, Metrics
@@ -91,8 +92,8 @@ def evaluate(
     """Measure a model on rows of a dataset (default: those whose split is `split`; "all" for every row).
 
     model: an artifact or its folder. baseline: also score the baselines, which see the rows whose split is "train".
-    sanity: also compare heatmaps with those of a model with random weights, take lesions out and put them in, and try
-    the guard. also: further data, whose rows with the split "test" are measured by class and sequence.
+    sanity: also compare heatmaps with those of a model with random weights, take lesions out and put them in, try
+    the guard, and spoil scans. also: further data, whose rows with the split "test" are measured by class and sequence.
     What cannot be measured (no masks, one class only, no training rows) is None in the metrics, and `notes` says why.
     Raises ArtifactError for an unusable model, ValueError when no row is left.
     """
@@ -130,6 +131,7 @@ def evaluate(
         guard=guard_metrics(artifact, places, groups, **run.draws) if sanity else None,
         by_source=by_source(found, config.training.left_out, **run.draws),
         also=by_class([_judged(artifact, other) for other in also], found, **run.draws) if also else None,
+        degraded=degraded_metrics(artifact, dataset, rows, **run.draws) if sanity else [],
     )
     return Evaluation(metrics, cases, folded_cases(artifact, dataset, rows) if sanity else [])
 

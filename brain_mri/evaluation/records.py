@@ -23,6 +23,7 @@ from brain_mri.evaluation.scores import (
     Baselines,
     ClassificationScores,
     Counterfactuals,
+    DegradedScores,
     Estimate,
     ExplanationScores,
     GuardCheck,
@@ -83,6 +84,7 @@ class Metrics(Record):
     sanity: SanityCheck | None = None
     counterfactual: Counterfactuals | None = None
     guard: GuardCheck | None = None
+    degraded: list[DegradedScores] = []
     cross_validation: CrossValidation | None = None
     by_source: list[SourceScores] | None = None  # each sequence of each source, where there are several
     also: list[SourceScores] | None = None  # each class and sequence of further folders

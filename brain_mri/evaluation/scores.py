@@ -351,3 +351,21 @@ class SourceScores(Record):
     right_answered: Counted
     dice: Counted
     missed: Counted
+
+
+class DegradedScores(Record):
+    """Of slices spoilt in one way; kind "": as they are. Shares of all, right_answered of the answered ones.
+
+    flagged: taken for no brain MRI; refused: "not sure" because of the picture's quality.
+    """
+
+    kind: str
+    severity: float
+    count: int
+    groups: int
+    right: Estimate
+    answered: Estimate
+    right_answered: Estimate
+    sure_and_wrong: Estimate
+    flagged: Estimate
+    refused: Estimate

@@ -92,6 +92,7 @@ class Analysis:
     skull_stripped: bool = False  # a brain without its skull: nothing that the model has learned from
     sequence: str = ""  # one of classes.SEQUENCES, "" when nothing tells
     sequence_from: str = ""  # "file", "picture" or ""
+    quality: tuple[str, ...] = ()  # why the picture is too poor to judge, see quality.SENTENCES; () for a good one
     speck_share: float = 0.0  # a component of the mask below this share of the picture was dropped
 
     def mask_at(self, threshold: float) -> np.ndarray:
@@ -141,6 +142,7 @@ class Analysis:
             "skull_stripped": self.skull_stripped,
             "sequence": self.sequence,
             "sequence_from": self.sequence_from,
+            "quality": list(self.quality),
             "tumor_fraction": self.measures.fraction,
             "tumor_pixels": self.measures.pixels,
             "tumor_area_mm2": self.measures.area_mm2,

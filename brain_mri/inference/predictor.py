@@ -20,19 +20,21 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 import segmentation
 from brain_mri.artifact.config import ArtifactError, plain
 from brain_mri.artifact.folder import BUNDLED, Artifact, load_artifact
 from brain_mri.classes import NO_TUMOR, title
-from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, prepare, restore
+from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, Prepared, prepare, restore
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL, Analysis, Heatmaps, warnings_of
 from brain_mri.inference.decision import calibrated_by, class_probabilities, decided, mask_evidence, outlined
 from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
 from brain_mri.inference.onnx_model import cores
+from brain_mri.inference.quality import INVERTED, SENTENCES, faults, looks_inverted
 from brain_mri.inference.runner import Networks, Outputs
 from brain_mri.inference.sequence import Shown, doubts_of_kind, named, shown_by
 from brain_mri.inference.trial import try_out
@@ -64,10 +66,16 @@ class _Seen:
     score: float  # of the guard: above 1 it is no brain MRI; nan without a guard
     stripped: bool  # a brain without its skull
     shown: Shown
+    quality: tuple[str, ...]  # why the picture cannot be judged, see quality.SENTENCES
 
     @property
     def foreign(self) -> bool:
         return self.score > 1.0
+
+    @property
+    def unreadable(self) -> bool:
+        """Whatever is outlined in it is no tumor."""
+        return self.foreign or INVERTED in self.quality
 
 
 class Predictor:
@@ -201,10 +209,10 @@ class Predictor:
     def outline(self, scan: Scan) -> Outline:
         """Class probabilities and mask only, as `analyze` gives them, with all networks in the calling thread.
 
-        A picture that is no brain MRI gets no mask.
+        A picture that is no brain MRI, or a negative, gets no mask.
         """
         seen = self._see(scan)
-        if seen.foreign or not outlined(self.config, seen.values)[0]:
+        if seen.unreadable or not outlined(self.config, seen.values)[0]:
             mask = np.zeros(scan.image.shape, bool)
         else:
             mask = self._mask(seen)[1]
@@ -213,18 +221,30 @@ class Predictor:
     def _see(self, scan: Scan, beside: Executor | None = None) -> _Seen:
         prepared = prepare(scan.image, self.image_size)
         outputs = self._networks(prepared.square[None], beside)
-        score, stripped = math.nan, False
-        if self._guard:
-            features = outputs.features[0]
-            described = descriptors(scan.image, scan.color, prepared, stretched=self._guard.stretched)
-            score = self._guard.score(described, features)
-            stripped = score <= 1 and self._guard.looks_stripped(described, features)
-        unlike = score > 1 or stripped  # anything that the network has learned from
+        score, stripped = self._guarded(scan.image, scan.color, prepared, outputs)
+        rule = self.config.quality
+        quality = faults(rule, prepared) if rule else ()
+        if rule and self._guard and looks_inverted(scan.image, prepared):
+            negative = cv2.bitwise_not(scan.image)
+            as_meant = prepare(negative, self.image_size)
+            true, _ = self._guarded(negative, scan.color, as_meant, self._networks(as_meant.square[None], beside))
+            if true <= 1:
+                score, stripped, quality = true, False, (INVERTED,)
+        unlike = score > 1 or stripped or bool(quality)  # anything that the network has learned from
         shown = shown_by(self.config.sequence, scan.sequence, None if unlike else outputs.features)
         evidence, away = mask_evidence(outputs.mask_probability), np.array([shown.away])
         values = class_probabilities(self.config, outputs.logits, evidence, away)
         chances = dict(zip(self.classes, values[0].tolist(), strict=True))
-        return _Seen(scan, prepared.frame, prepared.head, outputs, values, chances, score, stripped, shown)
+        return _Seen(scan, prepared.frame, prepared.head, outputs, values, chances, score, stripped, shown, quality)
+
+    def _guarded(self, image: np.ndarray, color: float, prepared: Prepared, outputs: Outputs) -> tuple[float, bool]:
+        """(score of the guard, is it a brain without its skull?); nan without a guard."""
+        if not self._guard:
+            return math.nan, False
+        features = outputs.features[0]
+        described = descriptors(image, color, prepared, stretched=self._guard.stretched)
+        score = self._guard.score(described, features)
+        return score, score <= 1 and self._guard.looks_stripped(described, features)
 
     def _mask(self, seen: _Seen) -> tuple[np.ndarray, np.ndarray, float]:
         """(probability, mask whatever the class, share of a speck), the arrays (H, W)."""
@@ -239,7 +259,8 @@ class Predictor:
         values, head = seen.probabilities, seen.head
         label = self.classes[int(decided(self.config, seen.values)[0])]
         probability, whatever, share = self._mask(seen)
-        mask = whatever if outlined(self.config, seen.values)[0] else np.zeros_like(whatever)
+        marked = outlined(self.config, seen.values)[0] and INVERTED not in seen.quality
+        mask = whatever if marked else np.zeros_like(whatever)
         heatmaps = Heatmaps(self.classes, seen.outputs.heatmaps[0], seen.frame, head)
         measures = segmentation.measure(mask, head, scan.spacing)
         agreement = segmentation.agreement(heatmaps[label], mask)
@@ -277,6 +298,7 @@ class Predictor:
             revision=self.revision,
             seconds=time.perf_counter() - started,
             speck_share=share,
+            quality=() if seen.foreign else seen.quality,
         )
 
     def _reason(self, seen: _Seen, label: str) -> str:
@@ -286,6 +308,10 @@ class Predictor:
             return "The picture does not look like a brain MRI slice, so no class is named."
         if seen.stripped:
             return f"Not sure: {NO_SKULL}. Its most likely answer: {title(label)}."
+        if INVERTED in seen.quality:
+            return f"Not sure: {SENTENCES[INVERTED]}."
+        if seen.quality:
+            return f"Not sure: {SENTENCES[seen.quality[0]]}. Its most likely answer: {title(label)}."
         if values[label] >= self.abstain_below:
             return ""
         tumor = 1.0 - values.get(NO_TUMOR, 0.0)
@@ -330,7 +356,13 @@ def fingerprint(artifact: Artifact) -> str:
         "thresholds",
         "guard",
         "sequence",
+        "quality",
     ):
-        if key in stored or key not in ("outlined", "elsewhere", "sequence"):  # artifacts without it keep their name
+        if key in stored or key not in (
+            "outlined",
+            "elsewhere",
+            "sequence",
+            "quality",
+        ):  # artifacts without it keep their name
             digest.update(repr(stored.get(key)).encode())
     return digest.hexdigest()[:12]

@@ -232,6 +232,12 @@ def _lesions(metrics: Metrics, shown: Shown) -> list[Topic]:
             tables=_known(tables.guard(metrics)),
             points=(),
         ),
+        Topic(
+            "Results: poor pictures",
+            "Noise, blur, small size, other brightness",
+            tables=_known(tables.degraded(metrics)),
+            points=(),
+        ),
     ]
 
 

@@ -18,6 +18,7 @@ from brain_mri.reporting.tables import (
     counterfactual,
     cross_validation,
     decisions,
+    degraded,
     explanation,
     guard,
     mask_parts,
@@ -36,7 +37,7 @@ def sections(metrics: Metrics) -> list[Table]:
     """Every table that these metrics can fill, in reading order."""
     builders = (
         comparison, subsets, splits, by_class, decisions, masks, mask_parts, cross_validation, explanation,
-        sanity, counterfactual, guard,
+        sanity, counterfactual, guard, degraded,
     )  # fmt: skip
     return [*(table for build in builders if (table := build(metrics)) is not None), *elsewhere(metrics)]
 

@@ -327,6 +327,37 @@ def guard(metrics: Metrics) -> Table | None:
     return Table("Flagged as no brain MRI", ["Pictures", "Count", "Flagged"], rows, note)
 
 
+def degraded(metrics: Metrics) -> Table | None:
+    """Answers about spoilt scans."""
+    rows = [
+        [
+            f"{row.kind}, {row.severity:g}" if row.kind else "As they are",
+            *(percent(value, 0) for value in (row.right, row.answered, row.right_answered)),
+            *(percent(value, 0) for value in (row.sure_and_wrong, row.refused, row.flagged)),
+        ]
+        for row in metrics.degraded
+    ]
+    if not rows:
+        return None
+    one = metrics.degraded[0]
+    note = (
+        f"{one.count} slices of {one.groups} groups, as many of each source and class as there are. Numbers: standard "
+        "deviation in gray values (noise) or pixels (blur), times, JPEG quality, share of the ghosts (motion), gray "
+        "values (brighter), share of the contrast (flatter), power (gamma). A lesion of unknown kind counts as right "
+        "where it is called a tumor."
+    )
+    columns = [
+        "Spoilt scans",
+        "Right",
+        "Answered",
+        "Right where answered",
+        "Sure and wrong",
+        "Too poor",
+        "No brain MRI",
+    ]
+    return Table("Answers about spoilt scans", columns, rows, note)
+
+
 def splits(metrics: Metrics) -> Table | None:
     """The folders' own Training/Testing split beside the split by group."""
     found = metrics.official_split

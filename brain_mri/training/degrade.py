@@ -6,6 +6,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from brain_mri.imaging.degrade import blurred, compressed, enlarged, moved, noisy, shrunk
+
 SHARE = 0.35  # of the slices, at strength 1
 NOISE = 50.0  # gray values; the standard deviation is up to this, mostly less
 SHRINK = 5.0  # times, at most
@@ -41,38 +43,26 @@ def _curved(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _noisy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rician, as of magnitudes (Gudbjartsson & Patz 1995), or Gaussian; on the head or everywhere."""
-    sigma = NOISE * rng.uniform(0.1, 1) ** 1.5
-    real = image + rng.normal(0, sigma, image.shape)
-    noisy = np.hypot(real, rng.normal(0, sigma, image.shape)) if rng.random() < 0.4 else real
-    noisy = np.clip(noisy, 0, 255).astype(np.uint8)
-    return np.where(image > 0, noisy, 0) if rng.random() < 0.5 else noisy
+    """Rician or Gaussian; on the head or everywhere."""
+    spoilt = noisy(image, NOISE * rng.uniform(0.1, 1) ** 1.5, rng, rician=rng.random() < 0.4)
+    return np.where(image > 0, spoilt, 0) if rng.random() < 0.5 else spoilt
 
 
 def _blurred(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 3.0))
+    return blurred(image, rng.uniform(0.5, 3.0))
 
 
 def _moved(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Ghosts along one axis, and the smear of a head that moves."""
-    axis, shift = int(rng.integers(2)), int(rng.integers(3, 25))
-    share = rng.uniform(0.05, 0.3)
-    ghosts = (np.roll(image, shift, axis).astype(np.float32) + np.roll(image, -shift, axis)) / 2
-    return np.clip((1 - share) * image + share * ghosts, 0, 255).astype(np.uint8)
+    return moved(image, rng.uniform(0.05, 0.3), int(rng.integers(3, 25)), int(rng.integers(2)))
 
 
 def _shrunk(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    side = image.shape[0]
-    small = max(16, round(side / rng.uniform(1.3, SHRINK)))
-    little = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
     way = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
-    return cv2.resize(little, (side, side), interpolation=way)
+    return enlarged(shrunk(image, rng.uniform(1.3, SHRINK)), image, way)
 
 
 def _compressed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    quality = int(rng.integers(*JPEG))
-    file = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE))
+    return compressed(image, int(rng.integers(*JPEG)))
 
 
 _WAYS = (_noisy, _noisy, _blurred, _moved, _shrunk, _compressed)
