@@ -102,11 +102,11 @@ def model(tmp_path_factory: pytest.TempPathFactory, phantom_image: Image) -> Pre
         (described[::2], None), (described[1::2], None), negatives=(guard_fit.synthetic(28, 0), None), rate=0.0
     )
     folder = tmp_path_factory.mktemp("model") / "m"
-    limits = {"noise": 15.0, "blur": 2.0, "flat": 0.9}
-    return Predictor.load(write_handmade(folder, guard=fitted, quality=limits))
+    return Predictor.load(write_handmade(folder, guard=fitted, quality=RULE.to_json()))
 
 
-def test_poor_pictures_are_not_answered(model: Predictor, phantom_image: Image) -> None:
+def test_poor_pictures_are_not_answered(tmp_path: Path, phantom_image: Image) -> None:
+    model = Predictor.load(write_handmade(tmp_path / "m", quality=RULE.to_json()))
     image = phantom_image("glioma", 0, 96)  # a larger one is averaged down to the 64 pixels of this model
     good = model.analyze(scan_from_array(image))
     assert good.quality == () and good.to_dict()["quality"] == []
