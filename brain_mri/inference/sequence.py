@@ -17,6 +17,7 @@ from brain_mri.classes import SEQUENCES
 from brain_mri.inference.runner import softmax
 
 FILE, PICTURE = "file", "picture"  # where a sequence is known from
+HOW = {FILE: "as the file says", PICTURE: "by its looks"}
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,7 @@ def most_show(slices: Sequence[Shown]) -> Shown:
 
 def said_of(sequence: str, source: str) -> str:
     """How the page calls a sequence, "" for none. source: FILE or PICTURE."""
-    if not sequence:
-        return ""
-    return f"{SEQUENCES[sequence]} ({'as the file says' if source == FILE else 'by its looks'})"
+    return f"{SEQUENCES[sequence]} ({HOW[source]})" if sequence else ""
 
 
 def doubts_of_kind(rule: SequenceRule | None, shown: Shown) -> list[str]:

@@ -16,7 +16,7 @@ from brain_mri.imaging.preprocessing import sharpness
 from brain_mri.imaging.scan import Scan, reduce, to_uint8, window_limits
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
-from brain_mri.inference.sequence import said_of
+from brain_mri.inference.sequence import HOW, said_of
 from brain_mri.ui.charts import heat_ramp, histogram
 from brain_mri.ui.html import banner, card, data_uri, image, notes, safe, tiles
 
@@ -126,9 +126,9 @@ def sentence(a: Analysis) -> tuple[str, ...]:
         return "unsure", "Not sure", a.reason
     sure = f"the model is {percent(a.confidence)} confident."
     if a.label == NO_TUMOR:
-        # The public sets show tumors on contrast-enhanced T1 only: evaluation/counterfactual.py says what comes of it
-        missed = "On T2, FLAIR or T1 without contrast medium tumors are easily missed."
-        return "clear", "No tumor", f"No tumor seen on this slice; {sure} {missed}"
+        # The public sets show tumors on contrast-enhanced T1 mostly: evaluation/counterfactual.py says what comes of it
+        missed = " On T2, FLAIR or T1 without contrast medium tumors are easily missed." * (a.sequence != "T1C+")
+        return "clear", "No tumor", f"No tumor seen on this slice; {sure}{missed}"
     return "tumor", "Tumor", f"Most likely {ARTICLES.get(a.label, title(a.label))}; {sure}"
 
 
@@ -314,6 +314,7 @@ def details(view: View) -> str:
         [
             ("Picture size", f"{width} × {height}", "pixels"),
             ("Pixel spacing", spacing, "row × column"),
+            ("Sequence", a.sequence or "unknown", HOW.get(a.sequence_from, "nothing tells it surely")),
             ("Stored values", f"{low:g} – {high:g}", stored),
             ("Sharpness", f"{sharpness(a.image):,.0f}", "variance of the Laplacian; low means blurred"),
             ("Head", percent(np.count_nonzero(a.head) / a.head.size), "of the picture"),

@@ -36,7 +36,10 @@ def test_sentence_says_what_the_analysis_says(view: views.View) -> None:
     a = replace(view.analysis, abstained=False, reason="", not_brain_mri=False, confidence=0.93)
     kind, _, text = views.sentence(replace(a, label="pituitary"))
     assert (kind, text) == ("tumor", "Most likely a pituitary tumor; the model is 93 % confident.")
-    assert views.sentence(replace(a, label="notumor"))[0] == "clear"
+    clear = replace(a, label="notumor")
+    assert views.sentence(clear)[0] == "clear" and "easily missed" in views.sentence(replace(clear, sequence="T2"))[2]
+    assert views.sentence(replace(clear, sequence="T1C+"))[2].endswith("the model is 93 % confident.")
+    assert "nothing tells it surely" in views.details(view)
     assert views.sentence(replace(a, abstained=True, reason="Not sure: x"))[0::2] == ("unsure", "Not sure: x")
     assert views.sentence(replace(a, not_brain_mri=True, abstained=True))[0] == "foreign"
 
