@@ -17,7 +17,7 @@ from brain_mri.data.selection import balanced_rows
 from brain_mri.data.stacks import read_slice
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.scores import DegradedScores
-from brain_mri.imaging.degrade import SEVERITIES, degrade
+from brain_mri.imaging.degrade import STEPS, degrade
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
@@ -53,7 +53,7 @@ def degraded_metrics(
     scans = [scan_of(dataset, row) for row in chosen]
     boot = Bootstrap(table["group"].to_numpy(object), resamples=resamples, seed=seed)
     found = []
-    for kind, severity in [("", 0.0), *((kind, one) for kind, many in SEVERITIES.items() for one in many)]:
+    for kind, severity in [("", 0.0), *STEPS]:
         spoilt = (
             _again(scan, degrade(scan.image, kind, severity, seed + i) if kind else scan.image)
             for i, scan in enumerate(scans)

@@ -80,6 +80,9 @@ SEVERITIES: dict[str, tuple[float, ...]] = {
 }
 
 
+STEPS = tuple((kind, severity) for kind, severities in SEVERITIES.items() for severity in severities)
+
+
 def degrade(image: np.ndarray, kind: str, severity: float, seed: int) -> np.ndarray:
     """uint8 (H, W) -> the same picture, spoilt; "shrunk" is smaller. The same seed gives the same noise."""
     return WAYS[kind](image, severity, np.random.default_rng(seed))

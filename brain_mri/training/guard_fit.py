@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.negatives import synthetic_negatives, vary
 from brain_mri.data.stacks import read_slice
+from brain_mri.imaging.degrade import STEPS, degrade
 from brain_mri.imaging.scan import Scan, ScanError
 from brain_mri.imaging.skull_strip import strip_skull
 from brain_mri.inference.guard import SURE, Judges, Scales, describe, odds, quadratic
@@ -30,6 +31,7 @@ DIRECTIONS = 16  # principal directions of the classifier's features that are ke
 FEWEST = 10  # stripped brains; fewer teach nothing
 NEGATIVES = 1120  # 70 of each kind
 SLICES = 1500  # of each part of a data set, read again in full
+LOOKS = [step for step in STEPS if step[0] != "negative"]  # what half of the variants suffer
 RIDGE = 0.002  # penalty on the weights of the regressions
 
 
@@ -86,7 +88,7 @@ def fit_on_scans(
     return fit_guard(
         described(slices),
         described(kept),
-        variants=described((vary(image, rng), color) for image, color in slices[::2]),
+        variants=described(_variants(slices, rng)),
         stripped=described((vary(image, rng) if i % 2 else image, color) for i, (image, color) in enumerate(bare))
         if len(bare) >= FEWEST
         else None,
@@ -95,6 +97,16 @@ def fit_on_scans(
         groups=groups,
         rate=rate,
     )
+
+
+def _variants(
+    slices: Sequence[tuple[np.ndarray, float]], rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, float]]:
+    """One of each: from elsewhere, and every other one spoilt, too."""
+    for i, (image, color) in enumerate(slices):
+        varied = vary(image, rng)
+        kind, severity = LOOKS[rng.integers(len(LOOKS))]
+        yield (varied if i % 2 else degrade(varied, kind, severity, i)), color
 
 
 def fit_guard(
@@ -111,11 +123,11 @@ def fit_guard(
     """config["guard"] from described slices; train and validation must not share patients.
 
     rate: the largest share of validation slices that may be flagged. variants: training slices made to look as if
-    they came from elsewhere. stripped: training slices without their skull, which are brain MRI, too, but are told from
-    whole heads. negatives: pictures that are no brain MRI; where they have no features, the discriminative judge does
-    without as well. kinds: of each negative; then "unseen_kinds" says which share of each kind is flagged when the fit
-    has not seen that kind. groups: how many patients and clusters the validation slices are of; by default each is one
-    of its own.
+    they came from elsewhere, some of them spoilt. stripped: training slices without their skull, which are brain MRI,
+    too, but are told from whole heads. negatives: pictures that are no brain MRI; where they have no features, the
+    discriminative judge does without as well. kinds: of each negative; then "unseen_kinds" says which share of each
+    kind is flagged when the fit has not seen that kind. groups: how many patients and clusters the validation slices
+    are of; by default each is one of its own.
     """
     slices = len(train[0])
     if variants is not None:
