@@ -142,6 +142,7 @@ class QualityRule(Record):
     noise: Annotated[int | float, Field(gt=0, le=1e6)]
     blur: Annotated[int | float, Field(gt=0, le=1e6)]
     flat: Annotated[int | float, Field(gt=0, le=1e6)]
+    ghosts: Annotated[int | float, Field(gt=0, le=1e6)]
 
 
 class DecisionRule(Record):

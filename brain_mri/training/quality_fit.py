@@ -1,7 +1,8 @@
 """From where on is a picture too poor to judge? Validation slices of every source are spoilt until the answers show it.
 
-Each limit of inference/quality.py is the loosest one at which, at every severity, no more than SPOILT of the slices
-become surely wrong by being spoilt; never looser than what was tried, and never so tight that good slices were refused.
+Each limit of inference/quality.py is the loosest one at which, at every severity, no more slices become surely wrong
+by being spoilt than TARGET leaves beside those that are surely wrong anyway; never looser than what was tried, and
+never so tight that good slices were refused.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from brain_mri.inference.quality import MEASURES, measured
 from brain_mri.inference.runner import run_model
 
 SLICES = 300  # at most; each is spoilt in all ways
-SPOILT = 0.04  # half of the 8 % that may be surely wrong in all; the other half is wrong however good the picture is
+TARGET = 0.08  # of spoilt slices may be surely wrong,
+LEAST = 0.02  # and this share by being spoilt where good ones come near to that: some turn by chance
 REFUSED = 0.01  # of good slices, by all measures together
 TRIED: dict[str, dict[str, tuple[float, ...]]] = {  # of each measure: until a head is hardly seen
     "noise": {"noise": (25, 50, 80, 120), "noise in the head only": (50, 80)},
     "blur": {"blur": (2, 4, 6, 8), "shrunk and enlarged": (4, 8, 12), "shrunk": (8, 12)},
     "flat": {"JPEG": (20, 10, 5, 2)},
+    "ghosts": {"motion": (0.2, 0.35, 0.5, 0.7)},
 }
 
 
@@ -60,12 +63,13 @@ def fit_quality(folder: Path, rule: DecisionRule, dataset: Dataset, rows: np.nda
     wrong_anyway = surely_wrong(dataset.images[chosen]) if images else np.zeros(0, bool)
     good = np.stack([measured(square) for square in dataset.images[rows]])
     floors = np.quantile(good, 1 - REFUSED / len(MEASURES), axis=0, method="higher")
-    limits = {name: loosest_limit(list(pairs(place)), floors[place]) for place, name in enumerate(MEASURES)}
+    left = max(LEAST, TARGET - wrong_anyway.mean()) if images else TARGET
+    limits = {name: loosest_limit(list(pairs(place)), floors[place], left) for place, name in enumerate(MEASURES)}
     return QualityRule(**limits)
 
 
-def loosest_limit(tried: list[tuple[np.ndarray, np.ndarray]], floor: float) -> float:
-    """The highest limit that lets no more than SPOILT become wrong at any severity.
+def loosest_limit(tried: list[tuple[np.ndarray, np.ndarray]], floor: float, left: float) -> float:
+    """The highest limit that lets no more than a share `left` become wrong at any severity.
 
     tried: (measure (N,), bool (N,): has the answer become wrong?) at each severity. floor: what good slices reach;
     the limit where nothing was tried.
@@ -73,7 +77,7 @@ def loosest_limit(tried: list[tuple[np.ndarray, np.ndarray]], floor: float) -> f
     limit = max((float(values.max()) for values, _ in tried), default=floor)  # beyond it nobody knows
     for values, wrong in tried:
         order = np.argsort(values)
-        over = np.flatnonzero(np.cumsum(wrong[order]) > SPOILT * len(values))
+        over = np.flatnonzero(np.cumsum(wrong[order]) > left * len(values))
         if len(over):
             limit = min(limit, float(values[order[max(0, over[0] - 1)]]))
     return float(np.ceil(max(limit, floor, 1e-4) * 1e4) / 1e4)  # upwards: rounding refuses nothing

@@ -12,7 +12,7 @@ import pytest
 from brain_mri.artifact.config import QualityRule
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.classes import CLASSES
-from brain_mri.imaging.degrade import degrade
+from brain_mri.imaging.degrade import degrade, moved
 from brain_mri.imaging.preprocessing import prepare
 from brain_mri.imaging.read import scan_from_array
 from brain_mri.imaging.skull_strip import strip_skull
@@ -22,7 +22,7 @@ from brain_mri.training import guard_fit
 from tests.helpers.handmade import SIZE, write_handmade
 
 S = 160
-RULE = QualityRule(noise=15.0, blur=1.9, flat=0.5)
+RULE = QualityRule(noise=15.0, blur=1.9, flat=0.5, ghosts=0.5)
 Image = Callable[..., np.ndarray]
 
 
@@ -74,6 +74,15 @@ def test_blur_grows_with_what_is_lost_and_small_is_named_small(slices: list[np.n
 def test_strong_compression_leaves_flat_places(slices: list[np.ndarray]) -> None:
     for image in slices:
         assert measured(degrade(image, "JPEG", 2, 0), "flat") > 1.5 * measured(image, "flat")
+
+
+def test_ghosts_of_a_head_that_moved_are_seen(slices: list[np.ndarray]) -> None:
+    for image in slices:
+        for axis in (0, 1):
+            for shift in (12, 16, 24):
+                spoilt = moved(image, 0.5, shift, axis)
+                assert measured(spoilt, "ghosts") > 1.5 * measured(image, "ghosts")
+    assert quality.MOVED in quality.faults(RULE, prepare(moved(slices[0], 0.6, 12, 1), S))
 
 
 def test_only_a_negative_looks_inverted(slices: list[np.ndarray]) -> None:
