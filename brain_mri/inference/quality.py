@@ -7,7 +7,7 @@ The high-pass is that of Immerkaer 1996, which no plane or edge along an axis pa
   places smooth, noise leaves none; it does not matter whether the noise lies outside the head, too.
 - blur: gradient over Laplacian, the width of edges in pixels. Large for blurred scans and for small ones, enlarged.
 - flat: share of pixels without any detail, as strong JPEG compression leaves them.
-- ghosts: how alike the details are to the details some pixels to the side, as in a scan during which the head moved: the
+- ghosts: how alike the details are to those some pixels to the side, as in a scan during which the head moved: the
   autocorrelation along rows or columns rises again at the distance of a ghost, where that of a good scan stays down.
 
 Where each measure begins to cost answers, training/quality_fit.py finds out. A negative (dark and bright exchanged)
