@@ -25,7 +25,7 @@ from brain_mri.inference.predictor import Predictor
 
 COLUMNS = (
     "file", "label", "confidence", "abstained", "reason", "kind_unsure", "tumor_probability", "tumor", "not_brain_mri",
-    "sequence", "sequence_from", "slices",
+    "quality", "sequence", "sequence_from", "slices",
     "marked_on", "shown", "volume_ml", "doubt", "choice", "tumor_fraction", "tumor_pixels", "tumor_area_mm2",
     "tumor_diameter_mm", "heat_agreement", "width", "height", "warnings", "error", "overlay", "mask", "heatmap",
     "model_id", "revision",
@@ -135,6 +135,7 @@ class Tables:
     def _write(self, record: dict[str, Any]) -> None:
         flat = dict(record) | {f"p_{label}": value for label, value in record.get("probabilities", {}).items()}
         flat["warnings"] = " | ".join(record.get("warnings", []))
+        flat["quality"] = " ".join(record.get("quality", []))
         self._writers[0].writerow(_cells(flat))
         for slice_ in record.get("per_slice", []) if len(self._writers) > 1 else []:
             about = {key: record.get(key) for key in SLICE_COLUMNS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -38,3 +39,10 @@ def test_every_writer_of_csv_guards_its_cells() -> None:
     }
     assert {"inference/rows.py", "ui/volume_tab.py", "cli/audit.py"} <= set(writers)
     assert not [p for p, text in writers.items() if p not in harmless and not re.search(r"[^.]guarded\b", text)]
+
+
+def test_faults_of_a_picture_stand_in_one_cell(predictor: Predictor, tmp_path: Path) -> None:
+    with Tables(tmp_path, "results", predictor) as tables:
+        tables.add(Row("a.png", result={"quality": ["noisy", "moved"]}))
+    with (tmp_path / "results.csv").open(newline="") as file:
+        assert [row["quality"] for row in csv.DictReader(file)] == ["noisy moved"]
