@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from brain_mri.classes import SEQUENCES
+from brain_mri.classes import NO_TUMOR, SEQUENCES
 from brain_mri.files import FileError
 
 FORMAT_VERSION = 1
@@ -172,6 +172,13 @@ class DecisionRule(Record):
         if bias is None or len(bias) != len(info.data.get("classes", ())):
             raise ValueError("one number of each class")
         return bias
+
+    @field_validator("outlined")
+    @classmethod
+    def _knows_none(cls, outlined: TumorRule | None, info: ValidationInfo) -> TumorRule | None:
+        if outlined is not None and NO_TUMOR not in info.data.get("classes", ()):
+            raise ValueError(f"without a class {NO_TUMOR} there is no first question")
+        return outlined
 
     @field_validator("stacking")
     @classmethod

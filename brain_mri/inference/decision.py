@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brain_mri.artifact.config import DecisionRule
-from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.classes import NO_TUMOR
 from brain_mri.inference.runner import Outputs, softmax
 from brain_mri.inference.sequence import looks_unlearned
 from segmentation import postprocess
@@ -55,11 +55,10 @@ def mask_evidence(masks: np.ndarray) -> np.ndarray:
     return np.log(seen / (1 - seen)) / 2
 
 
-def tumor_evidence(logits: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+def tumor_evidence(logits: np.ndarray, evidence: np.ndarray, free: int) -> np.ndarray:
     """float64 (N, 3): mask_evidence, and half the log odds that the class layers give a tumor, which are bounded, so
-    that they cannot talk an outlined lesion away.  logits (N, 4) of CLASSES; evidence (N, 2)."""
+    that they cannot talk an outlined lesion away.  logits (N, C), free: the class "no tumor"; evidence (N, 2)."""
     logits = np.asarray(logits, np.float64)
-    free = CLASSES.index(NO_TUMOR)
     kinds = np.logaddexp.reduce(np.delete(logits, free, axis=1), axis=1)
     return np.column_stack([evidence, np.clip((kinds - logits[:, free]) / 2, -MOST_SAID, MOST_SAID)])
 
@@ -79,8 +78,8 @@ def class_probabilities(
     if away is not None and rule.elsewhere is not None:
         scores = np.where(away[:, None], logits / float(rule.elsewhere), scores)
     weights = np.asarray(rule.outlined.weights)
-    odds = tumor_evidence(logits, evidence)[:, : len(weights)] @ weights + rule.outlined.bias
-    tumor = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
+    seen = tumor_evidence(logits, evidence, rule.classes.index(NO_TUMOR))[:, : len(weights)]
+    tumor = 1 / (1 + np.exp(-np.clip(seen @ weights + rule.outlined.bias, -30, 30)))
     free = np.asarray(rule.classes) == NO_TUMOR
     probabilities = np.empty_like(scores)
     probabilities[:, free] = (1 - tumor)[:, None]
@@ -95,7 +94,7 @@ def decided(rule: DecisionRule, probabilities: np.ndarray) -> np.ndarray:
     kinds are possible is not "no tumor" because each of them is less likely than that.
     """
     probabilities = np.asarray(probabilities)
-    if rule.outlined is None or NO_TUMOR not in rule.classes:
+    if rule.outlined is None:
         return probabilities.argmax(axis=1)
     free = rule.classes.index(NO_TUMOR)
     kinds = np.where(np.arange(len(rule.classes)) == free, -1.0, probabilities).argmax(axis=1)

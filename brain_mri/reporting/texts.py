@@ -117,7 +117,7 @@ def limits(metrics: Metrics) -> list[str]:
     sources = '"No tumor" pictures come' if kaggle else 'In public data sets "no tumor" pictures come'
     sources += (
         " from other sources than tumor pictures. Part of the score for tumor or not may be recognition of the source; "
-        "performance on another hospital's scanner is not known."
+        "performance on another hospital's scanner may be far lower."
     )
     if metrics.counterfactual and (given := metrics.counterfactual.given):
         sources += (

@@ -79,7 +79,7 @@ def fit(seen: Seen, inputs: int) -> DecisionRule | None:
     truth = seen.tumor[rows]
     if truth.all() or not truth.any():
         return None
-    shown = tumor_evidence(seen.logits, seen.evidence)[rows, :inputs]
+    shown = tumor_evidence(seen.logits, seen.evidence, ABSENT)[rows, :inputs]
     model = LogisticRegression(C=1.0, max_iter=5000).fit(shown, truth, weights[rows])
     outlined = TumorRule(weights=tuple(model.coef_[0].round(6).tolist()), bias=round(float(model.intercept_[0]), 6))
     kind = (seen.labels >= 0) & (seen.labels != ABSENT)

@@ -45,7 +45,7 @@ def test_class_layers_are_heard_where_they_help_on_sources_left_out() -> None:
 
 def test_what_class_layers_say_of_a_tumor_is_bounded() -> None:
     logits = np.array([[0.0, 0.0, 99.0, 0.0], [9.0, 0.0, -99.0, 0.0]])
-    assert tumor_evidence(logits, np.zeros((2, 2)))[:, 2].tolist() == [-MOST_SAID, MOST_SAID]
+    assert tumor_evidence(logits, np.zeros((2, 2)), ABSENT)[:, 2].tolist() == [-MOST_SAID, MOST_SAID]
 
 
 def test_kinds_are_doubted_on_a_sequence_that_none_was_learned_on() -> None:
