@@ -53,13 +53,13 @@ def test_whether_there_is_a_tumor_is_decided_before_its_kind() -> None:
 
 
 def test_the_first_question_needs_no_order_of_classes_but_the_class() -> None:
-    turned = DecisionRule(classes=CLASSES[::-1], temperature=1.0, outlined={"weights": [1.0, 0.5, 0.5], "bias": 0.2})
     plain = rule(temperature=1.0, outlined={"weights": [1.0, 0.5, 0.5], "bias": 0.2})
+    turned = DecisionRule.model_validate(plain.to_json() | {"classes": CLASSES[::-1]})
     logits, evidence = np.array([[2.0, 0.0, -1.0, 0.5]]), np.array([[0.3, -0.2]])
     expected = decision.class_probabilities(plain, logits, evidence)[:, ::-1]
     np.testing.assert_allclose(decision.class_probabilities(turned, logits[:, ::-1], evidence), expected)
     with pytest.raises(ValueError, match="first question"):
-        DecisionRule(classes=("a", "b"), temperature=1.0, outlined={"weights": [1.0, 0.5], "bias": 0.2})
+        DecisionRule.model_validate(plain.to_json() | {"classes": ("a", "b")})
 
 
 def test_class_layers_cannot_talk_an_outlined_lesion_away() -> None:
