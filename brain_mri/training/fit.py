@@ -32,7 +32,7 @@ STATE = "state.json"  # what a resumed run must know besides the weights
 SILENCE = 0.3  # weight of the region term on images without a tumor
 UNCLAIMED = Claim()
 SOMEWHERE = -1.0  # in place of a mask: the slice shows a tumor, nobody says where
-SEEN = 0.3  # weight of the question whether there is a tumor at all, beside that where
+SEEN = 1.0  # weight of the question whether there is a tumor at all, beside that where
 
 Tensor = Any
 

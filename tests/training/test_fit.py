@@ -14,6 +14,7 @@ from brain_mri.files import read_json
 from brain_mri.training.claim import HOLDER, ClaimError, claimed
 from brain_mri.training.config import FitOptions, TrainConfig
 from brain_mri.training.fit import (
+    SEEN,
     SOMEWHERE,
     MovingAverage,
     averaged_weights,
@@ -200,5 +201,5 @@ def test_bce_dice_against_numpy():
     region = [1 - dice[0], 0.3 * area / (area + 0.01)]
     surest = p.max((1, 2, 3))  # of 64 pixels
     seen = -np.log(np.where([True, False, True], surest, 1 - surest))
-    expected = np.append(bce[:2] + region, 0) + 0.3 * seen
+    expected = np.append(bce[:2] + region, 0) + SEEN * seen
     np.testing.assert_allclose(bce_dice(truth, logits), expected, rtol=1e-4)
