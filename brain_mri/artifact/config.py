@@ -312,4 +312,6 @@ class ArtifactConfig(DecisionRule):
     @property
     def onnx_files(self) -> tuple[str, ...]:
         """The files that the app needs beside config.json."""
-        return (CLASSIFIER, SEGMENTER) if self.segmenter.is_network else (CLASSIFIER,)
+        alone = self.segmenter.is_network and not self.segmenter.shared
+        # until November 2026 there was a second file where the classifier gives the mask, too
+        return (CLASSIFIER, SEGMENTER) if alone or SEGMENTER in self.files else (CLASSIFIER,)

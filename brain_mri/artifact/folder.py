@@ -2,7 +2,7 @@
 
     config.json               everything needed to serve, and where it came from: see config.py
     classifier.onnx           image -> logits, heatmaps, features, and mask where it has a branch for it
-    segmenter.onnx            image -> mask; not opened where the classifier gives it
+    segmenter.onnx            image -> mask; none where the classifier gives it
     classifier.weights.h5     to fine-tune or resume in Keras; the app never opens it
     classifier-2.weights.h5   of the second network, where several answer together
     segmenter.weights.h5

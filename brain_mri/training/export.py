@@ -3,14 +3,14 @@
 classifier.onnx   image float32 (N, S, S, 1) 0..255 -> logits (N, C), heatmaps (N, h, w, C), features (N, F)
 segmenter.onnx    image                             -> mask (N, S, S, 1), tumor probability 0..1
 
-A classifier with a mask branch that is served has the mask among its outputs, too: one pass then answers everything.
-Several networks may answer together in one file, by the mean of what they say; their weights are then rounded to half
-precision (`rounded`) and stored so, which keeps the file small, and computed with in single precision.
+A classifier with a mask branch that is served has the mask among its outputs, too: one pass then answers everything,
+and there is no second file. Several networks may answer together in one file, by the mean of what they say. The weights
+of such a classifier are rounded to half precision (`rounded`) and stored so, which keeps the file small, and computed
+with in single precision.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
+import onnx.utils
 import tensorflow as tf
 
 import model_def
@@ -54,7 +55,7 @@ def export_networks(networks: Networks, folder: Path, *, mirrored: bool = True) 
     """ONNX and Keras weights of all networks that answer into folder. mirrored: see export_classifier."""
     shared, answering = networks.outlining == "shared", networks.answering
     several = len(answering) > 1
-    first, *partners = twins = [twin_of(one, half=several) for one in answering]
+    first, *partners = twins = [twin_of(one, half=shared) for one in answering]
     export_classifier(first, folder / CLASSIFIER, mirrored=mirrored, outlines=shared, partners=partners)
     for number, twin in enumerate(twins, 1):
         save_weights(twin, folder / f"classifier{numbered(number)}.weights.h5")
@@ -63,7 +64,6 @@ def export_networks(networks: Networks, folder: Path, *, mirrored: bool = True) 
         together = {"parameters": classifier.parameters * len(answering), "members": len(answering)}
         classifier = classifier.model_copy(update=together)
     if shared:  # its weights are in classifier.weights.h5
-        export_segmenter(first, folder / SEGMENTER, mirrored=mirrored, partners=partners)
         return Exported(classifier, segmenter_of(classifier, networks.taught_by, shared=True))
     if networks.segmenter is not None:
         outliner = twin_of(networks.segmenter)
@@ -72,8 +72,10 @@ def export_networks(networks: Networks, folder: Path, *, mirrored: bool = True) 
         return Exported(classifier, segmenter_of(networks.segmenter.network, networks.taught_by))
     if networks.outlining == "bundled":
         bundled = load_artifact(BUNDLED)
-        shutil.copy2(bundled.folder / SEGMENTER, folder / SEGMENTER)
-        return Exported(classifier, bundled.config.segmenter.model_copy(update={"trained_on": networks.taught_by}))
+        # its mask is one of the classifier's outputs
+        onnx.utils.extract_model(str(bundled.folder / CLASSIFIER), str(folder / SEGMENTER), ["image"], ["mask"])
+        lent = {"shared": False, "trained_on": networks.taught_by}
+        return Exported(classifier, bundled.config.segmenter.model_copy(update=lent))
     kmeans = Network(architecture="kmeans", arguments={}, parameters=0)
     return Exported(classifier, segmenter_of(kmeans, networks.taught_by))
 
@@ -94,7 +96,7 @@ def validation_answers(config: TrainConfig, networks: Networks, folder: Path, da
     own = rotated(dataset.table, len(networks.calibrating), config.seed)
     for network, split in zip(networks.calibrating, own, strict=True):
         with tempfile.TemporaryDirectory(prefix="brain-mri-member-") as alone:
-            twin = twin_of(network, half=len(networks.answering) > 1)
+            twin = twin_of(network, half=True)
             export_classifier(twin, Path(alone, CLASSIFIER), mirrored=not config.one_look, outlines=True)
             parts.append(ask(Path(alone), dataset, np.flatnonzero(split == "validation"), seed))
     return parts
@@ -166,20 +168,14 @@ def export_classifier(
         return found
 
     together = _together([answers(network) for network in (model, *partners)], mirrored, own="features")
-    return _export(together, path, half=bool(partners))
+    return _export(together, path)
 
 
-def export_segmenter(
-    model: keras.Model, path: Path, *, mirrored: bool = False, partners: Sequence[keras.Model] = ()
-) -> float:
-    """model: any float32 model with a "mask" output (logits). mirrored, partners: as in export_classifier."""
-
-    def outliner(network: keras.Model) -> keras.Model:
-        image = keras.Input(network.input.shape[1:], name="image")
-        return keras.Model(image, {"mask": keras.ops.sigmoid(network(image)["mask"])})
-
-    together = _together([outliner(network) for network in (model, *partners)], mirrored)
-    return _export(together, path, half=bool(partners))
+def export_segmenter(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:
+    """model: any float32 model with a "mask" output (logits). mirrored: as in export_classifier."""
+    image = keras.Input(model.input.shape[1:], name="image")
+    outliner = keras.Model(image, {"mask": keras.ops.sigmoid(model(image)["mask"])})
+    return _export(_together([outliner], mirrored), path)
 
 
 def _together(models: Sequence[keras.Model], mirrored: bool, own: str = "") -> keras.Model:
@@ -209,14 +205,13 @@ def _mirrored(model: keras.Model) -> keras.Model:
     return keras.Model(image, means)
 
 
-def _export(model: keras.Model, path: Path, *, half: bool = False) -> float:
+def _export(model: keras.Model, path: Path) -> float:
     """Outputs are named as the model's."""
     image = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name="image")
     model.export(path, format="onnx", verbose=False, opset_version=OPSET, input_signature=[image])
-    if half:
-        graph = onnx.load(path)
-        _store_half(graph.graph)
-        onnx.save(graph, path)
+    graph = onnx.load(path)
+    _store_half(graph.graph)
+    onnx.save(graph, path)
     onnx.checker.check_model(path)
     return _check(model, path)
 

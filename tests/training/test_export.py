@@ -63,7 +63,6 @@ def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_p
     for name, own, others in (("one", 0, []), ("two", 1, []), ("both", 0, networks[1:])):
         model, mirrored = networks[own], name == "both"
         export_classifier(model, tmp_path / f"{name}.onnx", mirrored=mirrored, outlines=True, partners=others)
-        export_segmenter(model, tmp_path / f"{name}-s.onnx", mirrored=mirrored, partners=others)
     one, both = (OnnxModel(tmp_path / f"{name}.onnx", 1, names)(images) for name in ("one", "both"))
     two = OnnxModel(tmp_path / "two.onnx", 1, names)(images[:, :, ::-1])  # every second network sees the mirror image
     two = {name: value[:, :, ::-1] if value.ndim == 4 else value for name, value in two.items()}
@@ -72,10 +71,8 @@ def test_several_networks_answer_with_their_mean_in_one_small_file(images, tmp_p
         scale = np.abs(wanted).max()
         np.testing.assert_allclose(value, wanted, atol=1e-4 * scale)
         assert np.abs(one[name] - two[name]).max() > 0.01 * scale, f"{name} would not tell them apart"
-    outlined = OnnxModel(tmp_path / "both-s.onnx", 1, ("mask",))(images)["mask"]
-    np.testing.assert_allclose(outlined, both["mask"], atol=1e-3)
     sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("one", "both")]
-    assert sizes[1] < 1.35 * sizes[0]  # twice the weights, each half as long
+    assert sizes[1] - sizes[0] < 3 * networks[1].count_params() + 200_000, "two bytes a weight, and the graph"
 
 
 def test_a_served_mask_branch_gives_the_mask_in_the_same_pass(images, tmp_path):
