@@ -175,8 +175,10 @@ def _listed(
     for origin, root in folders.items():
         found, left = class_folders(root, list(pairs.values()))
         table = groups or root / "groups.csv"
-        sequence = read_sequences(table)
-        given |= {(origin, file): group for file, group in read_groups(table).items()}
+        sequence, stated = read_sequences(table), read_groups(table)
+        given |= {(origin, file): group for file, group in stated.items()}
+        if stated and not stated.keys() & {one.file for one in found}:
+            passed.append((table.name, f"names no file of {root}; it has {next(iter(stated))}, not {found[0].file}"))
         sources += [replace(one, origin=origin, sequence=sequence.get(one.file, "")) for one in found]
         passed += left
     for origin, root in pairs.items():

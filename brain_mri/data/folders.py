@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -262,12 +263,22 @@ def patient_id(text: object) -> str:
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A CSV with at least `columns`, all text. Raises DataError."""
+    """A CSV with at least `columns`, all text; "file" with "/" and without "./". Raises DataError."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # index_col: else the first column is silently taken for row names where every row ends with a comma
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path} has rows with more fields than its first line has names.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} could not be read as a CSV table ({str(error).splitlines()[0]}).") from None
     table.columns = [str(name).strip().lower() for name in table.columns]
+    if len(twice := table.columns[table.columns.duplicated()]):
+        raise DataError(f"{path} has the column {twice[0]} twice.")
+    table = table.fillna("").apply(lambda column: column.str.strip())
+    if "file" in table:
+        table["file"] = table["file"].str.replace("\\", "/").str.removeprefix("./")
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(f"{path} lacks the column {missing[0]}; it has {', '.join(table.columns)}.")
@@ -285,9 +296,9 @@ def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
         entry = (
             class_of(row.get("class", "")) or "",
             patient_id(row.get("patient", "")),
-            int(fold) if fold.isdecimal() else -1,
+            int(fold) if fold.isdecimal() and len(fold) < 10 else -1,
         )
-        name = row["file"].replace("\\", "/")
+        name = row["file"]
         result[name] = result[stem_of(name)] = entry
     return result
 
@@ -297,7 +308,7 @@ def read_sequences(path: Path) -> dict[str, str]:
     table = read_table(path, ("file",)) if path.is_file() else pd.DataFrame()
     if "sequence" not in table:
         return {}
-    known = {name.replace("\\", "/"): sequence_of(word) for name, word in table[["file", "sequence"]].to_numpy()}
+    known = {name: sequence_of(word) for name, word in table[["file", "sequence"]].to_numpy()}
     return {stem_of(name): word for name, word in known.items()} | known
 
 
@@ -310,7 +321,7 @@ def read_groups(path: Path) -> dict[str, tuple[str, str]]:
         return {}
     result: dict[str, tuple[str, str]] = {}
     for row in read_table(path, ("file", "group")).to_dict("records"):
-        kind = row.get("kind", "patient")
+        kind = row.get("kind", "").lower() or "patient"
         if group := patient_id(row["group"]) if kind == "patient" else row["group"]:
-            result.setdefault(row["file"].replace("\\", "/"), (group, kind))
+            result.setdefault(row["file"], (group, kind))
     return result

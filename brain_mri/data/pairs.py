@@ -85,6 +85,8 @@ def mask_pairs(root: Path) -> tuple[list[Source], list[tuple[str, str]]]:
         replace(_source(root, image, mask, person or head, patients, sequence), head=head)
         for (image, mask), person, head in zip(paired.items(), persons, heads, strict=True)
     ]
+    if patients and not any(name in patients for image in paired for name in _names(root, image)):
+        skipped.append(("patients.csv", f"names no picture of {root}; it has {next(iter(patients))}"))
     return sorted(found, key=lambda item: item.file), sorted(skipped)
 
 
@@ -148,6 +150,12 @@ def _unpaired(root: Path, files: list[_File], others: list[_File]) -> list[tuple
     return result
 
 
+def _names(root: Path, image: _File) -> tuple[str, ...]:
+    """What tables may call a picture."""
+    within = "/".join((*image.folders, image.path.name))
+    return within, image.path.relative_to(root).as_posix(), stem_of(within)
+
+
 def _source(
     root: Path,
     image: _File,
@@ -157,8 +165,7 @@ def _source(
     sequences: dict[str, str],
 ) -> Source:
     file = image.path.relative_to(root).as_posix()
-    within = "/".join((*image.folders, image.path.name))
-    names = (within, file, stem_of(within))
+    names = _names(root, image)
     label, patient, fold = next((entry for name in names if (entry := patients.get(name))), ("", "", -1))
     sequence = next((word for name in names if (word := sequences.get(name))), "")
     parts = image.path.relative_to(root).parts[:-1]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from brain_mri.data import folders
-from brain_mri.data.dataset import Dataset, describe
+from brain_mri.data.dataset import Dataset, describe, load_dataset
 from brain_mri.data.folders import DataError
 from brain_mri.data.splits import SPLITS, leave_out
+from tests.helpers.sources import picture
 
 
 def test_every_source_is_named_and_no_file_takes_the_place_of_another(several: Dataset) -> None:
@@ -69,6 +71,42 @@ def test_the_table_of_the_data_names_the_sources_where_there_are_several(several
     assert describe(several).splitlines()[0].split()[:3] == ["origin", "source", "class"]
     alone = replace(several, table=several.table.assign(origin="data"))
     assert describe(alone).splitlines()[0].split()[:2] == ["source", "class"]
+
+
+def table(folder: Path, text: str) -> Path:
+    path = folder / "groups.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_table_with_other_fields_than_names_is_refused(tmp_path: Path) -> None:
+    for rows in ("1.png,P1,\n2.png,P2,\n", "a,b.png,P1\nc,d.png,P2\n"):  # else "P1" would be a file
+        with pytest.raises(DataError, match="more fields"):
+            folders.read_groups(table(tmp_path, f"file,group\n{rows}"))
+    with pytest.raises(DataError, match="column sequence twice"):
+        folders.read_sequences(table(tmp_path, "file,sequence,Sequence\n1.png,T1,T2\n"))
+
+
+def test_rows_that_are_short_or_written_otherwise(tmp_path: Path) -> None:
+    path = table(tmp_path, "file,group,kind\n./glioma/1.png , P1\nglioma\\2.png,P2,Patient\n3.png,c,cluster\n4.png\n")
+    assert folders.read_groups(path) == {
+        "glioma/1.png": ("P1", "patient"), "glioma/2.png": ("P2", "patient"), "3.png": ("c", "cluster"),
+    }  # fmt: skip
+    path = table(tmp_path, f"file,class,patient,fold\n1.png\n2.png,glioma,P,{10**30}\n")
+    found = folders.read_patients(path)
+    assert found["1.png"] == ("", "", -1) and found["2.png"] == ("glioma", "P", -1)
+
+
+def test_a_table_that_names_no_file_here_is_said(tmp_path: Path) -> None:
+    picture(tmp_path / "glioma" / "1.png", "glioma", 1)
+    for i in range(3):
+        picture(tmp_path / "notumor" / f"{i}.png", "notumor", i)
+        picture(tmp_path / "m" / "images" / f"{i}.png", "glioma", 10 + i, tmp_path / "m" / "masks" / f"{i}.png")
+    table(tmp_path, "file,group\n1.png,P1\n")
+    (tmp_path / "m" / "patients.csv").write_text("file,patient\nMR0.png,P1\n")
+    found = load_dataset(tmp_path, tmp_path / "m", size=32, cache=tmp_path / "cache", progress=False)
+    said = dict(found.skipped.to_numpy().tolist())
+    assert "names no file" in said["groups.csv"] and "names no picture" in said["patients.csv"]
 
 
 @pytest.mark.parametrize(
