@@ -53,9 +53,9 @@ class Seen:
         cells = [f"{a}/{b}/{c}" for a, b, c in zip(self.sources, self.sequences, self.tumor, strict=True)]
         _, cell, size = np.unique(cells, return_inverse=True, return_counts=True)
         weights = (1 / np.sqrt(size))[cell]
-        free = self.known & ~self.tumor & ~self.erased
-        weights[free] *= weights[self.tumor].sum() / max(weights[free].sum(), 1e-9)
-        erased = ERASED_WEIGHT * weights[free].sum() / max(1, np.count_nonzero(self.erased))
+        free, tumors = self.known & ~self.tumor & ~self.erased, weights[self.tumor].sum()
+        weights[free] *= tumors / max(weights[free].sum(), 1e-9)
+        erased = ERASED_WEIGHT * tumors / max(1, np.count_nonzero(self.erased))
         return np.where(self.erased, erased, weights)
 
 
@@ -64,11 +64,12 @@ def calibrate(seen: Seen, sequence: SequenceRule | None) -> DecisionRule | None:
 
     The class layers are heard on whether there is a tumor, too, where that makes it surer on left-out sources.
     """
-    tried = {inputs: left_out(seen, inputs) for inputs in (2, 3)}
-    heard = max(tried, key=lambda inputs: _likelihood(seen, tried[inputs]))
-    rule = fit(seen, heard)
-    if rule is None:
+    rules = {inputs: rule for inputs in (2, 3) if (rule := fit(seen, inputs)) is not None}
+    if not rules:
         return None
+    tried = {inputs: left_out(seen, inputs) for inputs in rules}
+    heard = max(tried, key=lambda inputs: _likelihood(seen, tried[inputs]))
+    rule = rules[heard]
     limits = Thresholds(abstain=round(max(LEAST, abstain_below(seen, rule, tried[heard])), 4), tumor=0.5)
     return rule.model_copy(update={"thresholds": limits, "sequence": sequence})
 
@@ -91,7 +92,7 @@ def fit(seen: Seen, inputs: int) -> DecisionRule | None:
     here, elsewhere = kind & ~seen.away, kind & seen.away
     return DecisionRule(
         classes=CLASSES,
-        temperature=temperature(here) if here.any() else 1.0,
+        temperature=temperature(here) if len(set(seen.labels[here])) > 1 else 1.0,  # one kind is always right
         outlined=outlined,
         elsewhere=temperature(elsewhere) if elsewhere.sum() >= FEWEST else None,
     )

@@ -74,8 +74,22 @@ def test_it_is_silent_where_a_source_left_out_is_answered_wrongly() -> None:
 
 def test_without_both_sorts_of_slices_there_are_no_two_questions() -> None:
     seen = source("a", 0, layers=1.0)
-    assert two_questions.calibrate(seen.where(seen.tumor), None) is None
+    for part in (seen.tumor, ~seen.tumor, np.zeros(EACH, bool)):
+        assert two_questions.calibrate(seen.where(part), None) is None
     assert two_questions.calibrate(seen, None) is not None, "one source is enough"
+
+
+def test_covered_lesions_alone_tell_what_no_tumor_is() -> None:
+    """Data without slices that show none."""
+    seen = source("a", 0, layers=1.0)
+    rule = two_questions.calibrate(Seen(**vars(seen) | {"erased": ~seen.tumor}), None)
+    assert rule is not None and rule.outlined is not None and rule.outlined.weights[0] > 0.3
+
+
+def test_one_kind_says_nothing_about_how_sure_kinds_are() -> None:
+    seen = source("a", 0, layers=1.0)
+    rule = two_questions.calibrate(seen.where((seen.labels == 0) | ~seen.tumor), None)
+    assert rule is not None and rule.temperature == 1.0
 
 
 def test_sources_weigh_by_the_root_of_their_slices() -> None:
