@@ -32,6 +32,14 @@ def write_split(folder: Path, dataset: Dataset) -> Path:
     return path
 
 
+def read_split(path: Path) -> pd.DataFrame:
+    """The columns digest and split of a split.csv, which may come from anybody. Raises DataError."""
+    try:
+        return pd.read_csv(path, dtype=str)[["digest", "split"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is no split.csv of an artifact ({type(error).__name__}).") from None
+
+
 def held_out(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:
     """(dataset whose split says what this artifact has seen, a sentence on how that is known).
 
@@ -39,6 +47,8 @@ def held_out(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:
     2. The artifact has a split.csv: a group with a picture that was trained on is "train", one with a picture that
        chose the epoch or the thresholds "validation", everything else "test".
     3. Neither: every picture is "test", and the sentence says that some may have been trained on.
+
+    Raises DataError for a split.csv that is none.
     """
     if artifact.config.data.fingerprint == dataset.fingerprint():
         return dataset, "The data and its split are those of the training run; the test rows were held out from it."
@@ -50,7 +60,7 @@ def held_out(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:
             "The model does not say which pictures it was trained on, so all of them are measured; "
             "scores are too good where it has seen them."
         )
-    known = pd.read_csv(path, dtype=str)
+    known = read_split(path)
     parts = {name: set(known.loc[known["split"] == name, "digest"]) for name in ("train", "validation")}
     digest, split = table["digest"].str[:DIGITS], np.full(len(table), "test", dtype=object)
     for name in ("validation", "train"):  # a group that touches both counts as trained on
@@ -70,27 +80,28 @@ def as_before(path: Path, dataset: Dataset, seed: int) -> Dataset:
     """The dataset split as the split.csv of an earlier run says; groups that were not part of it are dealt anew.
 
     So that figures of two versions are of the same patients. A group that touches two parts is of the one that has
-    seen more: train before validation before test. Raises DataError when path is no split.csv.
+    seen more: train before validation before test; fewer new groups than parts are to learn from. Raises DataError when
+    path is no split.csv, or that of other pictures.
     """
-    try:
-        known = pd.read_csv(path, dtype=str)[["digest", "split"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} is no split.csv of an artifact ({type(error).__name__}).") from None
+    known = read_split(path)
     table, digest = dataset.table.copy(), dataset.table["digest"].str[:DIGITS]
     split = np.full(len(table), "", dtype=object)
     for name in reversed(SPLITS):
         groups = set(table.loc[digest.isin(known.loc[known["split"] == name, "digest"]), "group"])
         split[table["group"].isin(groups).to_numpy()] = name
     fresh = split == ""
+    if fresh.all():
+        raise DataError(f"{path} is the split of other data: it knows none of these {len(table)} pictures.")
     if fresh.any():
-        split[fresh] = split_groups(table[fresh], seed)
+        enough = table.loc[fresh, "group"].nunique() >= len(SPLITS)
+        split[fresh] = split_groups(table[fresh], seed) if enough else SPLITS[0]
     return replace(dataset, table=table.assign(split=split))
 
 
 def test_pictures(folder: Path) -> frozenset[str] | None:
-    """Digests of the pictures that the model in `folder` was measured on; None when it does not say."""
+    """Digests of the pictures that the model in `folder` was measured on; None when it does not say. Raises DataError."""
     path = Path(folder) / SPLIT_FILE
     if not path.is_file():
         return None
-    known = pd.read_csv(path, dtype=str)
+    known = read_split(path)
     return frozenset(known.loc[known["split"] == "test", "digest"])

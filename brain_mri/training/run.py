@@ -78,6 +78,10 @@ def checked(config: TrainConfig) -> TrainConfig:
     for option in ("members", "cross_validate", "refit_epochs"):
         if (count := getattr(config, option)) is not None and count < 1:
             raise ValueError(f"--{option.replace('_', '-')} is a number from 1 up, not {count}.")
+    if config.refit_epochs is not None and not config.refit:
+        raise ValueError("--refit-epochs goes on with --refit, which is missing.")
+    if config.split and (config.fold is not None or config.official_split):
+        raise ValueError("--split, --fold and --official-split each say what is tested on; give one of them.")
     if config.license and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", config.license):
         raise ValueError(
             f"--license is a licence as the Hub writes it, such as mit or cc-by-nc-sa-4.0, not {config.license!r}."
@@ -125,11 +129,12 @@ def on_fold(dataset: Dataset, fold: int, seed: int) -> Dataset:
 
 
 def check_split(dataset: Dataset) -> None:
-    """Raises ValueError when there is nothing to learn from or nothing to measure on, or half of the masks are none."""
-    if not dataset.rows("test").size or not dataset.rows("train").size:
+    """Raises ValueError when there is nothing to learn from, to calibrate or to measure on, or half of the masks are
+    none."""
+    if not all(dataset.rows(part).size for part in splits.SPLITS):
         raise ValueError(
-            "No slice is left to train on, or none to test on: there are too few patients or groups, or the model "
-            "given to --init has seen them all. Nothing was trained."
+            "No slice is left to train on, none to validate on, or none to test on: there are too few patients or "
+            "groups, or --init, --split or --leave-out keep them elsewhere. Nothing was trained."
         )
     table = dataset.table
     own, doubtful = table[table["mask_path"] != ""], table[table["mask_doubt"] != ""]

@@ -47,6 +47,30 @@ def test_an_earlier_split_is_kept_and_new_patients_are_dealt(dataset, tmp_path):
         held_out.as_before(tmp_path / "missing.csv", dataset, 0)
 
 
+def test_fewer_new_patients_than_parts_are_to_learn_from(dataset, tmp_path):
+    groups = sorted(dataset.table["group"].unique())
+    old = ~dataset.table["group"].isin(groups[:2])
+    path = held_out.write_split(tmp_path, replace(dataset, table=dataset.table[old]))
+    found = held_out.as_before(path, dataset, 0).table
+    assert set(found["split"][~old]) == {"train"}
+    assert (found["split"] == dataset.table["split"])[old].all()
+
+
+def test_the_split_of_other_data_is_refused(dataset, tmp_path):
+    path = held_out.write_split(tmp_path, replace(dataset, table=dataset.table.assign(digest="f" * 32)))
+    with pytest.raises(DataError, match="split of other data"):
+        held_out.as_before(path, dataset, 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"picture,part\n1,train\n", b"\xff\xfe\x00", b"digest\n1\n"])
+def test_a_split_csv_of_anybody_is_refused_with_a_sentence(dataset, tmp_path, content):
+    artifact = load_artifact(write_handmade(tmp_path / "a"))
+    (artifact.folder / held_out.SPLIT_FILE).write_bytes(content)
+    for use in (lambda: held_out.held_out(artifact, dataset), lambda: held_out.test_pictures(artifact.folder)):
+        with pytest.raises(DataError, match=r"no split\.csv"):
+            use()
+
+
 def test_group_that_touches_training_and_validation_counts_as_training(dataset, tmp_path):
     artifact = load_artifact(write_handmade(tmp_path / "a"))
     held_out.write_split(artifact.folder, dataset)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -248,6 +249,8 @@ def test_weak_masks_are_marked_as_weak(phantoms, tmp_path):
         (["--members", "0"], "--members"),
         (["--cross-validate", "-1"], "--cross-validate is a number from 1 up, not -1"),
         (["--leave-out", "lgg"], "There is no source 'lgg' to leave out; the data has"),
+        (["--refit-epochs", "2"], "--refit-epochs goes on with --refit"),
+        (["--split", "split.csv", "--fold", "1"], "give one of them"),
         (["--datasets", "mine", " "], "--datasets takes names of one line"),
         (["--license", "CC BY-NC-SA 4.0"], "such as mit or cc-by-nc-sa-4.0, not 'CC BY-NC-SA 4.0'"),
     ],
@@ -370,6 +373,17 @@ def test_a_fold_is_the_test_set_and_cuts_no_patient(phantoms):
         assert not seen & set(dataset.rows("test"))
         seen |= set(dataset.rows("test"))
     assert len(seen) == len(whole.table)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_nothing_is_trained_where_a_part_is_empty(phantoms, part):
+    from brain_mri.data import dataset as data
+
+    whole = data.load_dataset(phantoms, phantoms / "segmentation", size=64, progress=False)
+    other = {"train": "test"}.get(part, "train")
+    lacking = replace(whole, table=whole.table.assign(split=whole.table["split"].replace(part, other)))
+    with pytest.raises(ValueError, match="Nothing was trained"):
+        run.check_split(lacking)
 
 
 @pytest.mark.slow
