@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from brain_mri.data.folders import DataError
 from brain_mri.files import FileError
 from brain_mri.reporting.compare_runs import comparable, left_out, read_run, write
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for run in others:
             print(f"Left out: {run.folder} was measured on other pictures than the rest.", file=sys.stderr)
         print(write(args.out, runs, folds=args.folds).read_text(encoding="utf-8"))
-    except (FileError, OSError) as error:
+    except (FileError, DataError, OSError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
     return 0

@@ -99,7 +99,7 @@ def as_before(path: Path, dataset: Dataset, seed: int) -> Dataset:
 
 
 def test_pictures(folder: Path) -> frozenset[str] | None:
-    """Digests of the pictures that the model in `folder` was measured on; None when it does not say. Raises DataError."""
+    """Digests of the pictures that the model in `folder` was measured on, None when it does not say."""
     path = Path(folder) / SPLIT_FILE
     if not path.is_file():
         return None
