@@ -49,6 +49,7 @@ class Outline:
     probabilities: dict[str, float]
     not_brain_mri: bool
     skull_stripped: bool
+    quality: tuple[str, ...]  # why the slice cannot be judged, see quality.SENTENCES
     shown: Shown
     mask: np.ndarray  # bool (H, W); empty where there is no brain
 
@@ -216,7 +217,7 @@ class Predictor:
             mask = np.zeros(scan.image.shape, bool)
         else:
             mask = self._mask(seen)[1]
-        return Outline(seen.probabilities, seen.foreign, seen.stripped, seen.shown, mask)
+        return Outline(seen.probabilities, seen.foreign, seen.stripped, seen.quality, seen.shown, mask)
 
     def _see(self, scan: Scan, beside: Executor | None = None) -> _Seen:
         prepared = prepare(scan.image, self.image_size)
@@ -315,7 +316,7 @@ class Predictor:
         if values[label] >= self.abstain_below:
             return ""
         tumor = 1.0 - values.get(NO_TUMOR, 0.0)
-        if self.config.outlined and label != NO_TUMOR and tumor >= self.abstain_below:
+        if self.config.outlined and label != NO_TUMOR and tumor >= self.abstain_below and len(values) > 2:
             second = max((name for name in values if name not in (label, NO_TUMOR)), key=lambda name: values[name])
             return (
                 f"{KIND_UNSURE} ({min(tumor, 0.99):.0%} for a tumor): {title(label)} is the likeliest kind at "

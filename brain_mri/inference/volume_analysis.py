@@ -9,7 +9,8 @@ The models see single slices. What they say about a volume is only the sum of th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from brain_mri.imaging.volume import Volume
 from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor, likeliest
+from brain_mri.inference.quality import SENTENCES
 from brain_mri.inference.sequence import Shown, doubts_of_kind, most_show
 
 GROUP = 16  # slices from one report of the progress to the next
@@ -52,6 +54,7 @@ class VolumeAnalysis:
     tumor_first: bool = False  # whether there is a tumor is decided before its kind, see decision.decided
     sequence: str = ""  # one of classes.SEQUENCES: what the file says, or most of the slices look like
     sequence_from: str = ""  # "file", "picture" or ""
+    quality: tuple[str, ...] = ()  # why most slices with a brain are too poor to judge, see quality.SENTENCES
 
     @property
     def nbytes(self) -> int:
@@ -82,8 +85,9 @@ class VolumeAnalysis:
 
     @property
     def answer(self) -> dict[str, float]:
-        """Class -> probability: of the marked slices, weighted by their area, or of all with a brain when none is."""
-        weights = self.area if self.marked else (~self.foreign).astype(np.float32)
+        """Class -> probability: of the marked slices, weighted by their area; where none is, of all with a brain; and
+        where there is none of these either, of all."""
+        weights = self.area if self.marked else (~self.foreign | self.foreign.all()).astype(np.float32)
         mean = (self.probabilities * weights[:, None]).sum(axis=0, dtype=np.float64) / max(1e-9, float(weights.sum()))
         return dict(zip(self.classes, mean.tolist(), strict=True))
 
@@ -126,7 +130,9 @@ class VolumeAnalysis:
             return "No slice of this volume looks like a brain MRI, so no finding is given."
         if self.skull_stripped:
             return f"{self.said}, but {NO_SKULL}."
-        first = likeliest(answer)
+        if self.quality:
+            return f"{self.said}, but {SENTENCES[self.quality[0]]}."
+        first = self._likeliest(answer)
         if not self.marked and first != NO_TUMOR:
             return f"{self.said}, but the classifier's most likely answer is {title(first)}: the two models disagree."
         if self.marked and label == NO_TUMOR:
@@ -181,6 +187,7 @@ class VolumeAnalysis:
             "kind_unsure": self.kind_unsure,
             "not_brain_mri": bool(self.foreign.all()),
             "skull_stripped": self.skull_stripped,
+            "quality": list(self.quality),
             "sequence": self.sequence,
             "sequence_from": self.sequence_from,
             "marked_slices": self.marked,
@@ -221,13 +228,14 @@ def analyze_volume(
     probabilities = np.zeros((depth, len(predictor.classes)), np.float32)
     area, foreign, stripped = np.zeros(depth, np.float32), np.zeros(depth, bool), np.zeros(depth, bool)
     shown = [Shown()] * depth
+    quality: list[tuple[str, ...]] = [()] * depth
     pixel = volume.spacing[1] * volume.spacing[2] if volume.spacing else 1.0
 
     def work(i: int) -> None:
         found = predictor.outline(volume.scan(i))
         probabilities[i] = [found.probabilities[name] for name in predictor.classes]
         foreign[i], stripped[i], mask[i] = found.not_brain_mri, found.skull_stripped, found.mask
-        area[i], shown[i] = np.count_nonzero(found.mask) * pixel, found.shown
+        area[i], shown[i], quality[i] = np.count_nonzero(found.mask) * pixel, found.shown, found.quality
 
     pool = ThreadPoolExecutor(cores())
     try:
@@ -241,10 +249,17 @@ def analyze_volume(
         volume, mask, probabilities, predictor.classes, area, foreign, stripped, _warnings(volume, foreign),
         predictor.model_id, predictor.revision, folder, predictor.abstain_below,
         predictor.config.outlined is not None, most.sequence, most.source,
+        most_poor([faults for faults, other in zip(quality, foreign, strict=True) if not other]),
     )  # fmt: skip
     if analysis.label == NO_TUMOR or (analysis.reason and not analysis.kind_unsure):
         return analysis
     return replace(analysis, warnings=(*analysis.warnings, *doubts_of_kind(predictor.config.sequence, most)))
+
+
+def most_poor(slices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What is wrong first with the most slices, where something is with more than half of them."""
+    first = Counter(faults[0] for faults in slices if faults)
+    return (first.most_common(1)[0][0],) if 2 * first.total() > len(slices) else ()
 
 
 def _on_disk(volume: Volume, folder: Path) -> Volume:

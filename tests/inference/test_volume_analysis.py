@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import volume_analysis
 from brain_mri.inference.predictor import Predictor
 from tests.helpers.files import make_volume, write_nifti
+from tests.helpers.handmade import write_handmade
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,30 @@ def test_a_doubtful_slice_distance_is_said(predictor: Predictor, tmp_path: Path)
         path = write_nifti(tmp_path / f"{distance:.0f}.nii", voxels, (distance, rows, columns))
         said = " ".join(volume_analysis.analyze_volume(predictor, read_volume(path)).warnings)
         assert ("if that is wrong" in said) == doubtful
+
+
+def test_a_volume_says_what_its_slices_would(found: volume_analysis.VolumeAnalysis) -> None:
+    """Nothing is marked, and the mean says "no tumor" at 40 %: by even odds a tumor, as of a single slice."""
+    depth, none = len(found.area), np.zeros_like(found.area)
+    chances = np.tile(np.array([0.3, 0.2, 0.4, 0.1], np.float32), (depth, 1))
+    unmarked = replace(found, area=none, foreign=none > 0, probabilities=chances, tumor_first=True, abstain_below=0.5)
+    assert unmarked.reason.endswith("most likely answer is Glioma: the two models disagree.")
+    assert not unmarked.kind_unsure
+    nothing = replace(unmarked, foreign=none == 0).to_dict()
+    assert nothing["not_brain_mri"] and sum(nothing["probabilities"].values()) == pytest.approx(1)
+    assert nothing["tumor_probability"] == pytest.approx(0.6)
+
+
+def test_a_volume_of_poor_slices_is_not_answered(tmp_path: Path) -> None:
+    strict = {"noise": 1e-6, "blur": 1e3, "flat": 1e3, "ghosts": 1e3}
+    poor = Predictor.load(write_handmade(tmp_path / "a", quality=strict))
+    voxels, _, spacing = make_volume("meningioma", 5)
+    path = write_nifti(tmp_path / "v.nii.gz", voxels, spacing)
+    said = volume_analysis.analyze_volume(poor, read_volume(path)).to_dict()
+    assert said["quality"] == ["noisy"] and said["abstained"]
+    assert said["reason"].endswith("but the picture is too noisy to judge.")
+    assert volume_analysis.most_poor([("small", "moved"), (), ()]) == () == volume_analysis.most_poor([])
+    assert volume_analysis.most_poor([("small", "moved"), ("noisy",), ("small",)]) == ("small",)
 
 
 SIDE = 230 / 96  # mm of a pixel of the drawn series
