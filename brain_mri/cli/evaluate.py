@@ -96,8 +96,9 @@ def load_for(artifact: Artifact, args: argparse.Namespace) -> tuple[Dataset, str
 def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset], list[str], list[str]]:
     """Of the folders of --also (what this artifact has not seen, how that is known, why others cannot be measured)."""
     found, known, failed = [], [], []
-    names = [folder.absolute().name for folder in args.also]
-    for folder, name in zip(args.also, names, strict=True):
+    folders = list({os.path.realpath(folder): folder for folder in reversed(args.also)}.values())[::-1]  # each once
+    names = [os.path.basename(os.path.abspath(folder)) for folder in folders]
+    for folder, name in zip(folders, names, strict=True):
         try:
             dataset, how = held_out(artifact, load_labelled(folder, artifact.image_size, args.cache))
             if not dataset.rows("test").size:
@@ -116,10 +117,15 @@ def load_labelled(folder: Path, size: int, cache: Path | None) -> Dataset:
     common: dict[str, Any] = {"size": size, "cache": cache, "whole": True}
     try:
         return load_dataset([folder], min_classes=1, **common)
-    except DataError:
+    except DataError as error:
         if not folder.is_dir() or any(map(class_of, os.listdir(folder))):
             raise
-        return load_dataset([], [folder], min_classes=0, **common)
+        try:
+            return load_dataset([], [folder], min_classes=0, **common)
+        except DataError:
+            if class_of(os.path.basename(os.path.abspath(folder))):  # no masks, but the pictures of one class
+                raise error from None
+            raise
 
 
 def measure(args: argparse.Namespace) -> int:

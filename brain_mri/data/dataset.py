@@ -10,7 +10,9 @@ mask_transfer.py, splits splits.py; what may be wrong with the data says `python
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +129,8 @@ def load_dataset(
     min_classes: 1 to judge a model on a single class, 0 on image/mask pairs alone. whole: every row is a test row, so
     that a single patient will do. Raises DataError; unreadable files only go to `skipped`.
     """
-    folders, pairs = _roots(data), _roots(masks)
+    folders = _roots(data)
+    pairs = _roots(masks, folders)
     if groups and not groups.is_file():
         raise DataError(f"There is no groups file {groups}.")
     sources, passed, given = _listed(folders, pairs, groups)
@@ -150,15 +153,18 @@ def load_dataset(
     return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.small, pixels.links)
 
 
-def _roots(given: Path | Sequence[Path] | None) -> dict[str, Path]:
-    """name -> folder: the folders' own names, with a number where two are alike."""
+def _roots(given: Path | Sequence[Path] | None, others: Mapping[str, Path] | None = None) -> dict[str, Path]:
+    """name -> folder: the folders' own names, with a number where two are alike, or one and another of `others`."""
     paths = [given] if isinstance(given, (str, Path)) else list(given or ())
     found: dict[str, Path] = {}
     for path in paths:
         path = Path(path).expanduser()
-        name = printable(path.absolute().name) or "data"
-        number = next(n for n in range(1, len(paths) + 1) if (f"{name}-{n}" if n > 1 else name) not in found)
-        found[f"{name}-{number}" if number > 1 else name] = path
+        plain = Path(os.path.abspath(path))
+        # masks beside the classes, in one folder, are of one source
+        taken = {*found, *(name for name, other in (others or {}).items() if Path(os.path.abspath(other)) != plain)}
+        own = printable(plain.name) or "data"
+        names = (f"{own}-{number}" if number > 1 else own for number in itertools.count(1))
+        found[next(name for name in names if name not in taken)] = path
     return found
 
 
@@ -206,10 +212,11 @@ def _check_classes(
     for label in sorted(wanted - got):
         example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.label == label), "")
         raise DataError(f"No file of the class {label} in {data} could be read (for example: {example}).")
-    if len(got) < least:
+    lesions = any(source.tumor for source in read)  # of no class, which a model can be judged on, too
+    if len(got) < least and not (least == 1 and lesions):
         others = ", ".join(printable(name) for name, why in passed[:8] if why == NO_CLASS)
         raise DataError(
-            f"{data} holds only the class {', '.join(sorted(got))}"
+            f"{data} holds {f'only the class {min(got)}' if len(got) == 1 else 'no class'}"
             f"{f' (passed over: {others})' if others else ''}; at least {least} of {', '.join(CLASSES)} "
             "are needed."
         )

@@ -128,6 +128,15 @@ def test_a_folder_that_cannot_be_measured_costs_nothing_but_itself(handmade_arti
     assert "was not measured" in capsys.readouterr().err
 
 
+def test_a_further_folder_given_twice_counts_once(handmade_artifact, source_folders, tmp_path, capsys):
+    _, (lgg, _) = source_folders
+    words = [str(handmade_artifact), "--cache", str(tmp_path), "--resamples", "20", "--also", str(lgg)]
+    assert command.main([*words, f"{lgg.parent}/./{lgg.name}/"]) == 0
+    assert "lgg FLAIR: Glioma  4 / 4" in capsys.readouterr().out
+    assert command.main([*words[:-1], str(source_folders[0][0] / "glioma")]) == 1
+    assert "is the folder of a single class" in capsys.readouterr().err
+
+
 def test_what_the_model_was_trained_on_is_taken_out_of_a_further_folder(several, source_folders, tmp_path, capsys):
     artifact = load_artifact(write_handmade(tmp_path / "a"))
     taught = several.table["origin"].isin(["lgg", "data"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,28 @@ def test_rows_that_are_short_or_written_otherwise(tmp_path: Path) -> None:
     path = table(tmp_path, f"file,class,patient,fold\n1.png\n2.png,glioma,P,{10**30}\n")
     found = folders.read_patients(path)
     assert found["1.png"] == ("", "", -1) and found["2.png"] == ("glioma", "P", -1)
+
+
+def test_masks_of_another_folder_of_equal_name_are_another_source(tmp_path: Path) -> None:
+    for i in range(2):
+        for label in ("glioma", "notumor"):
+            picture(tmp_path / "a" / "data" / label / f"{i}.png", label, 10 * len(label) + i)
+        masks = tmp_path / "b" / "data" / "masks"
+        picture(masks.parent / "images" / f"{i}.png", "glioma", 30 + i, masks / f"{i}.png")
+    options: dict[str, Any] = {"size": 32, "cache": tmp_path / "cache", "progress": False}
+    found = load_dataset(tmp_path / "a" / "data" / "glioma" / "..", tmp_path / "b" / "data", **options).table
+    assert found.groupby("source")["origin"].unique().map(list).to_dict() == {
+        "class folder": ["data"], "mask pairs": ["data-2"],
+    }  # fmt: skip
+
+
+def test_other_lesions_alone_can_be_judged_but_not_learned_from(tmp_path: Path) -> None:
+    for i in range(3):
+        picture(tmp_path / "lesions" / f"{i}.png", "glioma", i)
+    options: dict[str, Any] = {"size": 32, "cache": tmp_path / "cache", "progress": False}
+    assert load_dataset(tmp_path, min_classes=1, whole=True, **options).table["tumor"].all()
+    with pytest.raises(DataError, match="holds no class; at least 2"):
+        load_dataset(tmp_path, **options)
 
 
 def test_a_table_that_names_no_file_here_is_said(tmp_path: Path) -> None:
