@@ -6,6 +6,8 @@ scanned with at 1.5 and 3 tesla; what lies between them (proton density, suscept
 
 from __future__ import annotations
 
+import re
+
 import pydicom
 
 from brain_mri.imaging.series_words import contrast_of, kind_of, plain_words, says_last
@@ -14,7 +16,9 @@ SHORT_TE, LONG_TE = 30.0, 60.0  # T1 below, T2 and FLAIR above
 SHORT_TR, LONG_TR = 1200.0, 1800.0  # of spin echoes: T1 below, T2 above
 GRADIENT_TE = 10.0  # of gradient echoes: T1 below; above, iron and blood make the picture
 FAT_TI, WATER_TI = 300.0, 1500.0  # an inversion blanks fat (STIR) below, water (FLAIR) above; between, T1 is stronger
-NOT_GIVEN = ("", "n", "no", "none", "0", "without")  # what stands as contrast agent where none was given
+# What stands as contrast agent where none was given: "", "-", "NONE", "n/a", "No contrast", "0 ml", "kein KM", but
+# not "0.1 mmol/kg Gadovist"
+NOT_GIVEN = r"(0( ?ml)?)?|(n|na|nil|no|none|not|false|nein|keine?|ohne|without|w o)( .*)?"
 _CONTRASTS = {"T1": "T1", "T2": "T2", "FLUID_ATTENUATED": "FLAIR"}  # AcquisitionContrast, of enhanced files
 
 
@@ -42,9 +46,10 @@ def sequence_of(dataset: pydicom.Dataset, frame: pydicom.Dataset) -> str:
 
 def injected(dataset: pydicom.Dataset, words: str = "") -> bool:
     """Was a contrast agent given? Words of the description decide, for the tag is often left from another series."""
-    agent = str(dataset.get("ContrastBolusAgent") or "").strip().lower()
+    agent = str(dataset.get("ContrastBolusAgent") or "").strip(" -./")
+    agent = plain_words(agent).strip() or agent  # other letters than ours say something, too
     stated = contrast_of(words)
-    given = agent not in NOT_GIVEN or bool(dataset.get("ContrastBolusAgentSequence"))
+    given = re.fullmatch(NOT_GIVEN, agent) is None or bool(dataset.get("ContrastBolusAgentSequence"))
     return given if stated is None else stated
 
 

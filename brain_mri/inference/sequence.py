@@ -58,9 +58,9 @@ def looks_unlearned(rule: SequenceRule | None, features: np.ndarray) -> np.ndarr
     To say what it is not takes less than a name: a third of the T1 slices without contrast medium are named, two thirds
     are known not to be with it (docs/experiments.md).
     """
-    if rule is None or not rule.kinds_on:
+    learned = [name in rule.kinds_on for name in rule.sequences] if rule else []
+    if rule is None or not any(learned):  # a rule that knows none of these tells nothing from them
         return np.zeros(len(features), bool)
-    learned = [name in rule.kinds_on for name in rule.sequences]
     return np.asarray(chances(rule, features)[:, learned].sum(axis=1) < 0.5)
 
 

@@ -40,6 +40,8 @@ def fit_on_dataset(folder: Path, dataset: Dataset, seed: int) -> SequenceRule | 
     rule = fit(_features(folder, dataset, rows["train"]), *_cells(table, rows["train"]))
     if len(rows["validation"]):
         rule = limited(rule, _features(folder, dataset, rows["validation"]), *_cells(table, rows["validation"]))
+    else:  # nobody knows from where on it is right
+        rule = rule.model_copy(update={"limits": (NEVER,) * len(rule.limits)})
     unknown = np.setdiff1d(dataset.rows("train"), np.flatnonzero(table["sequence"] != ""))
     unknown = rng.permutation(unknown[_kinds(table)[unknown] != ""])[: 4 * MOST]
     looks = named(rule, _features(folder, dataset, unknown)) if len(unknown) else []

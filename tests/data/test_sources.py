@@ -116,7 +116,7 @@ def test_other_lesions_alone_can_be_judged_but_not_learned_from(tmp_path: Path) 
         picture(tmp_path / "lesions" / f"{i}.png", "glioma", i)
     options: dict[str, Any] = {"size": 32, "cache": tmp_path / "cache", "progress": False}
     assert load_dataset(tmp_path, min_classes=1, whole=True, **options).table["tumor"].all()
-    with pytest.raises(DataError, match="holds no class .*at least 2"):
+    with pytest.raises(DataError, match=r"holds no class .*at least 2"):
         load_dataset(tmp_path, **options)
 
 

@@ -47,6 +47,12 @@ def test_only_what_is_sure_enough_is_named() -> None:
     assert sequence.named(rule, features) == ["T1", "", "T2", "FLAIR", ""]
 
 
+def test_a_rule_that_knows_no_sequence_of_the_kinds_tells_nothing_from_them() -> None:
+    rule = SequenceRule(**RULE | {"sequences": ["T2", "FLAIR"]})
+    assert not sequence.looks_unlearned(rule, np.zeros((2, 3))).any()
+    assert not sequence.shown_by(rule, "", np.zeros((1, 3))).away and sequence.shown_by(rule, "T2", None).away
+
+
 def test_a_picture_is_named_and_its_kind_is_doubted(model: Predictor, phantom_image) -> None:
     tumor, free = (model.analyze(scan_from_array(phantom_image(label, 21))) for label in ("meningioma", "notumor"))
     assert tumor.label != "notumor" and not tumor.abstained and free.label == "notumor"

@@ -63,5 +63,8 @@ def test_the_rule_of_a_data_set(dataset: Any, handmade_artifact: Path, monkeypat
     rule = sequence_fit.fit_on_dataset(handmade_artifact, replace(dataset, table=table.assign(sequence=shown)), 0)
     assert rule is not None and set(rule.sequences) == {"T1C+", "T2"} and len(rule.weights[0]) == 3
     assert rule.kinds_on == ("T1C+",) and rule.right >= sequence_fit.RIGHT and rule.named > 0
+    taught = shown.where(table["split"] == "train", "")
+    rule = sequence_fit.fit_on_dataset(handmade_artifact, replace(dataset, table=table.assign(sequence=taught)), 0)
+    assert rule is not None and set(rule.limits) == {sequence_fit.NEVER}, "no validation slice says when it is right"
     one = replace(dataset, table=table.assign(sequence="T1"))
     assert sequence_fit.fit_on_dataset(handmade_artifact, one, 0) is None
