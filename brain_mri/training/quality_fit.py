@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from brain_mri.artifact.config import DecisionRule, QualityRule
+from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import balanced_rows
 from brain_mri.evaluation.degraded import is_right, scan_of
@@ -39,12 +40,15 @@ def fit_quality(folder: Path, rule: DecisionRule, dataset: Dataset, rows: np.nda
     chosen = balanced_rows(dataset.table, rows, SLICES, seed)
     images = [scan_of(dataset, row).image for row in chosen]
     truth = dataset.table[["class", "tumor"]].iloc[chosen].to_records(index=False).tolist()
+    free = np.array([not tumor for _, tumor in truth], bool)
 
     def surely_wrong(squares: np.ndarray) -> np.ndarray:
         """bool (N,)"""
         chances = answers_of(run_model(folder, squares), rule).probabilities
-        answers = decided(rule, chances)
+        answers, absent = decided(rule, chances), np.array(rule.classes) == NO_TUMOR
         sure = chances[np.arange(len(chances)), answers] >= rule.thresholds.abstain
+        if rule.outlined:  # "A tumor, its kind not sure" is a sure answer, too, where there is none
+            sure |= free & ~absent[answers] & (1 - chances[:, absent].sum(axis=1) >= rule.thresholds.abstain)
         right = [is_right(rule.classes[answer], *one) for answer, one in zip(answers, truth, strict=True)]
         return np.asarray(sure & ~np.array(right))
 
