@@ -77,8 +77,12 @@ def mask_pairs(root: Path) -> tuple[list[Source], list[tuple[str, str]]]:
             f"X.png; {len(images)} pictures and {len(masks)} masks without a partner were found."
         )
     patients, sequence = read_patients(root / "patients.csv"), read_sequences(root / "patients.csv")
-    heads = [head_name(image.path.name) for image in paired]
-    heads = [head if head != bare_name(image.path.name) else "" for head, image in zip(heads, paired, strict=True)]
+    names = [head_name(image.path.name) for image in paired]
+    # of one folder: every patient's may hold a slice1_t1.png and a slice1_t2.png
+    heads = [
+        "/".join((*image.place, name)) if name != bare_name(image.path.name) else ""
+        for name, image in zip(names, paired, strict=True)
+    ]
     often, persons = Counter(heads), patient_folders([image.folders for image in paired])
     heads = [head if often[head] > 1 else "" for head in heads]
     found = [

@@ -47,6 +47,15 @@ def test_one_slice_in_several_sequences_is_one_slice(several: Dataset) -> None:
     assert lgg["cluster"].nunique() == 4 and lgg["duplicate_of"].eq(-1).all()
 
 
+def test_slices_of_equal_name_in_the_folders_of_two_patients_are_two_slices(tmp_path: Path) -> None:
+    for seed, place in enumerate(("anna", "bert", "carl")):
+        for sequence in ("t1", "t2"):
+            file = tmp_path / "m" / place / f"slice1_{sequence}.png"
+            picture(file, "glioma", 2 * seed + (sequence == "t2"), file.with_name(f"slice1_{sequence}_mask.png"))
+    found = load_dataset([], tmp_path / "m", size=32, cache=tmp_path / "cache", progress=False, min_classes=0).table
+    assert found.groupby("patient")["cluster"].nunique().eq(1).all() and found["cluster"].nunique() == 3
+
+
 def test_no_group_is_cut_and_each_source_has_test_groups(several: Dataset) -> None:
     table = several.table
     assert table.groupby("group")["split"].nunique().eq(1).all()
