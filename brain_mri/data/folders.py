@@ -57,7 +57,8 @@ _MASK_WORDS = "masks?|seg|segmentation|gt|ground[_-]?truth|labels?|annotation|ro
 _MASK_AFFIX = rf"[ _.-]+({_MASK_WORDS})$|^({_MASK_WORDS})[ _.-]+"
 _SEQUENCE = r"[ _.-]+(t1|t1n|t1w|t1c|t1ce|t1gd|t2|t2w|t2f|flair|fl|pd|adc|dwi)$"  # one of several of a head
 _SEQUENCE_FORMS = (
-    ("T1C+", r"t1w?(\+?c\+?|ce|gd|gad|post|kontrast|contrast)"), ("T1", r"t1w?n?"), ("T2", r"t2w?"),
+    ("T1C+", r"t1w?(with|\+)?(c\+?|ce|gd|gad(olinium)?|post|km|(post)?kontrast|(post)?contrast(enhanced)?)"),
+    ("T1", r"t1w?(n|native?|pre|plain|((pre|non?|without)(contrast|gd|gad(olinium)?)))?"), ("T2", r"t2w?"),
     ("FLAIR", r"(t2)?w?(flair|fl|f)"),
 )  # fmt: skip
 _IMAGE_AFFIX = r"[ _.-]+(images?|img|scan)$|^(images?|img|scan)[ _.-]+"

@@ -144,6 +144,8 @@ def test_a_table_that_names_no_file_here_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "name"),
     [("t1", "T1"), ("T1w", "T1"), ("T1ce", "T1C+"), ("T1C+", "T1C+"), ("t1-Gd", "T1C+"), ("T1+C", "T1C+"),
+     ("T1 post-contrast", "T1C+"), ("T1-weighted contrast-enhanced", "T1C+"), ("T1 with gadolinium", "T1C+"),
+     ("T1 pre-contrast", "T1"), ("T1 without contrast", "T1"), ("T1 native", "T1"), ("T1rho", ""),
      ("T2w", "T2"), ("t2", "T2"), ("T2-FLAIR", "FLAIR"), ("Flair", "FLAIR"), ("DWI", ""), ("", ""), ("nan", "")],
 )  # fmt: skip
 def test_what_tables_call_sequences(text: str, name: str) -> None:
