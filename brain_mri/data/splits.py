@@ -61,8 +61,26 @@ def split_groups(
         lack = [(weights[group] * (goal[i] - filled[i])).sum() / share[i] for i in parts]
         chosen[group] = best = parts[int(np.argmax(np.round(lack, 12)))]
         filled[best] += weights[group]
+    holds = pd.crosstab(table["group"], [table["source"], table["class"]]).loc[counts.index].to_numpy() > 0
+    _spread(chosen, holds, parts, [int(group) for group in order[np.argsort(sizes[order], kind="stable")]])
     by_group = pd.Series([SPLITS[i] for i in chosen], index=counts.index)
     return table["group"].map(by_group).rename("split")
+
+
+def _spread(chosen: np.ndarray, holds: np.ndarray, parts: list[int], order: list[int]) -> None:
+    """Move groups to parts, in place, that lack a class although it has groups enough: many small sources fill each
+    part by chance. chosen (G,): the part of each; holds bool (G, C): which classes it has; order: of the first choice.
+    """
+    for name in range(holds.shape[1]):
+        for part in parts:
+            own = [group for group in order if holds[group, name]]
+            if len(own) < len(parts) or part in chosen[own]:
+                continue
+            for group in own:  # one that is missed nowhere
+                rest = (chosen == chosen[group]) & (np.arange(len(chosen)) != group)
+                if holds[rest][:, holds[group]].any(axis=0).all():
+                    chosen[group] = part
+                    break
 
 
 def leave_out(table: pd.DataFrame, origins: Sequence[str]) -> pd.Series:

@@ -30,6 +30,20 @@ def test_split_shares_are_close_and_classes_complete(seed: int) -> None:
     assert table.assign(split=split).groupby("group")["split"].nunique().max() == 1
 
 
+def test_many_small_sources_leave_no_part_without_a_class() -> None:
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        table = _table(int(draw.integers(8, 40)), seed)
+        place = pd.DataFrame({"origin": draw.choice(list("abcd"), 40), "sequence": draw.choice(["", "T1", "T2"], 40)})
+        table[place.columns] = place.loc[table["group"].str[1:].astype(int)].to_numpy()
+        split = splits.split_groups(table, seed)
+        assert table.assign(split=split).groupby("group")["split"].nunique().max() == 1
+        assert split.equals(splits.split_groups(table.sample(frac=1, random_state=0), seed).loc[table.index])
+        groups = table.groupby("class")["group"].nunique()
+        enough = table["class"].isin(groups.index[groups >= 3])
+        assert split[enough].groupby(table["class"]).nunique().eq(3).all()
+
+
 def test_split_needs_as_many_groups_as_parts() -> None:
     table = _table(2, 0)
     with pytest.raises(folders.DataError, match="only 2 groups"):
