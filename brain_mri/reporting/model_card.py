@@ -24,7 +24,7 @@ from brain_mri.reporting.texts import ASSETS, WORDS, from_imagenet
 CLASS = ("image-classification", "Image classification")
 MASK = ("image-segmentation", "Image segmentation")
 ENCODER = "timm/tf_efficientnet_lite0.in1k"  # the Hub's copy of the ImageNet weights that the encoder starts from
-DATA_SET = re.compile(r"[\w.-]+(/[\w.-]+)?")  # as the Hub takes its id
+DATA_SET = re.compile(r"[a-zA-Z0-9][\w.-]*(/[a-zA-Z0-9][\w.-]*)?", re.ASCII)  # as the Hub takes its id
 FIGURES = ("compared", "confusion", "cases", "reliability")
 
 

@@ -82,7 +82,7 @@ def checked(config: TrainConfig) -> TrainConfig:
         raise ValueError("--refit-epochs goes on with --refit, which is missing.")
     if config.split and (config.fold is not None or config.official_split):
         raise ValueError("--split, --fold and --official-split each say what is tested on; give one of them.")
-    if config.license and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", config.license):
+    if config.license and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,99}", config.license):
         raise ValueError(
             f"--license is a licence as the Hub writes it, such as mit or cc-by-nc-sa-4.0, not {config.license!r}."
         )

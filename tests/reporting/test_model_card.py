@@ -61,7 +61,7 @@ def test_imagenet_is_named_only_where_the_encoder_started_from_it(made, encoder)
 def test_licence_data_sets_and_what_it_starts_from_are_metadata(made):
     config, metrics = made["config"].to_json(), made["evaluation"].metrics
     config["license"] = "cc-by-nc-sa-4.0"
-    config["data"]["datasets"] = ["me/slices of mine, CC BY 4.0", "TCGA-LGG", "(no id)"]
+    config["data"]["datasets"] = ["me/slices of mine, CC BY 4.0", "TCGA-LGG", "(no id)", "- none", "../up of it"]
     config["classifier"] |= {"architecture": "guided", "arguments": {"encoder": "efficientnet_lite0"}}
     card = model_card.card(typed(config), metrics)
     data = card.data.to_dict()
