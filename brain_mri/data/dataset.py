@@ -267,7 +267,7 @@ def _table(read: list[Source], pixels: Pixels, given: Given) -> pd.DataFrame:
     shown[pixels.twins["taker"]] = shown[pixels.twins["giver"]]  # a copy shows what its giver's mask says
     for said, label in ((NO_TUMOR, NO_TUMOR), (UNKNOWN, "")):  # never a tumor where its mask is empty
         table.loc[(table["class"] != NO_TUMOR) & (shown == said), "class"] = label
-    other = np.array([source.tumor for source in read])
+    other = np.array([source.tumor for source in read]) & ~np.isin(shown.astype(str), [NO_TUMOR, UNKNOWN])
     table["tumor"] = other | ~table["class"].isin(["", NO_TUMOR]).to_numpy()
     known = table[table["fold"] >= 0]
     fold = known.groupby("group")["fold"].agg(lambda values: int(values.mode().iloc[0]))

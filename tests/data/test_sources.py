@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -38,6 +39,18 @@ def test_a_lesion_of_another_kind_is_a_tumor_without_a_class(several: Dataset) -
     web = table[table["origin"] == "web"]
     assert set(web["class"]) == {""} and web["tumor"].all() and web["has_mask"].all()
     assert not table.loc[table["class"] == "notumor", "tumor"].any()
+
+
+def test_a_lesion_of_another_kind_shows_no_tumor_where_its_mask_is_empty(tmp_path: Path) -> None:
+    for i in range(2):
+        picture(tmp_path / "lesions" / f"{i}.png", "glioma", i)
+        picture(tmp_path / "m" / "images" / f"{i}.png", "glioma", i, tmp_path / "m" / "masks" / f"{i}.png")
+    cv2.imwrite(str(tmp_path / "m" / "masks" / "0.png"), np.zeros((96, 96), np.uint8))
+    options: dict[str, Any] = {"size": 32, "cache": tmp_path / "cache", "progress": False, "min_classes": 1}
+    found = load_dataset(tmp_path, tmp_path / "m", whole=True, **options).table
+    assert found.set_index("file")["tumor"].to_dict() == {
+        "lesions/0.png": False, "lesions/1.png": True, "images/0.png": False, "images/1.png": True,
+    }  # fmt: skip
 
 
 def test_one_slice_in_several_sequences_is_one_slice(several: Dataset) -> None:
