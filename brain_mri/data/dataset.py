@@ -32,6 +32,7 @@ from brain_mri.data.folders import (
     printable,
     read_groups,
     read_sequences,
+    unknown_sequences,
 )
 from brain_mri.data.pairs import mask_pairs
 from brain_mri.data.reader import FRAME_COLUMNS, read_all
@@ -185,6 +186,7 @@ def _listed(
         given |= {(origin, file): group for file, group in stated.items()}
         if stated and not stated.keys() & {one.file for one in found}:
             passed.append((table.name, f"names no file of {root}; it has {next(iter(stated))}, not {found[0].file}"))
+        passed += unknown_sequences(table)
         sources += [replace(one, origin=origin, sequence=sequence.get(one.file, "")) for one in found]
         passed += left
     for origin, root in pairs.items():

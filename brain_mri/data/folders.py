@@ -304,6 +304,17 @@ def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
     return result
 
 
+def unknown_sequences(path: Path) -> list[tuple[str, str]]:
+    """[(table, what is said of it)] where its column sequence has words that sequence_of does not know; else []."""
+    table = read_table(path, ("file",)) if path.is_file() else pd.DataFrame()
+    words = (
+        [word for word in table["sequence"].unique() if word and not sequence_of(word)] if "sequence" in table else []
+    )
+    known = ", ".join(name for name, _ in _SEQUENCE_FORMS)
+    shown = ", ".join(printable(word)[:40] for word in words[:5])
+    return [(path.name, f"names sequences that are none of {known} and count as unknown: {shown}")] if words else []
+
+
 def read_sequences(path: Path) -> dict[str, str]:
     """file name and its stem -> sequence, of a table with the columns file and sequence; else empty."""
     table = read_table(path, ("file",)) if path.is_file() else pd.DataFrame()

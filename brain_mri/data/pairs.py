@@ -31,6 +31,7 @@ from brain_mri.data.folders import (
     read_sequences,
     says_mask,
     stem_of,
+    unknown_sequences,
     walk,
 )
 from brain_mri.data.outlines import coco_pictures
@@ -85,6 +86,7 @@ def mask_pairs(root: Path) -> tuple[list[Source], list[tuple[str, str]]]:
     ]
     often, persons = Counter(heads), patient_folders([image.folders for image in paired])
     heads = [head if often[head] > 1 else "" for head in heads]
+    skipped += unknown_sequences(root / "patients.csv")
     found = [
         replace(_source(root, image, mask, person or head, patients, sequence), head=head)
         for (image, mask), person, head in zip(paired.items(), persons, heads, strict=True)

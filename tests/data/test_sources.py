@@ -147,11 +147,12 @@ def test_a_table_that_names_no_file_here_is_said(tmp_path: Path) -> None:
     for i in range(3):
         picture(tmp_path / "notumor" / f"{i}.png", "notumor", i)
         picture(tmp_path / "m" / "images" / f"{i}.png", "glioma", 10 + i, tmp_path / "m" / "masks" / f"{i}.png")
-    table(tmp_path, "file,group\n1.png,P1\n")
+    table(tmp_path, "file,group,sequence\n1.png,P1,T3\n")
     (tmp_path / "m" / "patients.csv").write_text("file,patient\nMR0.png,P1\n")
     found = load_dataset(tmp_path, tmp_path / "m", size=32, cache=tmp_path / "cache", progress=False)
-    said = dict(found.skipped.to_numpy().tolist())
+    said = found.skipped.groupby("path")["reason"].agg(" ".join)
     assert "names no file" in said["groups.csv"] and "names no picture" in said["patients.csv"]
+    assert "none of T1C+, T1, T2, FLAIR and count as unknown: T3" in said["groups.csv"]
 
 
 @pytest.mark.parametrize(
