@@ -356,7 +356,9 @@ def describe(dataset: Dataset) -> str:
     for label in sorted(set(table["class"]) - {""}):
         missing = [split for split in SPLITS if (label, split) not in present]
         if missing:
-            lines.append(f"Note: {label} is missing from {' and '.join(missing)}; the class has too few groups.")
+            lines.append(
+                f"Note: {label} is missing from {' and '.join(missing)}; its groups are too few, or elsewhere."
+            )
     volumes = table[table["slice"] >= 0]
     if len(volumes):
         lines.append(f"{len(volumes)} slices come from {volumes['path'].nunique()} volumes.")

@@ -137,6 +137,10 @@ def check_split(dataset: Dataset) -> None:
             "groups, or --init, --split or --leave-out keep them elsewhere. Nothing was trained."
         )
     table = dataset.table
+    learned = table.iloc[dataset.rows("train")]
+    if len(answers := {*learned.loc[(learned["class"] != "") | learned["tumor"], "class"]}) < 2:
+        only = " or ".join(sorted(answers)) or "nothing that has a name"
+        raise ValueError(f"Only {only} is left to train on; two answers at least are needed. Nothing was trained.")
     own, doubtful = table[table["mask_path"] != ""], table[table["mask_doubt"] != ""]
     if len(doubtful):
         said = (

@@ -386,6 +386,15 @@ def test_nothing_is_trained_where_a_part_is_empty(phantoms, part):
         run.check_split(lacking)
 
 
+def test_nothing_is_trained_where_one_class_is_left(phantoms):
+    from brain_mri.data import dataset as data
+
+    whole = data.load_dataset(phantoms, phantoms / "segmentation", size=64, progress=False)
+    split = whole.table["split"].mask(whole.table["class"] != "glioma", "test")
+    with pytest.raises(ValueError, match="Only glioma is left to train on"):
+        run.check_split(replace(whole, table=whole.table.assign(split=split)))
+
+
 @pytest.mark.slow
 def test_a_source_that_is_left_out_is_measured_and_the_card_says_what_the_owner_states(source_folders, tmp_path):
     import train
