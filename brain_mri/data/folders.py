@@ -278,6 +278,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if len(twice := table.columns[table.columns.duplicated()]):
         raise DataError(f"{path} has the column {twice[0]} twice.")
     table = table.fillna("").apply(lambda column: column.str.strip())
+    for name in {"group", "patient", "sequence"} & {*table.columns}:
+        table[name] = table[name].replace(["nan", "NaN", "None", "<NA>"], "")  # as Python writes what is not known
     if "file" in table:
         table["file"] = table["file"].str.replace("\\", "/").str.removeprefix("./")
     missing = [name for name in columns if name not in table.columns]

@@ -118,6 +118,7 @@ def test_rows_that_are_short_or_written_otherwise(tmp_path: Path) -> None:
     path = table(tmp_path, f"file,class,patient,fold\n1.png\n2.png,glioma,P,{10**30}\n")
     found = folders.read_patients(path)
     assert found["1.png"] == ("", "", -1) and found["2.png"] == ("glioma", "P", -1)
+    assert folders.read_groups(table(tmp_path, "file,group\n1.png,nan\n2.png,nan\n")) == {}, "not one patient"
 
 
 def test_masks_of_another_folder_of_equal_name_are_another_source(tmp_path: Path) -> None:
