@@ -183,10 +183,16 @@ def _listed(
         found, left = class_folders(root, list(pairs.values()))
         table = groups or root / "groups.csv"
         sequence, stated = read_sequences(table), read_groups(table)
-        given |= {(origin, file): group for file, group in stated.items()}
-        if stated and not stated.keys() & {one.file for one in found}:
+        here = stated.keys() & {one.file for one in found}
+        if groups and (twice := here & {file for _, file in given}):
+            raise DataError(
+                f"{table} speaks of {printable(min(twice))}, and two of the folders have a file of that name; put a "
+                "groups.csv into each folder instead."
+            )
+        given |= {(origin, file): stated[file] for file in here}
+        if stated and not here:
             passed.append((table.name, f"names no file of {root}; it has {next(iter(stated))}, not {found[0].file}"))
-        passed += unknown_sequences(table)
+        passed += [one for one in unknown_sequences(table) if one not in passed]
         sources += [replace(one, origin=origin, sequence=sequence.get(one.file, "")) for one in found]
         passed += left
     for origin, root in pairs.items():

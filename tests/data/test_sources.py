@@ -143,6 +143,17 @@ def test_other_lesions_alone_can_be_judged_but_not_learned_from(tmp_path: Path) 
         load_dataset(tmp_path, **options)
 
 
+def test_one_table_for_several_sources_with_equal_names_is_refused(
+    source_folders: tuple[list[Path], list[Path]], tmp_path: Path
+) -> None:
+    (first, second), _ = source_folders
+    options: dict[str, Any] = {"size": 32, "cache": tmp_path / "cache", "progress": False}
+    with pytest.raises(DataError, match=r"of that name; put a groups\.csv into each folder"):
+        load_dataset([first, second], groups=second / "groups.csv", **options)
+    alone = load_dataset([first], groups=second / "groups.csv", **options).table
+    assert alone["patient"].ne("").all()
+
+
 def test_a_table_that_names_no_file_here_is_said(tmp_path: Path) -> None:
     picture(tmp_path / "glioma" / "1.png", "glioma", 1)
     for i in range(3):
