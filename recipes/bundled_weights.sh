@@ -10,7 +10,7 @@ out=${2:-runs/best}
 
 # The weights of 29 November 2026 took 60 epochs of masks in three goes (docs/experiments.md); this does them in one.
 python train.py --data "$from"/{brain-tumor-mri,heads,archive} --masks "$from"/{segmentation,lgg,web-outlines} \
-  --split weights/split.csv --epochs 60 --joint-epochs 8 --refit --refit-epochs 6 --label-smoothing 0.02 --patience 0 \
+  --split weights/split.csv --epochs 60 --joint-epochs 8 --refit --refit-epochs 6 --one-look --label-smoothing 0.02 --patience 0 \
   --out "$out" \
   --license cc-by-nc-sa-4.0 --datasets \
   "masoudnickparvar/brain-tumor-mri-dataset of Kaggle: figshare, SARTAJ and Br35H; licence as its page states" \
