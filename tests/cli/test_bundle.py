@@ -13,7 +13,7 @@ def test_a_bundle_leaves_out_what_shows_patients(tmp_path: Path) -> None:
     source = load_artifact(Path(__file__).resolve().parents[2] / "weights")
     run, config = tmp_path / "run", source.config
     with new_artifact(run, config) as folder:
-        for name in ("classifier.onnx", "segmenter.onnx", "metrics.json"):
+        for name in ("classifier.onnx", "metrics.json"):
             (folder / name).write_bytes((source.folder / name).read_bytes())
         (folder / "figures").mkdir()
         for name in ("figures/cases.png", "figures/roc.png", "report.html"):

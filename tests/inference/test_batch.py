@@ -217,9 +217,11 @@ def test_a_folder_of_volumes_is_answered_by_their_slices(cases: Path, tmp_path: 
     by_kind = [(Path(row.file).name[2:-7], row.result) for row in rows]
     assert len(rows) == 8 and all(r["slices"] == 16 and r["shown"] for _, r in by_kind)
     for kind, result in by_kind:
-        assert (result["label"] == "notumor") == (kind == "notumor") == (not result["marked_on"])
-        assert result["label"] == kind or result["abstained"] or kind == "pituitary"
-    assert [round(r["volume_ml"], 1) for _, r in by_kind][:2] == [26.2, 115.8]
+        assert (result["label"] == "notumor") == (not result["marked_on"])
+        assert result["label"] == kind or result["abstained"], "wrong is at least not sure"
+        assert (result["label"] != "notumor") or kind == "notumor", "no tumor is missed"
+    first = analyze_volume(bundled, read_volume(cases / "volumes" / "vols" / "0_meningioma.nii.gz"))
+    assert by_kind[0][1]["volume_ml"] == pytest.approx(first.millilitres), "as the Volume tab says"
 
 
 @pytest.mark.slow
