@@ -138,10 +138,12 @@ def test_a_second_run_into_one_folder_is_refused_and_the_artifact_is_the_firsts(
     words = arguments(phantoms, out, "--epochs", "4", "--encoder", "resnet", "--brief")
     process = start(*words)
     wait_for_epoch(out, 1, process)
+    process.send_signal(signal.SIGSTOP)  # so that it cannot be done before the others have begun
     for more in (["--seed", "7"], ["--resume"]):
         second = subprocess.run([sys.executable, str(TRAIN), *words, *more], capture_output=True, text=True)
         assert second.returncode == 1 and f"(process {process.pid} on " in second.stderr, second.stderr
         assert second.stderr.strip().splitlines()[-1].startswith(f"train.py: {out} is being written by the run 20")
+    process.send_signal(signal.SIGCONT)
     text, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, text
     training = load_artifact(out).config.training
