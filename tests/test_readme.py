@@ -91,10 +91,12 @@ def test_one_version():
     assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_readme_stays_short_and_begins_with_what_it_is_and_two_commands():
+def test_readme_stays_short_and_begins_with_what_it_is_and_how_to_open_it():
     assert len(README.split()) <= WORDS
-    first, *rest = re.findall(r"^(!\[|```bash|## )", README.split("---\n", 2)[2], re.M)
-    assert [first, *rest[:2]] == ["![", "```bash", "```bash"]
+    assert README.startswith("# "), "the Space's header is in brain_mri/artifact/assets/space.md"
+    order = re.findall(r"^(!\[|```bash|\[!\[Open in Colab|\[!\[Open the live page|## )", README, re.M)
+    assert order[:4] == ["![", "```bash", "[![Open in Colab", "[![Open the live page"]
+    assert len(re.findall(r"^\|---", README, re.M)) == 3, "two tables of figures, one of commands"
 
 
 def test_every_linked_file_exists():

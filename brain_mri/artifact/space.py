@@ -1,8 +1,9 @@
 """Create or update the Gradio Space that serves a model.
 
-Uploaded are the files that the page needs (FILES), the serving files of weights/, requirements-space.txt as
-requirements.txt, and a README.md with the header of our own, which configures a Space and which `gradio deploy` reads,
-too. What a person wrote into the Space's README.md stays; only the keys that must fit are set.
+A Space is made of the files that the page needs (FILES), the serving files of weights/, requirements-space.txt as
+requirements.txt, and a README.md that begins as assets/space.md, whose header configures it. They are uploaded, or
+written into a folder for whoever pushes with git or `gradio deploy`. What a person wrote into the Space's README.md
+stays; only the keys that must fit are set.
 https://huggingface.co/docs/hub/spaces-config-reference
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,8 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from brain_mri.artifact.config import SERVING_FILES
+from brain_mri.artifact.config import SERVING_FILES, ArtifactError
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub import pull
 from brain_mri.artifact.hub_client import (
     UNCHANGED,
@@ -33,6 +36,8 @@ from brain_mri.artifact.hub_push import Remote
 from brain_mri.files import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
+WEIGHTS = "weights"
+WEIGHTS_FILES = (*SERVING_FILES, "README.md")  # the card has the licence of the weights
 FILES = (
     "app.py",
     "segmentation.py",
@@ -41,22 +46,14 @@ FILES = (
     *(f"brain_mri/evaluation/{module}.py" for module in ("__init__", "records", "scores")),
     *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "overview", "tables")),
     "assets/**/*",
-    *(f"weights/{name}" for name in (*SERVING_FILES, "README.md")),  # the card has the licence of the weights
+    *(f"{WEIGHTS}/{name}" for name in WEIGHTS_FILES),
     "LICENSE",
 )
 MUST_FIT = ("sdk", "sdk_version", "python_version", "app_file")  # of a Space's header
 VARIABLE = "BRAIN_MRI_MODEL"  # the Space variable that app.py reads
 FREE_HARDWARE = "zero-a10g"
 MANIFEST = "deployed.json"
-BODY = """
-Reads a brain MRI slice and shows class probabilities, a tumor mask and a Grad-CAM heatmap side by side.
-For teaching and research; it is no medical device and must not guide treatment.
-
-The code is MIT licensed. The weights carry the licence that their card states: weights/README.md here, or the card of
-the model that this Space serves.
-
-Uploaded by `python -m brain_mri hub deploy`; text written here is kept by the next deployment.
-"""
+README = Path(__file__).with_name("assets") / "space.md"  # of a new Space
 
 
 @dataclass(frozen=True)
@@ -78,20 +75,49 @@ def space_files(root: Path = ROOT) -> dict[str, Path]:
     return {path: files[path] for path in sorted(files)}
 
 
-def space_card(old: str, *, model: str | None, preload: str | None, root: Path = ROOT) -> str:
+def write_space(folder: str | Path, *, model: str | Path | None = None, root: Path = ROOT) -> list[str]:
+    """Write the files of a Space into a new or empty folder, to push with git or `gradio deploy`; returns their paths.
+
+    model: an artifact folder that it serves; default: the bundled weights. Raises HubError, and then writes nothing.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise HubError(f"{folder} is not an empty folder; name a new one for the files of the Space.")
+    files = space_files(root)
+    if model:
+        try:
+            load_artifact(model)
+        except ArtifactError as error:
+            raise HubError(str(error)) from None
+        files = {path: file for path, file in files.items() if not path.startswith(f"{WEIGHTS}/")}
+        files |= {f"{WEIGHTS}/{name}": file for name in WEIGHTS_FILES if (file := Path(model, name)).is_file()}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        whole = Path(scratch, "space")
+        for path, file in (files | {"README.md": README}).items():
+            (whole / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, whole / path)
+        if folder.exists():
+            folder.rmdir()
+        whole.replace(folder)
+    return sorted([*files, "README.md"])
+
+
+def space_card(old: str, *, model: str | None, preload: str | None) -> str:
     """README.md of the Space: what people wrote is kept, the keys that must fit this program are set.
 
     old: the present text, "" for a new Space. preload: an entry of preload_from_hub, see the reference.
     """
+    new = README.read_text(encoding="utf-8")
     block = REGEX_YAML_BLOCK.match(old)
     body = old[block.end() :] if block else old
     header: dict[str, Any] = {}
     if not body.strip() or body.strip().startswith("Check out the configuration reference"):  # the Hub's own text
-        body = BODY
+        body = new[REGEX_YAML_BLOCK.match(new).end() :]  # type: ignore[union-attr]
     elif block:
         with contextlib.suppress(Exception):  # whatever the parser raises for what is no YAML
             header = huggingface_hub.RepoCard(block[0]).data.to_dict()
-    own = huggingface_hub.RepoCard.load(root / "README.md").data.to_dict()
+    own = huggingface_hub.RepoCard(new).data.to_dict()
     header = own | header | {key: own[key] for key in MUST_FIT}
     for key in ("models", "preload_from_hub"):
         header.pop(key, None)
@@ -132,7 +158,7 @@ def deploy(
             there = Remote.look(ask, space_id, "space", scratch)
             if private and not there.private:
                 raise HubError(f"The Space {space_id} exists and is public: make it private in its settings first.")
-            card = space_card(there.text("README.md"), model=model, preload=preload, root=root)
+            card = space_card(there.text("README.md"), model=model, preload=preload)
             listing = {"model": model, "files": {path: sha256(file) for path, file in files.items()}}
             for name, text in (("README.md", card), (MANIFEST, json.dumps(listing, indent=2) + "\n")):
                 files[name] = Path(scratch, name)

@@ -3,6 +3,7 @@
 python -m brain_mri hub push   runs/mine user/name [--private] [--tag TAG]
 python -m brain_mri hub pull   user/name[@branch|tag|commit]
 python -m brain_mri hub deploy user/space --model user/name [--hardware zero-a10g]
+python -m brain_mri hub space  FOLDER [--model runs/mine]      # the same files in a folder, to push yourself
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from brain_mri.artifact.hub import pull
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
-from brain_mri.artifact.space import deploy
+from brain_mri.artifact.space import deploy, write_space
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{got.folder}\nrevision {got.revision} from the {got.source}")
             if got.note:
                 print(got.note, file=sys.stderr)
+        elif args.command == "space":
+            written = write_space(args.folder, model=args.model)
+            print(f"{args.folder} holds a Space ({len(written)} files). Push it with git, or `gradio deploy` in it.")
         else:
             space = deploy(args.space_id, model=args.model, private=args.private, hardware=args.hardware)
             print(f"{space.url} {'was updated' if space.changed else 'is up to date'} ({len(space.files)} files).")
@@ -59,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     three.add_argument("--model", metavar="user/name[@revision]", help="default: the bundled weights")
     three.add_argument("--private", action="store_true", help="create the Space as a private one")
     three.add_argument("--hardware", help="cpu-basic, zero-a10g, ... (default: what the account may use)")
+    four = commands.add_parser("space", help="write the files of a Space into a folder, without any upload")
+    four.add_argument("folder", type=Path)
+    four.add_argument("--model", type=Path, metavar="DIR", help="default: the bundled weights")
     return p
 
 

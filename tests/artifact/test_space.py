@@ -15,6 +15,7 @@ import yaml
 
 from brain_mri.artifact import hub_client, hub_push
 from brain_mri.artifact import space as deploy
+from brain_mri.cli import hub
 from tests.helpers import space_process
 from tests.helpers.handmade import write_handmade
 from tests.helpers.loopback_hub import LoopbackHub, write_model
@@ -78,8 +79,7 @@ def tree(tmp_path: Path) -> Path:
         "brain_mri/cli/hub.py": "",
         "assets/examples/glioma.png": "picture",
         "tests/test_one.py": "",
-        "README.md": "---\ntitle: one\nsdk: gradio\nsdk_version: 6.31.0\npython_version: 3.12.12\napp_file: app.py\n"
-        "short_description: One page\n---\nA program.\n",
+        "README.md": "# A program\n",
         "requirements.txt": "tensorflow\n",
         "requirements-space.txt": "numpy\n",
     } | {
@@ -151,7 +151,7 @@ def test_what_a_person_wrote_into_the_readme_stays(loopback: LoopbackHub, tree: 
     hubs_own = "---\ntitle: X\nsdk: gradio\nsdk_version: 4.0\n---\n\nCheck out the configuration reference at ..."
     loopback.edit("me/space", {"README.md": hubs_own.encode()}, "space")
     deploy.deploy("me/space", root=tree)
-    assert header_of(loopback)["title"] == "one"
+    assert header_of(loopback)["title"] == "brain-mri-demo"
     text = "---\ntitle: Our lab\nemoji: 🔬\nhf_oauth: true\nsdk_version: 4.0.0\nmodels: [old/one]\n---\nWelcome!\n"
     loopback.edit("me/space", {"README.md": text.encode()}, "space")
     deploy.deploy("me/space", root=tree)
@@ -266,15 +266,38 @@ def test_a_space_whose_model_is_gone_says_so_and_serves_the_bundled_one(
 
 
 @pytest.mark.slow
-def test_gradio_deploy_from_a_clone(loopback: LoopbackHub, tmp_path: Path) -> None:
-    """`gradio deploy` asks nothing because README.md of this repository is configured as a Space."""
-    clone = space_process.copy_program(tmp_path / "clone")
-    command = [sys.executable, "-c", "from gradio.cli import cli; cli()", "deploy"]
-    done = subprocess.run(command, cwd=clone, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
+def test_a_folder_of_a_space_starts_without_tensorflow_and_gradio_deploys_it(
+    loopback: LoopbackHub, tmp_path: Path, bundled: Path, phantom_png: Callable[..., Path]
+) -> None:
+    folder = tmp_path / "brain-mri-demo"
+    assert hub.main(["space", str(folder)]) == 0
+    command = [sys.executable, "-c", "from gradio.cli import cli; cli()", "deploy"]  # it asks nothing
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     space = loopback.repo("me/brain-mri-demo", "space")
-    assert needed("app")[0] <= set(space.files)
+    assert needed("app")[0] <= set(space.files) and "requirements-dev.txt" not in space.files
+    assert "tensorflow" not in space.files["requirements.txt"].content.decode()
     header = yaml.safe_load(space.files["README.md"].content.decode().split("---\n")[1])
     assert header["app_file"] == "app.py" and header["sdk"] == "gradio" and len(header["short_description"]) <= 60
     assert header["sdk_version"].startswith("6.")
     assert header["python_version"] in ("3.10.13", "3.12.12")  # what ZeroGPU has
+    checked_out = space_process.lay_out(loopback, tmp_path / "space", "me/brain-mri-demo")
+    with space_process.running(checked_out) as url:
+        assert space_process.analyze(url, phantom_png("glioma"))["probabilities"]
+
+
+def test_a_folder_of_a_space_serves_the_model_that_it_was_made_with(tree: Path, tmp_path: Path) -> None:
+    model = write_handmade(tmp_path / "model")
+    folder = tmp_path / "new" / "space"
+    assert deploy.write_space(folder, model=model, root=tree) == sorted(
+        [*(path for path in deploy.space_files(tree)), "README.md"]
+    )
+    assert (folder / "weights/config.json").read_bytes() == (model / "config.json").read_bytes()
+    assert (folder / "requirements.txt").read_text() == "numpy\n"
+    assert [path.name for path in folder.parent.iterdir()] == ["space"]
+    with pytest.raises(hub_client.HubError, match="not an empty folder"):
+        deploy.write_space(folder, root=tree)
+    (model / "classifier.onnx").write_bytes(b"cut off")
+    with pytest.raises(hub_client.HubError, match="damaged"):
+        deploy.write_space(tmp_path / "other", model=model, root=tree)
+    assert not (tmp_path / "other").exists()
