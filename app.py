@@ -10,7 +10,8 @@ In a notebook:
     interface = build_interface()                    # or build_interface("user/name"), build_interface(predictor)
     interface.launch(share=True)                     # theme, size limits and privacy settings come with it
 
-Environment: BRAIN_MRI_MODEL, BRAIN_MRI_COMPARE and BRAIN_MRI_AUTH stand in for --model, --compare and --auth.
+Environment: BRAIN_MRI_MODEL, BRAIN_MRI_COMPARE, BRAIN_MRI_AUTH and BRAIN_MRI_MCP=1 stand in for --model, --compare,
+--auth and --mcp.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         auth = hosting.credentials(args.auth or os.environ.get("BRAIN_MRI_AUTH"))
         with lifetime.tidy_process():
             page = build_interface(args.model, compare=args.compare)
-            page.launch(share=args.share, server_port=args.port, auth=auth, prevent_thread_lock=True)
+            page.launch(
+                share=args.share, server_port=args.port, auth=auth, mcp_server=args.mcp, prevent_thread_lock=True
+            )
             lifetime.stay(page)
     except (ArtifactError, OSError, ValueError, RuntimeError) as error:
         taken = args.port and "Cannot find empty port" in str(error)
@@ -56,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--port", type=int, help="default: the first free one from 7860")
     p.add_argument(
         "--auth", metavar="USER:PASSWORD", help="ask visitors for these, in small groups; default: $BRAIN_MRI_AUTH"
+    )
+    p.add_argument(
+        "--mcp", action="store_const", const=True, help="also serve agents, as an MCP server; default: $BRAIN_MRI_MCP"
     )
     return p
 

@@ -27,6 +27,7 @@ from brain_mri.inference.live_model import Models
 from brain_mri.inference.rows import Row
 from brain_mri.inference.volume_analysis import analyze_volume
 from brain_mri.ui import views
+from brain_mri.ui.agents import HOW
 from brain_mri.ui.batch_tab import run_batch, weigh
 from brain_mri.ui.common import TURN, heard, name_of, output_folder, speaking, spoken, visitor
 from brain_mri.ui.places import Places
@@ -53,7 +54,13 @@ class Api:
         self, scan: str, slice_index: float | None = None, model: str | None = None
     ) -> tuple[dict[str, Any], str, str]:
         """Analyse one slice: class probabilities, sequence, measures and warnings as JSON, the mask overlay and the
-        Grad-CAM heatmap as PNG. For education and research only, not a diagnosis."""
+        Grad-CAM heatmap as PNG. For education and research only, not a diagnosis.
+
+        Args:
+            scan: the slice: PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI; of a volume, one slice is taken
+            slice_index: which slice of a volume or frame, counted from 0; default: the one with the most tissue
+            model: which model answers, one of "models" that the tool model lists; default: the first
+        """
         view = self._view(scan, slice_index, model=model)
         chosen = views.settings_of(view)
         overlay = saved(view, "overlay", views.overlay_picture(view, chosen))
@@ -64,7 +71,13 @@ class Api:
         self, scan: str, slice_index: float | None = None, threshold: float | None = None, method: str = "unet"
     ) -> tuple[dict[str, Any], str]:
         """Mark the tumor on one slice: measures as JSON and the mask as PNG (0 and 255) at the scan's own resolution.
-        threshold: 0..1, default the model's own; method: "unet", or "kmeans", which needs no training."""
+
+        Args:
+            scan: the slice: PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI; of a volume, one slice is taken
+            slice_index: which slice of a volume or frame, counted from 0; default: the one with the most tissue
+            threshold: from which probability a pixel is marked, between 0 and 1; default: the model's own
+            method: "unet", the trained network, or "kmeans", which needs no training
+        """
         view = self._view(scan, slice_index)
         chosen, a = settings(view, threshold), view.analysis
         mask = a.kmeans() if method == "kmeans" else views.mask_of(view, chosen)
@@ -81,8 +94,14 @@ class Api:
     def heatmap(
         self, scan: str, slice_index: float | None = None, label: str | None = None, opacity: float = 0.5
     ) -> str:
-        """Grad-CAM of one slice over the scan, as PNG. label: the class to explain, default the model's answer;
-        opacity: 0..1."""
+        """Where the classifier saw evidence for a class on one slice: Grad-CAM over the scan, as PNG.
+
+        Args:
+            scan: the slice: PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI; of a volume, one slice is taken
+            slice_index: which slice of a volume or frame, counted from 0; default: the one with the most tissue
+            label: the class to explain, one of "classes" that the tool model lists; default: the model's answer
+            opacity: of the colours over the scan, 0 to 1; default 0.5
+        """
         view = self._view(scan, slice_index)
         return saved(view, "heatmap", views.heat_picture(view, settings(view, None, opacity, label)))
 
@@ -90,8 +109,14 @@ class Api:
     def report(
         self, scan: str, slice_index: float | None = None, threshold: float | None = None, names: bool = False
     ) -> list[str]:
-        """The report of one slice: a self-contained HTML page, the same as JSON, and the mask as PNG. names: call them
-        as the file is called; else they are named by content."""
+        """The report of one slice: a self-contained HTML page, the same as JSON, and the mask as PNG.
+
+        Args:
+            scan: the slice: PNG, JPEG, TIFF, BMP, WebP, DICOM or NIfTI; of a volume, one slice is taken
+            slice_index: which slice of a volume or frame, counted from 0; default: the one with the most tissue
+            threshold: from which probability a pixel is marked, between 0 and 1; default: the model's own
+            names: true to call answers and files as the given file is called; else they are named by content
+        """
         view = self._view(scan, slice_index, names)
         return [str(path) for path in write_report(view, settings(view, threshold), output_folder())]
 
@@ -100,7 +125,12 @@ class Api:
     ) -> Answers:
         """Analyse a volume (one NIfTI file, a zip archive, or the DICOM files of a series): probability and area of
         every slice and the volume in mL as JSON; the mask as NIfTI in the input's own geometry, slices as CSV, JSON.
-        choose: the key of one of "choices", where an upload holds several volumes. names: see report."""
+
+        Args:
+            files: one NIfTI file, one zip archive, or all DICOM files of a series
+            choose: where an upload holds several volumes, the key of another one of "choices"; default: the best
+            names: true to call answers and files as the given file is called; else they are named by content
+        """
         paths = files or []
 
         def work(step: Callable[..., None]) -> tuple[dict[str, Any], list[str]]:
@@ -114,8 +144,13 @@ class Api:
 
     async def batch(self, request: gr.Request, files: list[str], slices: bool = False, names: bool = False) -> Answers:
         """Analyse many slices and volumes. Rows as JSON (a file that cannot be read is a row with its reason, a volume
-        or a series is one row), a CSV, and a ZIP with overlays, masks and JSON. slices: also each slice of a volume.
-        names: see report."""
+        or a series is one row), a CSV, and a ZIP with overlays, masks and JSON.
+
+        Args:
+            files: any number of slices and volumes, up to 500 files
+            slices: true for a row for each slice of a volume, too
+            names: true to call answers and files as the given file is called; else they are named by content
+        """
 
         def weighed() -> int:
             if not files:
@@ -232,6 +267,8 @@ def endpoint(
     api_name: str,
     **places: Any,
 ) -> None:
-    description = " ".join((answer.__doc__ or "").split())
+    """Its description is the docstring without the arguments, which tools for agents describe one by one."""
+    said = (answer.__doc__ or "").partition("Args:")[0]
+    description = " ".join([*said.split(), *([HOW] if any(isinstance(given, gr.File) for given in inputs) else [])])
     options: dict[str, Any] = {"api_name": api_name, "api_description": description, "concurrency_id": "model"}
     gr.Button().click(answer, inputs, outputs, **options | places)

@@ -1,4 +1,5 @@
-"""What every request meets before Gradio: headers that keep the page to its own host, and passwords at a slow pace.
+"""What every request meets before Gradio: headers that keep the page to its own host, passwords at a slow pace, and no
+way through to other hosts.
 
 Words of a model or a file could try to bring a picture, a script or a form of another host into the page, which would
 then learn who looks at it. They are shown as plain text everywhere; the headers see to it that the browser fetches
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable
 
@@ -33,6 +35,9 @@ POLICY = {
     "form-action": "'self'",
 }
 SHARED_FROM = "https://gradio.s3-us-west-2.amazonaws.com"  # the scripts of a page behind a link of gradio.live
+# Gradio would fetch what this names and hand it on, so that anybody could browse through this server.
+ELSEWHERE = re.compile(r"/(file|proxy)\W*https?:", re.IGNORECASE)
+NOT_FETCHED = "This server fetches nothing from other addresses."
 LONGEST_WAIT = 30.0  # seconds that an attempt to sign in may have to wait for its turn
 REMEMBERED = 1000  # addresses, before those without a debt are forgotten
 
@@ -83,6 +88,9 @@ class Gate:
             await self._app(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/login"):
             await self._sign_in(scope, receive, send)
+        elif ELSEWHERE.search(scope["path"]):
+            refusal = JSONResponse({"detail": NOT_FETCHED}, 403)
+            await refusal(scope, receive, self._with_headers(send))
         else:
             await self._app(scope, receive, self._with_headers(send))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from brain_mri.imaging.scan import MAX_BYTES
 from brain_mri.inference.live_model import LiveModel, Models
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
-from brain_mri.ui import hosting, lifetime, theme
+from brain_mri.ui import agents, hosting, lifetime, theme
 from brain_mri.ui.analyze_tab import analyze_tab
 from brain_mri.ui.api import endpoints
 from brain_mri.ui.batch_tab import batch_tab
-from brain_mri.ui.common import load_examples
+from brain_mri.ui.common import load_examples, speaking
 from brain_mri.ui.gate import Gate
 from brain_mri.ui.keeping import tidying
 from brain_mri.ui.model_tab import model_tab
@@ -74,6 +75,10 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
 class Page(gr.Blocks):
     """Blocks whose launch() brings the looks, the limits and the privacy settings; each can be overridden."""
 
+    async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
+        """Before Gradio looks at what any event was given: it would fetch a file from its address."""
+        return await super().preprocess_data(block_fn, speaking(agents.uploads_of)(inputs), *args, **options)
+
     def launch(self, *args: Any, **options: Any) -> Any:
         hosting.register_zero_gpu()
         defaults: dict[str, Any] = {
@@ -91,6 +96,7 @@ class Page(gr.Blocks):
             "server_name": "0.0.0.0" if os.environ.get("SPACE_ID") else None,
             "auth": hosting.credentials(os.environ.get("BRAIN_MRI_AUTH")),
         }
+        options["mcp_server"] = agents.wanted(options.get("mcp_server"))
         for tries_left in (2, 1, 0):
             # A new dict each time, for Gradio writes into it.
             gate = [Middleware(Gate, shared=lambda: self.share)]
@@ -98,7 +104,8 @@ class Page(gr.Blocks):
             own = {"middleware": gate, "lifespan": tidying, "exception_handlers": quiet}
             served: dict[str, Any] = {"app_kwargs": own}
             try:
-                return super().launch(*args, **(served | defaults | options))
+                with agents.serving(self, (defaults | options)["auth"]) if options["mcp_server"] else nullcontext():
+                    return super().launch(*args, **(served | defaults | options))
             except ValueError as error:  # on a busy machine: Gradio gives its own server 3 s to answer, and gives up
                 if "localhost" not in str(error) or not tries_left:
                     raise
