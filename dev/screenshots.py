@@ -49,10 +49,11 @@ def open_page(chromium: Browser, url: str, look: str) -> Page:
 
 
 def tab(page: Page, name: str) -> None:
-    """Open a tab; on a phone the last ones are in an overflow menu."""
-    button = page.get_by_role("tab", name=name, exact=True)
-    if not button.first.is_visible():
-        page.locator(".overflow-menu > button").first.click()
+    """Open a tab; on a phone the last ones are in a menu, which the tabs inside a tab have, too."""
+    button = page.get_by_role("tab", name=name, exact=True).locator("visible=true")
+    if not button.count():
+        page.locator(".overflow-menu > button").locator("visible=true").last.click()
+        button = page.locator(".overflow-dropdown").get_by_role("button", name=name, exact=True)
     button.first.click()
 
 

@@ -40,7 +40,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "cli": ("app", "train", "brain_mri"),
 }
 # Single modules that a room may import beyond its arrows: the tab Model shows metrics.json.
-BESIDES = {"ui": {"brain_mri.reporting.overview", "brain_mri.reporting.tables", "brain_mri.evaluation.records"}}
+_SHOWN = ("reporting.overview", "reporting.tables", "reporting.texts", "evaluation.records")
+BESIDES = {"ui": {f"brain_mri.{name}" for name in _SHOWN}}
 
 # Modules without a test file of their own, by the test that goes through them, and why that is their test.
 TESTED_THROUGH: dict[str, str] = {

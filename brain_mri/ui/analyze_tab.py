@@ -11,20 +11,28 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from brain_mri.classes import title
+from brain_mri.classes import CLASSES, NO_TUMOR, title
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import clean_name
 from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, crop, views
 from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.crop import Cut
-from brain_mri.ui.html import error_banner
+from brain_mri.ui.html import error_banner, explained
 from brain_mri.ui.keeping import Kept, shelf, still_there
 from brain_mri.ui.scan_report import write_report
 from brain_mri.ui.views import Settings, View
 
-WELCOME = """<ol class="steps"><li>Choose an example, or your own slice</li>
-<li>Read the sentence and the three panels</li><li>Move the sliders, compare, download the report</li></ol>"""
+KINDS = ", ".join(explained(title(name).lower()) for name in CLASSES if name != NO_TUMOR)
+WELCOME = f"""<section class="welcome"><h2>Three steps</h2><ol class="steps">
+<li><b>Choose a slice</b> of a brain MRI: an example, or a file of your own. Cut names off pictures first.</li>
+<li><b>Read the answer</b>: a sentence, then how likely each answer is, the area marked as tumor, and where the model
+looked.</li>
+<li><b>Look closer</b>: dotted words explain themselves, sliders change the pictures, and a report keeps it
+all.</li></ol>
+<p><b>What it cannot do:</b> tell whether somebody is ill. It knows three kinds of tumor ({KINDS}), sees one slice at a
+time, and can be sure and wrong: <b>Model</b> says how often. Everything else, a stroke or bleeding, it does not
+recognise.</p></section>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
 JSON; the mask as PNG."""
 

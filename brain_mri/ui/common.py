@@ -26,7 +26,7 @@ from brain_mri.imaging.file_type import is_volume
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.ui import lifetime
-from brain_mri.ui.html import banner, data_uri, safe
+from brain_mri.ui.html import banner, safe, thumbnail_uri
 from brain_mri.ui.places import Places
 
 log = logging.getLogger("brain_mri")
@@ -338,7 +338,7 @@ def example_chooser(examples: Sequence[Example], elem_id: str) -> gr.HTML:
     """A row of buttons with a picture, a name and the format. Its `select` event says which: see `chosen`."""
     note = "synthetic drawings, not patients" if all(e.synthetic for e in examples) else "they come with the model"
     buttons = "".join(
-        f'<button type="button" class="example" data-pick="{i}"><img src="{data_uri(e.thumbnail)}" alt="">'
+        f'<button type="button" class="example" data-pick="{i}"><img src="{thumbnail_uri(e.thumbnail)}" alt="">'
         f"<span>{safe(e.caption[0])} <small>{safe(e.caption[1])}</small></span></button>"
         for i, e in enumerate(examples)
     )

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
+import cv2
 import numpy as np
 
 from brain_mri.imaging.picture import png
+from brain_mri.ui.glossary import pieces
 
 ESCAPED = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
+ANSWERS = ("tumor", "clear", "unsure", "foreign")  # kinds of a banner that says what the model sees
+TERM = '<button type="button" class="term" aria-expanded="false" data-word="'
 
 
 def safe(value: object) -> str:
@@ -24,8 +29,38 @@ def safe(value: object) -> str:
     return html.escape(str(value).encode("utf-8", "replace").decode("utf-8")).translate(ESCAPED)
 
 
+def explained(text: object, seen: set[int] | None = None) -> str:
+    """Text for HTML in which each word of the glossary is a button that explains it (assets/script.js), once.
+
+    seen: the words that have their button already, by their index; those of this text are added.
+    """
+    seen, parts = set() if seen is None else seen, []
+    for piece, word in pieces(str(text)):
+        button = word is not None and word not in seen
+        parts.append(f'{TERM}{word}">{safe(piece)}</button>' if button else safe(piece))
+        seen.update([] if word is None else [word])
+    return "".join(parts)
+
+
+def explainer() -> Callable[[object], str]:
+    """`explained` for the texts of one page, of which only the first with a word has its button."""
+    seen: set[int] = set()
+    return lambda text: explained(text, seen)
+
+
+def unexplained(html: str) -> str:
+    """HTML without these buttons: for a page that is printed and has no script."""
+    return re.sub(rf'{TERM}\d+">(.*?)</button>', r"\1", html)
+
+
 def data_uri(picture: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(png(picture)).decode("ascii")
+
+
+def thumbnail_uri(picture: np.ndarray) -> str:
+    """A small picture that nobody measures in, uint8 (H, W): JPEG, a fifth of the PNG. Every visitor gets them all."""
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def image(picture: np.ndarray, alt: str, *, zoom: bool = True) -> str:
@@ -37,14 +72,14 @@ def image(picture: np.ndarray, alt: str, *, zoom: bool = True) -> str:
 
 
 def card(title: str, subtitle: str, content: str, *, kind: str = "") -> str:
-    header = f"<header><h3>{safe(title)}</h3><p>{safe(subtitle)}</p></header>"
+    header = f"<header><h3>{explained(title)}</h3><p>{safe(subtitle)}</p></header>"
     return f'<section class="card {kind}">{header}{content}</section>'
 
 
 def tiles(facts: Iterable[tuple[str, str, str]]) -> str:
     """(label, value, explanation) -> a grid of figures; a definition list for screen readers."""
     cells = "".join(
-        f'<div class="tile"><dt>{safe(label)}</dt><dd>{safe(value)}<small>{safe(note)}</small></dd></div>'
+        f'<div class="tile"><dt>{explained(label)}</dt><dd>{safe(value)}<small>{safe(note)}</small></dd></div>'
         for label, value, note in facts
     )
     return f'<dl class="tiles">{cells}</dl>'
@@ -55,16 +90,22 @@ def notes(sentences: Sequence[str], *, kind: str = "warning") -> str:
     if not sentences:
         return ""
     items = "".join(f"<li>{safe(sentence)}</li>" for sentence in sentences)
-    return f'<ul class="notes {kind}" role="status">{items}</ul>'
+    return f'<div role="status"><ul class="notes {kind}">{items}</ul></div>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "") -> str:
-    """Cells are HTML already; the first column is the header of its row."""
-    head = "".join(f'<th scope="col">{safe(column)}</th>' for column in columns)
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str = "",
+    write: Callable[[object], str] = safe,
+) -> str:
+    """Cells are HTML already; the first column is the header of its row. write: makes HTML of columns and caption."""
+    head = "".join(f'<th scope="col">{write(column)}</th>' if column else "<td></td>" for column in columns)
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows
     )
-    title = f"<caption>{safe(caption)}</caption>" if caption else ""
+    title = f"<caption>{write(caption)}</caption>" if caption else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{safe(caption or "Table")}">'
         f'<table class="figures">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -75,10 +116,11 @@ def banner(kind: str, word: str, sentence: str, *details: str) -> str:
     """The one sentence above the panels, and lines below it. kind colours it; word says the same to those who see no
     colour."""
     role = "alert" if kind == "error" else "status"
+    write = explained if kind in ANSWERS else safe  # the others name files
     below = "".join(f'<p class="detail">{safe(detail)}</p>' for detail in details if detail)
     return (
         f'<div class="banner {kind}" role="{role}" aria-live="polite"><span class="word">{safe(word)}</span>'
-        f'<div><p class="sentence">{safe(sentence)}</p>{below}</div></div>'
+        f'<div><p class="sentence">{write(sentence)}</p>{below}</div></div>'
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from brain_mri.artifact.folder import METRICS
+from brain_mri.artifact.folder import BUNDLED, METRICS
+from brain_mri.artifact.hub_client import endpoint
 from brain_mri.evaluation.records import Metrics, Summary, checked
 from brain_mri.files import FileError
 from brain_mri.imaging.read import read_scan
@@ -17,11 +19,13 @@ from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import overview, tables
-from brain_mri.ui import theme, views
+from brain_mri.reporting.texts import WORDS
+from brain_mri.ui import glossary, theme, views
 from brain_mri.ui.common import MODEL, Example, Update, Upload, analyzed, chosen, scan_inputs, settled, working
-from brain_mri.ui.html import banner, card, error_banner, image, notes, safe, table, tiles
+from brain_mri.ui.html import banner, card, error_banner, explained, explainer, image, notes, safe, table, tiles
 
 MOST_TEXT = 2**20  # characters of tables, which every visitor gets; ordinary ones have some 20,000
+EVALUATE = "python -m brain_mri evaluate MODEL --data FOLDER --masks FOLDER"
 PNG = b"\x89PNG\r\n\x1a\n"  # its first bytes
 
 
@@ -35,10 +39,13 @@ def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.
             figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         with gr.Tab("Intended use and limits"):
             gr.HTML(theme.asset("intended_use.html"), apply_default_css=False)
+        with gr.Tab("Words") as words_tab:
+            words = gr.HTML(elem_id="model-words", apply_default_css=False)
         with gr.Tab("Compare two models"):
             compare(models, examples)
     drawn = settled(lambda: figure_grid(models.main), error_banner)
     figures_tab.select(drawn, None, figures, api_visibility="private")
+    words_tab.select(settled(word_list, error_banner), None, words, api_visibility="private")
     return who, good
 
 
@@ -129,15 +136,56 @@ def _scores(predictor: Predictor) -> str:
     if "classification" not in stored:
         return summary_table(summary_of(predictor.config.metrics))
     metrics = checked(Metrics, stored, predictor.artifact.folder / METRICS)
+    write = explainer()
     parts = [
-        table(part.columns, [[safe(cell) for cell in row] for row in part.rows], caption=part.title)
-        + (f'<p class="prose-small">{safe(part.note)}</p>' if part.note else "")
+        f"<div>{_written(part, write)}{how_measured(part.title, glossary.measured(part.title), predictor)}</div>"
         for part in overview.sections(metrics)
     ]
-    text = '<div class="stack">' + "".join(parts) + notes(metrics.notes, kind="info") + "</div>"
+    text = f'<div class="stack">{preamble(metrics)}{"".join(parts)}{notes(metrics.notes, kind="info")}</div>'
     if len(text) > MOST_TEXT:
         raise FileError(f"{predictor.artifact.folder / METRICS} says too much to be shown.")
     return text
+
+
+def _written(part: tables.Table, write: Callable[[object], str]) -> str:
+    rows = [[write(row[0]), *map(safe, row[1:])] for row in part.rows]
+    note = f'<p class="prose-small">{safe(part.note)}</p>' if part.note else ""
+    return table(part.columns, rows, caption=part.title, write=write) + note
+
+
+def preamble(metrics: Metrics) -> str:
+    """What all figures have in common."""
+    count = f"{metrics.images.count:,} slices of {metrics.images.groups:,} groups"
+    text = f"Measured on {count} ({metrics.split or 'given'} rows)"
+    text += f" on {metrics.created[:10]}" if metrics.created else ""
+    text += ". In brackets: the 95 % interval. Dotted words explain themselves; so does the tab Words."
+    return f'<p class="prose-small">{explained(text)}</p>'
+
+
+def how_measured(name: str, text: str, predictor: Predictor) -> str:
+    """A line to open below a table or figure: how it came about, the command that repeats it, where it stands."""
+    text = text or "Worked out by the program that trained or evaluated this model; its model card says more."
+    where, commit = predictor.artifact.folder.resolve(), predictor.revision
+    source = "metrics.json in the folder of the model holds every number."
+    if where == BUNDLED:
+        source = "Every number: weights/metrics.json; what they are worth: docs/numbers.md of this project."
+    elif "/" in predictor.model_id and re.fullmatch("[0-9a-f]{40}", commit):  # pulled from the Hub
+        page = safe(f"{endpoint()}/{predictor.model_id}/blob/{commit}/metrics.json")
+        link = f'<a href="{page}" target="_blank" rel="noopener noreferrer">metrics.json of this revision</a>'
+        source = f"Every number: {link}."
+    return (
+        f'<details class="how"><summary aria-label="{safe(f"How this was measured: {name}")}">How this was measured'
+        f"</summary><p>{safe(text)}</p><p>Again, on your own scans: <code>{EVALUATE}</code>. {source}</p></details>"
+    )
+
+
+def word_list() -> str:
+    """Every word that the page explains."""
+    parts = []
+    for group, words in glossary.by_group():
+        rows = "".join(f"<dt>{safe(word.name)}</dt><dd>{safe(word.text)}</dd>" for word in words)
+        parts.append(f'<h2>{safe(group)}</h2><dl class="words">{rows}</dl>')
+    return f'<div class="prose-small">{"".join(parts)}</div>'
 
 
 def summary_of(stored: dict[str, Any]) -> Summary:
@@ -163,13 +211,16 @@ def figure_grid(predictor: Predictor) -> str:
     said = [f"{withheld} more are not shown: they are no PNG files of this folder, or too large."] if withheld else []
     if not pictures and not said:
         return '<p class="prose-small">This model came without figures; they are in the folder that train.py wrote.</p>'
-    return f'<div class="gallery-grid">{"".join(_figure(path) for path in pictures)}</div>' + notes(said)
+    grid = "".join(_figure(path, predictor) for path in pictures)
+    return f'<div class="gallery-grid">{grid}</div>' + notes(said)
 
 
-def _figure(path: Path) -> str:
+def _figure(path: Path, predictor: Predictor) -> str:
     name = path.stem.replace("_", " ").capitalize()
+    caption = WORDS.captions.get(path.stem, "")
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return (
         f'<figure><img class="zoom" tabindex="0" role="button" loading="lazy" alt="{safe(name)}" '
-        f'src="data:image/png;base64,{data}"><figcaption>{safe(name)}</figcaption></figure>'
+        f'src="data:image/png;base64,{data}"><figcaption><b>{safe(name)}</b> {safe(caption)}</figcaption>'
+        f"{how_measured(name, glossary.FIGURES.get(path.stem, ''), predictor)}</figure>"
     )

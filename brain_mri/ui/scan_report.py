@@ -16,7 +16,7 @@ from brain_mri.inference.rows import versions
 from brain_mri.inference.sequence import said_of
 from brain_mri.reporting import tables
 from brain_mri.ui import theme, views
-from brain_mri.ui.html import banner, card, image, notes, safe, table
+from brain_mri.ui.html import banner, card, image, notes, safe, table, unexplained
 from brain_mri.ui.views import Settings, View
 
 
@@ -84,7 +84,7 @@ def report_html(view: View, settings: Settings, data: dict[str, Any]) -> str:
         "Window": f"level {settings.centre:g}, width {settings.width:g}",
         "Versions": ", ".join(f"{name} {version}" for name, version in data["versions"].items()),
     }
-    return Template(theme.asset("report.html")).substitute(
+    page = Template(theme.asset("report.html")).substitute(
         css=theme.asset("style.css"),
         name=safe(a.name),
         created=data["created"],
@@ -97,6 +97,7 @@ def report_html(view: View, settings: Settings, data: dict[str, Any]) -> str:
         settings=_facts("Settings", chosen),
         disclaimer=safe(DISCLAIMER),
     )
+    return unexplained(page)
 
 
 def _facts(name: str, rows: dict[str, str]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils import colors, fonts
 
+from brain_mri.ui import glossary
+
 ASSETS = Path(__file__).resolve().parent / "assets"
 
 # From the lightest (50) to the darkest (950), as Gradio's themes want a hue.
@@ -81,4 +83,4 @@ def asset(name: str) -> str:
 
 def head() -> str:
     """Script for the <head>: Gradio does not run scripts that stand in the body."""
-    return f'<meta name="referrer" content="no-referrer"><script>{asset("script.js")}</script>'
+    return f'<meta name="referrer" content="no-referrer"><script>{glossary.script()}\n{asset("script.js")}</script>'

@@ -18,7 +18,7 @@ from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.sequence import HOW, said_of
 from brain_mri.ui.charts import heat_ramp, histogram
-from brain_mri.ui.html import banner, card, data_uri, image, notes, safe, tiles
+from brain_mri.ui.html import banner, card, data_uri, explained, image, notes, safe, tiles
 
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
 
@@ -189,7 +189,7 @@ def bars_panel(view: View) -> str:
     a, limit = view.analysis, view.predictor.abstain_below
     band = f'<span class="unsure" style="width:{100 * limit:.1f}%"></span>'
     rows = "".join(
-        f'<li class="{"top" if name == a.label else ""}"><div class="row"><span>{safe(title(name))}</span>'
+        f'<li class="{"top" if name == a.label else ""}"><div class="row"><span>{explained(title(name))}</span>'
         f"<b>{percent(p, 1)}</b></div>"
         f'<div class="track" role="img" aria-label="{safe(title(name))}: {percent(p, 1)}">{band}'
         f'<span class="fill" style="width:{100 * p:.2f}%"></span></div></li>'

@@ -10,6 +10,7 @@ import pytest
 from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import batch_tab
+from brain_mri.ui.html import unexplained
 
 
 def test_every_file_is_a_row_and_is_counted(
@@ -33,7 +34,7 @@ def test_a_tumor_of_unsure_kind_is_counted_as_one(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     paths = [str(phantom_png("meningioma", 21)), str(phantom_png("notumor", 3))]
     rows, files = batch_tab.run_batch(unsure_predictor, paths, lambda said="": None, kept=True)
-    assert "1 with a tumor, 1 without, 0 not sure" in batch_tab.overview(rows)
+    assert "1 with a tumor, 1 without, 0 not sure" in unexplained(batch_tab.overview(rows))
     page = batch_tab.rows_table(rows, unsure_predictor.classes)
     assert "Tumor, kind not sure" in page and "A tumor, its kind not sure" in page and "FLAIR (by its looks)." in page
     with Path(files[0]).open(encoding="utf-8-sig", newline="") as file:

@@ -12,6 +12,7 @@ import pytest
 from brain_mri.imaging.read import read_scan, scan_from_array
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import views
+from brain_mri.ui.html import unexplained
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_a_tumor_of_unsure_kind_is_an_answer_with_mask_and_heatmap(unsure_predic
     assert a.kind_unsure and a.tumor and a.mask.any() and a.label != "notumor"
     assert views.sentence(a)[:2] == ("tumor", "Tumor")
     said = views.finding(view)
-    first = re.search(r'class="sentence">(.*?)</p><p class="detail">(.*?)</p>', said)
+    first = re.search(r'class="sentence">(.*?)</p><p class="detail">(.*?)</p>', unexplained(said))
     assert first and re.fullmatch(r"A tumor, its kind not sure \(\d+% for a tumor\)\.", first[1])
     assert re.match(r"\w.* is the likeliest kind at \d+%, followed by ", first[2])
     assert "FLAIR (by its looks)" in said and "This looks like FLAIR. The kinds of tumor were learned mostly on" in said

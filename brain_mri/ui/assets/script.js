@@ -40,8 +40,60 @@
     if (wiper) wiper.parentElement.querySelector(".wipe").style.setProperty("--shown", `${event.target.value}%`);
   });
 
+  // Words of the glossary: shown while the mouse or the focus of the keyboard is on them; a click or a tap keeps them open
+  // until Escape, another click, or one elsewhere. One box for all, which a screen reader reads out when it changes.
+  const box = document.createElement("div");
+  box.id = "explained";
+  box.setAttribute("role", "status");
+  let word = null;
+  let kept = false;
+  let timer = 0;
+  const hide = () => {
+    clearTimeout(timer);
+    word?.setAttribute("aria-expanded", "false");
+    word = null;
+    kept = false;
+    box.replaceChildren();
+  };
+  const explain = (button, keep) => {
+    clearTimeout(timer);
+    kept = keep || (kept && word === button);
+    if (word === button) return;
+    word?.setAttribute("aria-expanded", "false");
+    word = button;
+    button.setAttribute("aria-expanded", "true");
+    const [name, text] = ["strong", "span"].map((tag) => document.createElement(tag));
+    [name.textContent, text.textContent] = explainedWords[button.dataset.word];
+    document.body.append(box);
+    box.replaceChildren(name, text);
+    const [at, wide] = [button.getBoundingClientRect(), document.documentElement.clientWidth];
+    const above = at.bottom + box.offsetHeight + 8 > innerHeight && at.top > box.offsetHeight + 90; // below the disclaimer
+    box.style.left = `${Math.max(8, Math.min(at.left, wide - box.offsetWidth - 8)) + scrollX}px`;
+    box.style.top = `${(above ? at.top - box.offsetHeight - 6 : at.bottom + 6) + scrollY}px`;
+  };
+  const term = (event) => event.target.closest?.(".term");
+  const inside = (event) => term(event) || event.target.closest?.("#explained");
+  document.addEventListener("pointerover", (event) => {
+    if (event.pointerType !== "mouse") return;
+    clearTimeout(timer);
+    const button = term(event);
+    if (button && !kept) timer = setTimeout(() => explain(button, false), word ? 0 : 150);
+    else if (word && !kept && !inside(event)) timer = setTimeout(hide, 250); // time to reach the box
+  });
+  document.addEventListener("pointerdown", (event) => { if (!inside(event)) hide(); });
+  document.addEventListener("click", (event) => {
+    const button = term(event);
+    if (button) kept && word === button ? hide() : explain(button, true);
+  });
+  document.addEventListener("focusin", (event) => {
+    if (term(event)?.matches(":focus-visible")) explain(term(event), false);
+  });
+  document.addEventListener("focusout", (event) => { if (term(event) === word && !kept) hide(); });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+
   // Gradio names a download link by its size alone; screen readers should hear the file.
   new MutationObserver(() => {
+    if (word && !word.isConnected) hide();
     for (const link of document.querySelectorAll("a.download-link:not([aria-label])")) {
       link.setAttribute("aria-label", `Download ${link.download} (${link.innerText.replace("⇣", "").trim()})`);
     }
