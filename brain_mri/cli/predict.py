@@ -9,8 +9,9 @@ predictions.json (the same, with the model's particulars), overlays/*.png, masks
 for, heatmaps/*.png. A volume (NIfTI, multi-frame, animated picture, archive; the DICOM files of one series in a folder)
 is one row, and all of its slices are analysed: the answer, the slices it is marked on, mL; its mask is
 masks/*.nii.gz, its pictures are of the slice with the largest mark. --slices adds predictions_slices.csv, a row for
-each slice. Both tables appear when they are complete; until then the rows so far are in *.partial.*. The same command
-again, after a kill or Ctrl-C, keeps them and goes on from there.
+each slice. --dicom-seg adds dicom_segs/*.dcm for what is DICOM: the mask as hospital viewers take it, which names the
+patient as the scan does; nothing else of the results does. Both tables appear when they are complete; until then the
+rows so far are in *.partial.*. The same command again, after a kill or Ctrl-C, keeps them and goes on from there.
 Exit status: 0 every file was analysed, 1 some could not be, 2 none could be or the run could not start or go on.
 """
 
@@ -27,7 +28,8 @@ from tqdm.auto import tqdm
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import BUNDLED
 from brain_mri.artifact.hub_client import HubError
-from brain_mri.inference.batch import PICTURES, to_folder
+from brain_mri.imaging.scan import ScanError
+from brain_mri.inference.batch import PICTURES, SEG, to_folder
 from brain_mri.inference.jobs import BatchError, find, named
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
@@ -37,9 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be anything
-    pictures = () if args.table_only else (*PICTURES, "heatmap") if args.heatmaps else PICTURES
+    pictures: tuple[str, ...] = () if args.table_only else (*PICTURES, "heatmap") if args.heatmaps else PICTURES
+    pictures += (SEG,) if args.dicom_seg else ()
     files = failed = kept = 0
     try:
+        if args.dicom_seg:
+            from brain_mri.imaging import dicom_seg  # pydicom, only when needed
+
+            dicom_seg.require()
         paths = find(args.inputs, args.out)
         # One thread inside the models: the cores are busy with whole files.
         model = Predictor.load(args.model, threads=1 if args.threads > 1 else None)
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 failed += row.files if row.error else 0
                 kept += row.files if row.kept else 0
                 bar.update(row.files)
-    except (ArtifactError, BatchError, HubError) as error:
+    except (ArtifactError, BatchError, HubError, ScanError) as error:
         print(f"predict: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -70,6 +77,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--model", default=str(BUNDLED), help="artifact folder or user/name[@revision] (default: the bundled model)")
     add("--out", type=Path, required=True, help="folder for the results")
     add("--heatmaps", action="store_true", help="also write Grad-CAM pictures")
+    add("--dicom-seg", action="store_true", help="also write masks as DICOM-SEG, with the patient's name (highdicom)")
     add("--slices", action="store_true", help="also write a row for each slice of a volume")
     add("--table-only", action="store_true", help="write no pictures")
     add("--threads", type=int, default=cores(), help="files worked on at once (default: all cores)")

@@ -59,6 +59,7 @@ class _Frame:
     distance: float | None  # mm to the next slice
     thickness: float | None
     info: dict[str, object]
+    instance: str  # SOPInstanceUID
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +112,13 @@ def _frames(file: _File) -> Iterator[_Frame]:
     try:
         info, about, shape = describe(dataset), _about(dataset), (int(dataset.Rows), int(dataset.Columns))
         number = numbers(dataset, "InstanceNumber", 1)
-        first = 0.0 if number is None else float(number[0])
+        first, instance = 0.0 if number is None else float(number[0]), str(dataset.get("SOPInstanceUID") or "")
         for i in range(min(frame_count(dataset), _most_frames(dataset))):
             measures = functional(dataset, i, "PixelMeasuresSequence")
             distance, thickness = (_length(measures, key) for key in ("SpacingBetweenSlices", "SliceThickness"))
             distance = distance or _length(dataset, "SpacingBetweenSlices")
-            yield _Frame(file, i, shape, frame_place(dataset, i), about, first + i * 1e-6, distance, thickness, info)
+            place = frame_place(dataset, i)
+            yield _Frame(file, i, shape, place, about, first + i * 1e-6, distance, thickness, info, instance)
     except Exception:  # tags of a wrong type
         raise ScanError(f"{file.name} is a damaged or incomplete DICOM file.") from None
 
@@ -280,6 +282,7 @@ def stack_of(series: Series, name: str) -> Grid:
         tuple(warnings),
         max(pictures[f][1] for f in frames),
         tuple(doubts),
+        tuple((frame.instance, frame.index) for frame in frames),
     )
 
 

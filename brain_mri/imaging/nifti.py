@@ -26,7 +26,8 @@ class Grid:
 
     voxels (n0, n1, n2) uint8, int16, uint16 or float32; affine (4, 4) to RAS millimetres; axes: see orientation.py;
     spacing (3,) mm per array axis; slice_axis: the array axis along which slices lie; shape: as stored;
-    header: to write the same geometry again; doubts: sentences on why sizes, or left and right, may be wrong.
+    header: to write the same geometry again; doubts: sentences on why sizes, or left and right, may be wrong;
+    instances: of a DICOM series the (SOPInstanceUID, frame) of each slice.
     """
 
     voxels: np.ndarray
@@ -40,6 +41,7 @@ class Grid:
     warnings: tuple[str, ...] = ()
     color: float = 0.0
     doubts: tuple[str, ...] = ()
+    instances: tuple[tuple[str, int], ...] = ()
 
 
 def load_nifti(data: bytes, name: str) -> Grid:

@@ -26,6 +26,7 @@ import numpy as np
 import segmentation
 from brain_mri.classes import DISCLAIMER
 from brain_mri.files import atomic_write
+from brain_mri.imaging.archive import Source
 from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan, ScanError, clean_name, reduce
@@ -43,6 +44,7 @@ DRAW: dict[str, Callable[[Analysis], np.ndarray]] = {
     "heatmap": lambda a: segmentation.heat_overlay(a.image, a.heatmap),
 }
 PICTURES = ("overlay", "mask")
+SEG = "dicom_seg"  # beside pictures: the mask as DICOM-SEG, of what is DICOM; see imaging.dicom_seg for what it tells
 THUMBNAIL = 96  # pixels on the longer side
 AHEAD = 4  # results for each thread that may wait for the one before them
 
@@ -70,8 +72,8 @@ def analyze_files(
 ) -> Iterator[Row]:
     """A row for each job, in order.
 
-    pictures: some of DRAW; reduced: photographs become smaller first, see imaging.scan.reduce; slices: also what is
-    said of each slice of a volume. At most AHEAD rows a thread wait to be taken, so that memory stays flat.
+    pictures: some of DRAW, and SEG; reduced: photographs become smaller first, see imaging.scan.reduce; slices: also
+    what is said of each slice of a volume. At most AHEAD rows a thread wait to be taken, so that memory stays flat.
     check: called between files and between slices, from the threads; with a Gone it ends all, another exception of it
     is the reason in the rows that are left.
     """
@@ -110,10 +112,10 @@ def work(
                 check()
                 source = job.paths if row.files > 1 else job.paths[0]
                 volume = read_volume(source, name=clean_name(job.file), named=job.named)
-                found = _of_volume(predictor, volume, job.name, pictures, slices, check)
+                found = _of_volume(predictor, volume, source, job.name, pictures, slices, check)
         else:
             scan = read_scan(job.paths[0], name=clean_name(job.file))
-            found = _of_scan(predictor, reduce(scan) if reduced else scan, job.name, pictures)
+            found = _of_scan(predictor, reduce(scan) if reduced else scan, job.paths[0], job.name, pictures)
     except Gone:
         raise
     except Exception as error:  # one strange file must not end a run of thousands
@@ -124,17 +126,34 @@ def work(
 Found = tuple[dict[str, Any], dict[str, bytes], np.ndarray | None]  # result, pictures, thumbnail of a Row
 
 
-def _of_scan(predictor: Predictor, scan: Scan, name: str, pictures: Sequence[str]) -> Found:
-    places = {kind: f"{kind}s/{name}.png" for kind in pictures}
+def _of_scan(predictor: Predictor, scan: Scan, source: Source, name: str, pictures: Sequence[str]) -> Found:
+    places = {kind: f"{kind}s/{name}.png" for kind in pictures if kind in DRAW}
     analysis = predictor.analyze(scan)
-    drawn = {kind: DRAW[kind](analysis) for kind in pictures}
+    drawn = {kind: DRAW[kind](analysis) for kind in places}
     files = {place: png(drawn[kind]) for kind, place in places.items()}
-    return analysis.to_dict() | places, files, _small(drawn.get("overlay"))
+    result = analysis.to_dict() | places
+    if SEG in pictures and scan.info["format"] == "DICOM":
+        from brain_mri.imaging.dicom_seg import Marked, slice_seg  # pydicom, only when needed
+
+        by, index = Marked(analysis.model_id, analysis.revision), int(str(scan.info["index"]))
+        _add_seg(result, files, name, lambda: slice_seg(source, analysis.mask, by, index, scan.name))
+    return result, files, _small(drawn.get("overlay"))
+
+
+def _add_seg(result: dict[str, Any], files: dict[str, bytes], name: str, make: Callable[[], bytes]) -> None:
+    """A DICOM-SEG that cannot be made is a warning of the row, whose other results are as good."""
+    try:
+        place = f"{SEG}s/{name}.dcm"
+        files[place] = make()
+        result[SEG] = place
+    except ScanError as error:
+        result["warnings"] = [*result["warnings"], str(error)]
 
 
 def _of_volume(
     predictor: Predictor,
     volume: Volume,
+    source: Source,
     name: str,
     pictures: Sequence[str],
     slices: bool,
@@ -142,11 +161,12 @@ def _of_volume(
 ) -> Found:
     """Pictures are of the slice with the largest mark, or the fullest; the mask is that of the whole volume."""
     if len(volume) == 1:
-        return _of_scan(predictor, volume.scan(0), name, pictures)
+        return _of_scan(predictor, volume.scan(0), source, name, pictures)
     found = analyze_volume(predictor, volume, lambda *_: check())
     index = found.start()[0]
-    shown, files, small = _of_scan(predictor, found.volume.scan(index), name, [k for k in pictures if k != "mask"])
-    result = found.to_dict() | {kind: shown[kind] for kind in pictures if kind != "mask"}
+    drawn = [kind for kind in pictures if kind in DRAW and kind != "mask"]
+    shown, files, small = _of_scan(predictor, found.volume.scan(index), source, name, drawn)
+    result = found.to_dict() | {kind: shown[kind] for kind in drawn}
     result |= {"shown": f"slice {index + 1} of {len(volume)}", "height": shown["height"], "width": shown["width"]}
     result |= {"tumor_pixels": int(np.count_nonzero(found.mask)), "tumor_fraction": None}
     result["tumor_area_mm2"] = float(found.area.max()) if volume.spacing else None  # on the slice that is shown
@@ -154,6 +174,11 @@ def _of_volume(
         saved = found.volume.save_mask(found.mask, Path(found.folder.name) / "mask.nii.gz")
         result["mask"] = f"masks/{name}.nii.gz"
         files[result["mask"]] = saved.read_bytes()
+    if SEG in pictures and volume.grid.instances:
+        from brain_mri.imaging.dicom_seg import Marked, volume_seg  # pydicom, only when needed
+
+        by = Marked(found.model_id, found.revision)
+        _add_seg(result, files, name, lambda: volume_seg(source, found.volume, found.mask, by))
     if not slices:
         del result["per_slice"]
     return result, files, small
@@ -209,6 +234,7 @@ def to_zip(
     jobs: Iterable[Job],
     folder: Path,
     *,
+    pictures: Sequence[str] = PICTURES,
     reduced: bool = False,
     slices: bool = False,
     explain: Callable[[Exception, str], str] = explained,
@@ -220,7 +246,9 @@ def to_zip(
         with Tables(
             folder, "results", predictor, encoding="utf-8-sig", slices=slices
         ) as tables:  # Excel wants the mark
-            for row in analyze_files(predictor, jobs, reduced=reduced, slices=slices, explain=explain, check=check):
+            for row in analyze_files(
+                predictor, jobs, pictures=pictures, reduced=reduced, slices=slices, explain=explain, check=check
+            ):
                 for place, data in row.pictures.items():
                     bundle.writestr(place, data)
                 tables.add(row)

@@ -28,7 +28,7 @@ COLUMNS = (
     "quality", "sequence", "sequence_from", "slices",
     "marked_on", "shown", "volume_ml", "doubt", "choice", "tumor_fraction", "tumor_pixels", "tumor_area_mm2",
     "tumor_diameter_mm", "heat_agreement", "width", "height", "warnings", "error", "overlay", "mask", "heatmap",
-    "model_id", "revision",
+    "dicom_seg", "model_id", "revision",
 )  # fmt: skip
 SLICE_COLUMNS = ("file", "slice", "slices", "label", "tumor_probability", "area", "area_unit", "not_brain_mri")
 LIBRARIES = ("gradio", "onnxruntime", "numpy", "opencv-python-headless", "pydicom", "nibabel")
