@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -13,14 +14,14 @@ import numpy as np
 
 from brain_mri.classes import CLASSES, NO_TUMOR, title
 from brain_mri.imaging.read import read_scan
-from brain_mri.imaging.scan import clean_name
+from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, crop, views
 from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.crop import Cut
 from brain_mri.ui.html import error_banner, explained
 from brain_mri.ui.keeping import Kept, shelf, still_there
-from brain_mri.ui.scan_report import write_report
+from brain_mri.ui.scan_report import write_report, write_seg
 from brain_mri.ui.views import Settings, View
 
 KINDS = ", ".join(explained(title(name).lower()) for name in CLASSES if name != NO_TUMOR)
@@ -65,6 +66,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         with gr.Tab("Report", id="report"):
             gr.Markdown(REPORT)
             names = common.names_box("scan", "Name of my file in the report", "Else it is named by content.")
+            seg = common.seg_box("scan")
             make = gr.Button("Make the report", variant="primary", elem_id="make-report")
             report = common.download_box("report-files")
 
@@ -143,7 +145,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         shown_in = functools.partial(looked_at, content=content)
         opened.select(common.settled(shown_in, error_banner), kept, panel, **common.DRAW)
     files = common.settled(report_files, common.no_download)
-    make.click(files, [kept, names, *controls], report, concurrency_id="draw", api_visibility="private")
+    make.click(files, [kept, names, seg, *controls], report, concurrency_id="draw", api_visibility="private")
 
 
 def adjust_controls(models: Models) -> list[Any]:
@@ -188,10 +190,16 @@ def settings_from(view: View, values: Sequence[Any]) -> Settings:
     )
 
 
-def report_files(on_shelf: Kept[View] | None, named: bool, *values: Any) -> gr.File:
+def report_files(on_shelf: Kept[View] | None, named: bool, seg: bool, *values: Any) -> gr.File:
     view = shelf.get(on_shelf)
     view = views.renamed(view, clean_name(view.path)) if named else view
-    paths = write_report(view, settings_from(view, values), common.output_folder())
+    settings, folder = settings_from(view, values), common.output_folder()
+    paths = write_report(view, settings, folder)
+    if seg:
+        try:
+            paths.append(write_seg(view, settings, folder))
+        except ScanError as error:
+            gr.Warning(html.escape(str(error), quote=False))
     return gr.File([str(path) for path in paths], visible=True)
 
 

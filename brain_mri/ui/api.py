@@ -26,14 +26,13 @@ from brain_mri.inference.jobs import slices_of, stem_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.rows import Row
 from brain_mri.inference.volume_analysis import analyze_volume
-from brain_mri.ui import views
+from brain_mri.ui import views, volume_tab
 from brain_mri.ui.agents import HOW
 from brain_mri.ui.batch_tab import run_batch, weigh
 from brain_mri.ui.common import TURN, heard, name_of, output_folder, speaking, spoken, visitor
 from brain_mri.ui.places import Places
-from brain_mri.ui.scan_report import report_data, write_report
+from brain_mri.ui.scan_report import report_data, write_report, write_seg
 from brain_mri.ui.views import Settings, View
-from brain_mri.ui.volume_tab import write_files
 
 # What a volume or a batch answers: JSON and files
 Answers = AsyncIterator[tuple[Any, Any]]
@@ -107,7 +106,12 @@ class Api:
 
     @speaking
     def report(
-        self, scan: str, slice_index: float | None = None, threshold: float | None = None, names: bool = False
+        self,
+        scan: str,
+        slice_index: float | None = None,
+        threshold: float | None = None,
+        names: bool = False,
+        dicom_seg: bool = False,
     ) -> list[str]:
         """The report of one slice: a self-contained HTML page, the same as JSON, and the mask as PNG.
 
@@ -116,12 +120,20 @@ class Api:
             slice_index: which slice of a volume or frame, counted from 0; default: the one with the most tissue
             threshold: from which probability a pixel is marked, between 0 and 1; default: the model's own
             names: true to call answers and files as the given file is called; else they are named by content
+            dicom_seg: true for the mask as DICOM-SEG, too, of DICOM files; it names the patient as they do
         """
         view = self._view(scan, slice_index, names)
-        return [str(path) for path in write_report(view, settings(view, threshold), output_folder())]
+        chosen, folder = settings(view, threshold), output_folder()
+        seg = [write_seg(view, chosen, folder)] if dicom_seg else []
+        return [str(path) for path in (*write_report(view, chosen, folder), *seg)]
 
     async def volume(
-        self, request: gr.Request, files: list[str], choose: str | None = None, names: bool = False
+        self,
+        request: gr.Request,
+        files: list[str],
+        choose: str | None = None,
+        names: bool = False,
+        dicom_seg: bool = False,
     ) -> Answers:
         """Analyse a volume (one NIfTI file, a zip archive, or the DICOM files of a series): probability and area of
         every slice and the volume in mL as JSON; the mask as NIfTI in the input's own geometry, slices as CSV, JSON.
@@ -130,6 +142,7 @@ class Api:
             files: one NIfTI file, one zip archive, or all DICOM files of a series
             choose: where an upload holds several volumes, the key of another one of "choices"; default: the best
             names: true to call answers and files as the given file is called; else they are named by content
+            dicom_seg: true for the mask as DICOM-SEG, too, of DICOM files; it names the patient as they do
         """
         paths = files or []
 
@@ -137,12 +150,21 @@ class Api:
             own = name_of(paths, names) if paths else None
             volume = read_volume(paths, name=own, choose=choose or None, named=names)
             found = analyze_volume(self.models.main, volume, lambda i, n: step(f"Slice {i} of {n}."))
-            return found.to_dict(), write_files(found)
+            written = volume_tab.write_files(found)
+            seg = [volume_tab.write_seg(found, paths, Path(written[0]).parent)] if dicom_seg else []
+            return found.to_dict(), [*written, *seg]
 
         async for answer in self._in_turn(request, lambda: slices_of([Path(path) for path in paths]), work):
             yield answer
 
-    async def batch(self, request: gr.Request, files: list[str], slices: bool = False, names: bool = False) -> Answers:
+    async def batch(
+        self,
+        request: gr.Request,
+        files: list[str],
+        slices: bool = False,
+        names: bool = False,
+        dicom_seg: bool = False,
+    ) -> Answers:
         """Analyse many slices and volumes. Rows as JSON (a file that cannot be read is a row with its reason, a volume
         or a series is one row), a CSV, and a ZIP with overlays, masks and JSON.
 
@@ -150,6 +172,7 @@ class Api:
             files: any number of slices and volumes, up to 500 files
             slices: true for a row for each slice of a volume, too
             names: true to call answers and files as the given file is called; else they are named by content
+            dicom_seg: true for the mask as DICOM-SEG, too, of DICOM files; it names the patient as they do
         """
 
         def weighed() -> int:
@@ -158,7 +181,8 @@ class Api:
             return weigh(files)
 
         def work(step: Callable[..., None]) -> tuple[dict[str, Any], list[str]]:
-            rows, written = run_batch(self.models.main, files, step, slices=bool(slices), kept=bool(names))
+            each, kept, seg = bool(slices), bool(names), bool(dicom_seg)
+            rows, written = run_batch(self.models.main, files, step, slices=each, kept=kept, seg=seg)
             return {"rows": [row_data(row) for row in rows]}, written
 
         async for answer in self._in_turn(request, weighed, work):
@@ -242,6 +266,7 @@ def endpoints(models: Models, places: Places) -> None:
         scans = gr.File(label="Scans", file_count="multiple")
         slices = gr.Checkbox(False, label="A row for each slice of a volume, too")
         names = gr.Checkbox(False, label="Names of the files in the answer")
+        seg = gr.Checkbox(False, label="Also DICOM-SEG, which names the patient as DICOM files do")
         result, measures, rows, about = (gr.JSON(label=name) for name in ("Result", "Measures", "Rows", "Model"))
         overlay, heatmap, mask = (
             gr.Image(label=name, format="png", type="filepath") for name in ("Mask overlay", "Grad-CAM heatmap", "Mask")
@@ -253,9 +278,9 @@ def endpoints(models: Models, places: Places) -> None:
         endpoint(api.analyze, [scan, index, model], [result, overlay, heatmap], api_name="analyze")
         endpoint(api.segment, [scan, index, threshold, method], [measures, mask], api_name="segment")
         endpoint(api.heatmap, [scan, index, label, opacity], [heatmap], api_name="heatmap")
-        endpoint(api.report, [scan, index, threshold, names], [report], api_name="report")
-        endpoint(api.volume, [series, choose, names], [result, volume], api_name="volume", **TURN)
-        endpoint(api.batch, [scans, slices, names], [rows, table], api_name="batch", **TURN)
+        endpoint(api.report, [scan, index, threshold, names, seg], [report], api_name="report")
+        endpoint(api.volume, [series, choose, names, seg], [result, volume], api_name="volume", **TURN)
+        endpoint(api.batch, [scans, slices, names, seg], [rows, table], api_name="batch", **TURN)
         endpoint(api.model, [], [about], api_name="model")
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.scan import ScanError, clean_name
-from brain_mri.inference.batch import to_zip
+from brain_mri.inference.batch import PICTURES, SEG, to_zip
 from brain_mri.inference.jobs import Job, named, slices_of
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
@@ -27,6 +27,7 @@ from brain_mri.ui.common import (
     label_of,
     names_box,
     output_folder,
+    seg_box,
     sentence_of,
     settled,
     working,
@@ -49,6 +50,7 @@ def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> No
         summary = gr.HTML(HINT, elem_id="batch-summary", apply_default_css=False, min_width=300)
         slices = gr.Checkbox(False, label="A row for each slice of a volume", elem_id="batch-slices", min_width=220)
         names = names_box("batch")
+        seg = seg_box("batch")
         try_it = gr.Button("Try it with the examples", elem_id="batch-examples", scale=0, min_width=220)
     downloads = download_box("batch-downloads", "Download: CSV, and a ZIP with overlays, masks, JSON")
     results = gr.HTML(elem_id="batch-table", apply_default_css=False)
@@ -68,9 +70,9 @@ def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> No
     def tried(before: Upload | None) -> Update:
         return begun(before, [example.path for example in examples])
 
-    def show(step: Step, upload: Upload, each: bool, named: bool) -> Update:
+    def show(step: Step, upload: Upload, each: bool, named: bool, with_seg: bool) -> Update:
         predictor = models.main  # one revision for the whole batch
-        rows, written = run_batch(predictor, upload.paths, step, slices=each, kept=named)
+        rows, written = run_batch(predictor, upload.paths, step, slices=each, kept=named, seg=with_seg)
         listed = rows_table(rows, predictor.classes)
         return {summary: overview(rows), results: listed, downloads: gr.File(written, visible=True)}
 
@@ -80,7 +82,7 @@ def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> No
     ]
     everything = [files, source, *shown]
     analyzed_in_turn(
-        starts, places, lambda u: weigh(u.paths), show, failed, [source, slices, names], everything, summary
+        starts, places, lambda u: weigh(u.paths), show, failed, [source, slices, names, seg], everything, summary
     )
 
 
@@ -102,12 +104,25 @@ def weigh(paths: Sequence[str]) -> int:
 
 
 def run_batch(
-    predictor: Predictor, paths: Sequence[str], step: Step, *, slices: bool = False, kept: bool = False
+    predictor: Predictor,
+    paths: Sequence[str],
+    step: Step,
+    *,
+    slices: bool = False,
+    kept: bool = False,
+    seg: bool = False,
 ) -> tuple[list[Row], list[str]]:
-    """Rows, and the paths of results.csv and results.zip. kept: see jobs_of."""
+    """Rows, and the paths of results.csv and results.zip. kept: see jobs_of; seg: see batch.SEG."""
+    if seg:
+        from brain_mri.imaging import dicom_seg  # pydicom, only when needed
+
+        dicom_seg.require()
     jobs = jobs_of(paths, kept)
     folder, rows, sure = output_folder(), [], lambda error, _: sentence_of(error)
-    for row in to_zip(predictor, jobs, folder, reduced=True, slices=slices, explain=sure, check=step):
+    pictures = (*PICTURES, *([SEG] if seg else []))
+    for row in to_zip(
+        predictor, jobs, folder, pictures=pictures, reduced=True, slices=slices, explain=sure, check=step
+    ):
         rows.append(replace(row, pictures={}))
         step(f"{len(rows)} of {len(jobs)} files.")
     return rows, [str(folder / name) for name in ("results.csv", *(["results_slices.csv"] * slices), "results.zip")]

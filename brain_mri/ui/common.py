@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,13 @@ def names_box(
 ) -> gr.Checkbox:
     """The question whether downloads may carry the names of files. name: the beginning of the element's id."""
     return gr.Checkbox(False, label=label, info=info, elem_id=f"{name}-names", min_width=240)
+
+
+def seg_box(name: str) -> gr.Checkbox:
+    """The question whether downloads may hold a DICOM-SEG, which tells whose scan it is. name: see names_box."""
+    info = "DICOM only. For hospital viewers; it holds name, number and dates of the patient as your files do."
+    there = find_spec("highdicom") is not None
+    return gr.Checkbox(False, label="Also the mask as DICOM-SEG", info=info, elem_id=f"{name}-seg", visible=there)
 
 
 # --- downloads -------------------------------------------------------------------------------------------------

@@ -31,6 +31,17 @@ def write_report(view: View, settings: Settings, folder: Path) -> list[Path]:
     return [page, result, mask]
 
 
+def write_seg(view: View, settings: Settings, folder: Path) -> Path:
+    """Write NAME_mask.dcm, a DICOM-SEG. Raises ScanError with a sentence for what is no DICOM file."""
+    from brain_mri.imaging.dicom_seg import Marked, slice_seg  # pydicom, only when needed
+
+    a, index = view.analysis, int(str(view.scan.info.get("index", 0)))
+    data = slice_seg(view.path, views.mask_of(view, settings), Marked(a.model_id, a.revision), index, a.name)
+    path = folder / f"{stem_of(a.name)}_mask.dcm"
+    path.write_bytes(data)
+    return path
+
+
 def report_data(view: View, settings: Settings) -> dict[str, Any]:
     """The report without its pictures, ready for JSON. The measures are those of the mask at the chosen threshold."""
     a, predictor, mask = view.analysis, view.predictor, views.mask_of(view, settings)

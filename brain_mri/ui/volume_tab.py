@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import gradio as gr
 import segmentation
 from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
+from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import Volume, read_volume
 from brain_mri.inference.analysis import KIND_UNSURE
 from brain_mri.inference.jobs import slices_of, stem_of
@@ -63,6 +65,7 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
         views = gr.HTML(elem_id="volume-views", apply_default_css=False, js_on_load=common.PICK)
         facts = gr.HTML(elem_id="volume-facts", apply_default_css=False)
         with gr.Row():
+            seg = common.seg_box("volume")
             make = gr.Button("Make the download: NIfTI mask, CSV, JSON", variant="primary", elem_id="volume-make")
         downloads = common.download_box("volume-downloads")
 
@@ -126,7 +129,8 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
     for picture in drawn:
         moved = picture.select(settled(follow), place, shown, **still)
         moved.then(still_shown, [source, *place, opacity], shown, **still)
-    make.click(common.settled(download_files, common.no_download), kept, downloads, **common.HEAVY)
+    files = common.settled(download_files, common.no_download)
+    make.click(files, [kept, source, seg], downloads, **common.HEAVY)
 
 
 # --- what the events answer ------------------------------------------------------------------------------------
@@ -148,8 +152,15 @@ def own_name(volume: Volume) -> str:
     return volume.choice if len(volume.choices) > 1 else volume.name
 
 
-def download_files(on_shelf: OnShelf) -> gr.File:
-    return gr.File(write_files(shelf.get(on_shelf)), visible=True)
+def download_files(on_shelf: OnShelf, upload: Upload, seg: bool) -> gr.File:
+    found = shelf.get(on_shelf)
+    paths = write_files(found)
+    if seg:
+        try:
+            paths.append(write_seg(found, upload.paths, Path(paths[0]).parent))
+        except ScanError as error:
+            gr.Warning(html.escape(str(error), quote=False))
+    return gr.File(paths, visible=True)
 
 
 def headline(found: VolumeAnalysis) -> str:
@@ -266,6 +277,15 @@ def volume_facts(found: VolumeAnalysis) -> str:
             ),
         ]
     )
+
+
+def write_seg(found: VolumeAnalysis, source: Sequence[str], folder: Path) -> str:
+    """Write NAME_mask.dcm, a DICOM-SEG of the series that was uploaded as `source`. Raises ScanError."""
+    from brain_mri.imaging.dicom_seg import Marked, volume_seg  # pydicom, only when needed
+
+    path = folder / f"{stem_of(found.volume.name)}_mask.dcm"
+    path.write_bytes(volume_seg(source, found.volume, found.mask, Marked(found.model_id, found.revision)))
+    return str(path)
 
 
 def write_files(found: VolumeAnalysis) -> list[str]:

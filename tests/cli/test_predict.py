@@ -20,6 +20,7 @@ import pytest
 
 from brain_mri.classes import CLASSES
 from brain_mri.cli import predict
+from brain_mri.imaging import dicom_seg
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference import batch
 from brain_mri.inference.predictor import Predictor
@@ -275,3 +276,11 @@ def test_dicom_and_nifti_carry_millimetres(tmp_path: Path, handmade_artifact: Pa
     assert [Path(row["file"]).name for row in rows] == ["IM0001", "slice.dcm"]
     for row in rows:
         assert float(row["tumor_area_mm2"]) == pytest.approx(int(row["tumor_pixels"]) * 0.64, rel=1e-4)
+
+
+def test_dicom_seg_without_its_package_is_a_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dicom_seg, "find_spec", lambda name: None)
+    assert predict.main(["--dicom-seg", "--out", str(tmp_path / "out"), str(folder)]) == 2
+    assert capsys.readouterr().err == f"predict: {dicom_seg.MISSING}\n" and not (tmp_path / "out").exists()

@@ -158,6 +158,12 @@ def series(stack: np.ndarray, **tags: Any) -> list[bytes]:
     ]
 
 
+def of_a_patient(**tags: Any) -> dict[str, Any]:
+    """Tags of files that a hospital viewer would take; one study and series a call."""
+    uids = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+    return {key: pydicom.uid.generate_uid() for key in uids} | {"PatientName": "Doe^Jane", "PatientID": "4711"} | tags
+
+
 def metaimage(stack: np.ndarray, file: str = "LOCAL", packed: bool = False, **fields: object) -> bytes:
     """A displayed axial stack as .mha (axes L, P, S as MetaImage counts), or its header alone for another file."""
     voxels = stack.tobytes()

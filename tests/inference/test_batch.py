@@ -10,17 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.volume import read_volume
 from brain_mri.inference import batch
-from brain_mri.inference.batch import to_folder, to_zip
+from brain_mri.inference.batch import PICTURES, SEG, to_folder, to_zip
 from brain_mri.inference.jobs import find, named
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.volume_analysis import analyze_volume
-from tests.helpers.files import decode, load, make_volume, series, write_nifti
+from tests.helpers.files import decode, load, make_volume, of_a_patient, saved, series, write_nifti
 
 
 def test_batch_writes_a_row_for_every_file(predictor: Predictor, phantom_png, tmp_path: Path) -> None:
@@ -239,3 +240,33 @@ def test_folders_of_series_pairs_and_studies_are_rows(cases: Path, tmp_path: Pat
     assert study["choice"] == "T1 with contrast medium" and study["slices"] == 14 and len(study["choices"]) == 3
     assert rows["gantry-tilt/series"]["slices"] == 14
     assert "slices" not in rows["few-slices/one.dcm"] and rows["few-slices/five_thin_slices.nii.gz"]["slices"] == 5
+
+
+def test_masks_as_dicom_seg_of_what_is_dicom(predictor: Predictor, phantom_png, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    (scans / "study").mkdir(parents=True)
+    stack, _, _ = make_volume("meningioma", 5)
+    middle = len(stack) // 2
+    for i, data in enumerate(series(stack, **of_a_patient())):
+        (scans / "study" / f"{i}.dcm").write_bytes(data)
+    for name in ("single.dcm", "bare.dcm"):
+        (scans / name).write_bytes(series(stack[middle : middle + 1], **of_a_patient())[0])
+    bare = pydicom.dcmread(scans / "bare.dcm")
+    del bare.FrameOfReferenceUID
+    (scans / "bare.dcm").write_bytes(saved(bare))
+    (scans / "picture.png").write_bytes(phantom_png("glioma", 1).read_bytes())
+    jobs = named(find([str(scans)], out))
+    rows = {Path(row.file).name: row.result for row in to_folder(predictor, jobs, out, pictures=(*PICTURES, SEG))}
+    assert sorted(p.name for p in (out / "dicom_segs").iterdir()) == ["single.dcm", "study.dcm"]
+    for name, slices in (("study", stack), ("single.dcm", stack[middle : middle + 1])):
+        made = pydicom.dcmread(out / rows[name][SEG])
+        assert made.pixel_array.sum() == rows[name]["tumor_pixels"] > 0 and made.PatientID == "4711"
+        assert made.pixel_array.shape[-2:] == slices.shape[1:]
+    assert SEG not in rows["bare.dcm"] and any("FrameOfReferenceUID" in w for w in rows["bare.dcm"]["warnings"])
+    assert SEG not in rows["picture.png"] and not rows["picture.png"]["warnings"]
+    with (out / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        listed = {Path(row["file"]).name: row["dicom_seg"] for row in csv.DictReader(file)}
+    assert listed["study"] == "dicom_segs/study.dcm" and listed["picture.png"] == ""
+    told = b"".join(p.read_bytes() for p in out.rglob("*") if p.is_file() and p.parent.name != "dicom_segs")
+    assert b"Doe" not in told and b"4711" not in told  # only the files that were asked for name the patient

@@ -14,6 +14,7 @@ import cv2
 import httpx
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
@@ -24,7 +25,7 @@ from brain_mri.imaging.volume import read_volume
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui.common import label_of
 from brain_mri.ui.page import build_interface
-from tests.helpers.files import EXAMPLES, make_volume, write_nifti
+from tests.helpers.files import EXAMPLES, make_volume, of_a_patient, series, write_nifti
 
 ENDPOINTS = {"/analyze", "/segment", "/heatmap", "/report", "/volume", "/batch", "/model"}
 
@@ -167,6 +168,33 @@ def test_another_volume_of_an_upload_can_be_chosen(client: Client, tmp_path: Pat
     assert client.predict(given, "volume 1: FLAIR", api_name="/volume")[0]["choice"] == "volume 1: FLAIR"
     with pytest.raises(AppError, match=r"subject\.zip holds no volume nonsense"):
         client.predict(given, "nonsense", True, api_name="/volume")
+
+
+def test_dicom_seg_where_it_is_asked_for(client: Client, phantom_png, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom")
+    stack = make_volume("meningioma", 5)[0][8:12]
+    paths = [tmp_path / f"DOE_JANE_{i}.dcm" for i in range(4)]
+    for path, data in zip(paths, series(stack, **of_a_patient()), strict=True):
+        path.write_bytes(data)
+    given = [handle_file(path) for path in paths]
+    files = client.predict(scan=given[2], dicom_seg=True, api_name="/report")
+    assert len(files) == 4 and re.fullmatch(r"scan-[0-9a-f]{10}_mask\.dcm", Path(files[-1]).name)
+    pixels = json.loads(Path(files[1]).read_text())["tumor_pixels"]
+    made = pydicom.dcmread(files[-1])
+    assert made.pixel_array.sum() == pixels > 0 and made.PatientName == "Doe^Jane"
+    lower = client.predict(scan=given[2], threshold=0.05, dicom_seg=True, api_name="/report")
+    assert pydicom.dcmread(lower[-1]).pixel_array.sum() > pixels
+    data, files = client.predict(given, dicom_seg=True, api_name="/volume")
+    mask = nibabel.Nifti1Image.from_filename(next(f for f in files if f.endswith(".nii.gz")))
+    made = pydicom.dcmread(next(f for f in files if f.endswith(".dcm")))
+    assert made.pixel_array.sum() == np.count_nonzero(mask.get_fdata()) > 0
+    data, files = client.predict(given, dicom_seg=True, api_name="/batch")
+    with zipfile.ZipFile(next(f for f in files if f.endswith(".zip"))) as bundle:
+        assert data["rows"][0]["dicom_seg"] in bundle.namelist()
+    _, files = client.predict(given, api_name="/volume")
+    assert not any(f.endswith(".dcm") for f in files)
+    with pytest.raises(AppError, match="is no DICOM file"):
+        client.predict(scan=handle_file(phantom_png("glioma", 1)), dicom_seg=True, api_name="/report")
 
 
 def test_model_endpoint(client: Client, predictor: Predictor) -> None:
