@@ -14,6 +14,7 @@ train.py --official-split. recipes/folds.sh cross-validates, recipes/leaderboard
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import sys
 from collections.abc import Sequence
@@ -30,9 +31,9 @@ from brain_mri.evaluation.evaluate import evaluate, measure_also, measure_baseli
 from brain_mri.evaluation.held_out import held_out
 from brain_mri.evaluation.records import Evaluation
 from brain_mri.evaluation.scores import OfficialModel
-from brain_mri.files import write_json
+from brain_mri.files import atomic_write, write_json
 from brain_mri.inference.predictor import Predictor
-from brain_mri.reporting import overview, report, tables
+from brain_mri.reporting import model_card, overview, report, tables
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,6 +55,8 @@ def parser() -> argparse.ArgumentParser:
     add("--cache", type=Path, help="folder for the cache of decoded slices")
     add = p.add_argument_group("result").add_argument
     add("--out", type=Path, help="folder for metrics.json, figures, report.html and slides.pptx")
+    add("--benchmark", metavar="USER/DATASET:TASK",
+        help="--data is this benchmark of the Hub: also write its file for .eval_results/ of the model")  # fmt: skip
     add("--no-baselines", action="store_true", help="leave the baselines out (faster)")
     add("--resamples", type=int, default=1000, help="bootstrap draws (%(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap and the baselines (%(default)s)")
@@ -64,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status; errors are one sentence on stderr."""
     args = parser().parse_args(argv)
     args.model = args.named or args.model
+    if args.benchmark and not (args.model and args.data and args.out):
+        print("evaluate: --benchmark needs a model, --data and --out.", file=sys.stderr)
+        return 2
     if not args.data and not (args.model and args.also):
         print("evaluate: give labelled folders as --data, or a model and --also.", file=sys.stderr)
         return 2
@@ -130,6 +136,8 @@ def load_labelled(folder: Path, size: int, cache: Path | None) -> Dataset:
 
 def measure(args: argparse.Namespace) -> int:
     """One artifact: print its tables and, with --out, write everything that has to be handed in."""
+    if args.benchmark:
+        model_card.benchmark_of(args.benchmark)
     artifact = Predictor.load(args.model).artifact
     draws = {"seed": args.seed, "resamples": args.resamples}
     others, known, failed = further(artifact, args)
@@ -146,9 +154,24 @@ def measure(args: argparse.Namespace) -> int:
         write_json(args.out / "metrics.json", found.metrics.to_json())
         report.write_all(args.out, artifact.config, found, dataset, card=False)
         print(f"\nWritten: {args.out}/report.html, slides.pptx, metrics.json, figures")
+        if args.benchmark:
+            result = for_the_hub(artifact, found, args)
+            print(f"For .eval_results/ of the model's repository: {result}")
     for sentence in failed:
         print(f"evaluate: {sentence}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def for_the_hub(artifact: Artifact, found: Evaluation, args: argparse.Namespace) -> Path:
+    """OUT/.eval_results/DATASET.yaml: `hf upload user/model OUT/.eval_results .eval_results`."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    content = model_card.benchmark_result(found.metrics, args.benchmark, artifact.config.name, now)
+    dataset, _ = model_card.benchmark_of(args.benchmark)
+    path = args.out / ".eval_results" / f"{dataset.rpartition('/')[2]}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+    return path
 
 
 def measure_main(

@@ -1,7 +1,8 @@
 """README.md of an artifact: the model card with the Hub's metadata.
 
 Mitchell et al. 2019, "Model cards for model reporting"; the metadata block is huggingface_hub's ModelCardData, whose
-EvalResults become the `model-index`.
+EvalResults become the `model-index`. The Hub's newer form of results, files in `.eval_results/`, is for data sets that
+the Hub lists as benchmarks: who has measured a model on one gets such a file from `benchmark_result`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub.utils import yaml_dump
 
 from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.evaluation.records import Metrics
@@ -57,26 +60,30 @@ def card(config: ArtifactConfig, metrics: Metrics, figures: Sequence[Path] = ())
 
 def licence(config: ArtifactConfig) -> str:
     """What a reader may do with the weights."""
+    data = "stand under Data, as their owners state them" if config.data.datasets else "are not stated"
+    data = f"Licences of the data that they learned from {data}."
     if not config.license:
         return (
             "Licence of the weights: not stated. Whoever publishes them states it (`train.py --license`); it may not "
-            "allow more than the licences of the training data do."
+            f"allow more than the licences of the training data do. {data}"
         )
-    return f"Licence of the weights: {config.license}. The program is MIT licensed."
+    return f"Licence of the weights: {config.license}. {data} The program is MIT licensed."
 
 
 def card_data(config: ArtifactConfig, metrics: Metrics) -> ModelCardData:
+    starts = from_imagenet(config.classifier)
+    encoder: dict[str, Any] = {"base_model": ENCODER, "base_model_relation": "finetune"} if starts else {}
     return ModelCardData(
         language="en",
         license=config.license or None,
         library_name="onnx",
-        base_model=ENCODER if from_imagenet(config.classifier) else None,
         datasets=[id_ for name in config.data.datasets if DATA_SET.fullmatch(id_ := name.partition(" ")[0])] or None,
         metrics=list(dict.fromkeys(row.metric_type for row in eval_results(metrics))) or None,
         pipeline_tag="image-classification",
         tags=["medical", "mri", "brain-tumor", "image-segmentation", "grad-cam", "keras", "onnx"],
         model_name=config.name or "brain-mri",
         eval_results=eval_results(metrics) or None,
+        **encoder,
     )
 
 
@@ -106,3 +113,28 @@ def eval_results(metrics: Metrics) -> list[EvalResult]:
         for (task, title), kind, name, row in rows
         if row.value is not None
     ]
+
+
+def benchmark_of(text: str) -> tuple[str, str]:
+    """(data set, task) of "user/dataset:task". Raises ValueError."""
+    dataset, _, task = text.partition(":")
+    if not task or "/" not in dataset or not DATA_SET.fullmatch(dataset):
+        raise ValueError(f"{text!r} names no benchmark of the Hub; give user/dataset:task.")
+    return dataset, task
+
+
+def benchmark_result(metrics: Metrics, benchmark: str, model: str, date: str) -> str:
+    """The YAML of a file in `.eval_results/` of a model repository: the accuracy (where there are only masks, the mean
+    Dice) on a data set that the Hub lists as a benchmark. https://huggingface.co/docs/hub/eval-results
+
+    benchmark: "user/dataset:task", the task as its eval.yaml calls it; date: ISO 8601. Raises ValueError.
+    """
+    dataset, task = benchmark_of(benchmark)
+    rows = {row.metric_type: row for row in reversed(eval_results(metrics))}
+    row = rows.get("accuracy") or rows.get("dice")
+    if row is None:
+        raise ValueError("Nothing was measured that could be a result of a benchmark; give its folders as --data.")
+    low, high = (row.metric_args or {}).get("interval_95", (None, None))
+    notes = f"{row.metric_name} of {model}" + ("" if low is None else f", 95 % interval {low} to {high}")
+    entry = EvalResultEntry(dataset, task, row.metric_value, date=date, notes=notes)
+    return yaml_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)

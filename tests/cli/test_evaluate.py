@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.cli import evaluate as command
@@ -43,11 +44,13 @@ def test_command_line_writes_a_whole_hand_in(handmade_artifact, folders, tmp_pat
     out = tmp_path / "out"
     status = command.main(
         ["--model", str(handmade_artifact), "--data", str(folders), "--masks", str(folders / "segmentation"),
-         "--cache", str(tmp_path), "--out", str(out), "--resamples", "30"]
+         "--cache", str(tmp_path), "--out", str(out), "--resamples", "30", "--benchmark", "me/brain-mri:which"]
     )  # fmt: skip
     text, notes = capsys.readouterr()
     assert status == 0
     assert "1-nearest neighbour" in text
+    (result,) = yaml.safe_load((out / ".eval_results" / "brain-mri.yaml").read_text())
+    assert result["dataset"] == {"id": "me/brain-mri", "task_id": "which"} and 0 < result["value"] <= 1
     assert "K-means" in text
     assert "was left out" not in notes
     metrics = read_json(out / "metrics.json")
@@ -153,3 +156,10 @@ def test_what_the_model_was_trained_on_is_taken_out_of_a_further_folder(several,
 def test_nothing_to_measure_on_is_a_sentence(capsys):
     assert command.main(["weights"]) == 2
     assert capsys.readouterr().err == "evaluate: give labelled folders as --data, or a model and --also.\n"
+
+
+def test_a_benchmark_needs_a_name_and_what_is_measured(tmp_path, capsys):
+    assert command.main(["weights", "--also", str(tmp_path), "--benchmark", "me/a:b"]) == 2
+    assert "needs a model, --data and --out" in capsys.readouterr().err
+    assert command.main(["weights", "--data", "x", "--out", str(tmp_path / "out"), "--benchmark", "me/a"]) == 1
+    assert "names no benchmark of the Hub" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.evaluation.records import Metrics
@@ -17,7 +18,7 @@ typed, metrics_of = ArtifactConfig.model_validate, Metrics.model_validate
 def test_card_metadata_is_valid_and_equals_the_metrics(written, made):
     card = ModelCard.load(written / "README.md")
     assert card.data.model_name == "somebody/brain-mri"
-    assert card.data.license is None and "not stated" in card.text
+    assert card.data.license is None and "not stated" in card.text and "learned from are not stated" in card.text
     assert card.data.metrics == ["accuracy", "f1", "roc_auc", "dice", "mean_iou"] and card.data.base_model is None
     found = {(row.task_type, row.metric_type): row.metric_value for row in card.data.eval_results}
     metrics = made["evaluation"].metrics
@@ -66,7 +67,31 @@ def test_licence_data_sets_and_what_it_starts_from_are_metadata(made):
     card = model_card.card(typed(config), metrics)
     data = card.data.to_dict()
     assert data["license"] == "cc-by-nc-sa-4.0" and data["datasets"] == ["me/slices", "TCGA-LGG"]
-    assert data["base_model"] == model_card.ENCODER
-    for said in ("weights: cc-by-nc-sa-4.0", "me/slices of mine, CC BY 4.0.", "(no id)"):
+    assert data["base_model"] == model_card.ENCODER and data["base_model_relation"] == "finetune"
+    for said in (
+        "weights: cc-by-nc-sa-4.0",
+        "learned from stand under Data",
+        "me/slices of mine, CC BY 4.0.",
+        "(no id)",
+    ):
         assert said in card.text
     assert "Drawn phantoms" not in card.text  # what the owner states takes the place of what names tell
+
+
+def test_the_file_of_a_benchmark_of_the_hub(made):
+    """The Hub's form of results: https://huggingface.co/docs/hub/eval-results."""
+    metrics = made["evaluation"].metrics
+    text = model_card.benchmark_result(metrics, "me/brain-mri:which", "mine", "2026-11-29T10:00:00+00:00")
+    (entry,) = parse_eval_result_entries(yaml.safe_load(text))
+    assert (entry.dataset_id, entry.task_id) == ("me/brain-mri", "which") and str(entry.date).startswith("2026-11-29")
+    assert entry.value == pytest.approx(metrics.classification.accuracy.value, abs=1e-4)
+    assert str(entry.notes).startswith("Accuracy of mine, 95 % interval")
+    masks = metrics.model_copy(update={"classification": None})
+    (entry,) = parse_eval_result_entries(yaml.safe_load(model_card.benchmark_result(masks, "me/a:b", "mine", "2026")))
+    assert entry.value == pytest.approx(metrics.segmentation.dice.mean.value, abs=1e-4) and "Mean Dice" in str(entry.notes)
+    for wrong in ("me/brain-mri", "brain:which", "me/../x:y", ":", "me/a:"):
+        with pytest.raises(ValueError, match="names no benchmark"):
+            model_card.benchmark_result(metrics, wrong, "mine", "2026")
+    with pytest.raises(ValueError, match="Nothing was measured"):
+        gone = {"classification": None, "segmentation": None}
+        model_card.benchmark_result(metrics.model_copy(update=gone), "me/a:b", "mine", "2026")
