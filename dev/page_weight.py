@@ -21,14 +21,15 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser
 
-from dev import screenshots
-from dev.child_process import ended, free_port
+from dev import child_process, screenshots
 
 HERE = Path(__file__).resolve().parent.parent
 MORE_BYTES, LATER = 1.01, 1.05  # of the version before
@@ -48,11 +49,11 @@ class Visit:
 @contextlib.contextmanager
 def served(tree: Path) -> Iterator[str]:
     """The address of the page of a source tree. Raises RuntimeError when it does not open."""
-    port = free_port()
+    port = child_process.free_port()
     command = [sys.executable, "app.py", "--port", str(port)]
     own, quiet = os.environ | {"PYTHONPATH": str(tree)}, subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=tree, env=own, stdout=quiet, stderr=quiet)
-    with ended(process):
+    with child_process.ended(process):
         started = time.perf_counter()
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
@@ -67,12 +68,24 @@ def visit(chromium: Browser, url: str) -> Visit:
     """One visitor, who waits for the first answer and, after it, for whatever the page still fetches."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     view = context.new_page()
-    network, asked, sizes = context.new_cdp_session(view), list[str](), list[float]()
+    network, sizes = context.new_cdp_session(view), Counter[str]()
+
+    def sent(event: dict[str, Any]) -> None:
+        if event["request"]["url"].startswith("http"):  # the others are pictures in the text of the page
+            sizes[event["requestId"]] = 0
+
+    def arrived(event: dict[str, Any]) -> None:  # a stream of events may not end while the page is open
+        if event["requestId"] in sizes:
+            sizes[event["requestId"]] += event["dataLength"]
+
+    def ended(event: dict[str, Any]) -> None:
+        if event["requestId"] in sizes:
+            sizes[event["requestId"]] = event["encodedDataLength"]
+
     network.send("Network.enable")
-    # Not at the end of each answer: a stream of events has none while the page is open.
-    network.on("Network.requestWillBeSent", lambda event: asked.append(event["request"]["url"]))
-    network.on("Network.responseReceived", lambda event: sizes.append(event["response"]["encodedDataLength"]))
-    network.on("Network.dataReceived", lambda event: sizes.append(event["encodedDataLength"]))
+    network.on("Network.requestWillBeSent", sent)
+    network.on("Network.dataReceived", arrived)
+    network.on("Network.loadingFinished", ended)
     started = time.perf_counter()
     view.goto(url, wait_until="commit")
     view.wait_for_selector("#panel-bars h3", timeout=screenshots.WAIT)
@@ -82,8 +95,7 @@ def visit(chromium: Browser, url: str) -> Visit:
     answered = time.perf_counter()
     view.wait_for_timeout(1500)
     context.close()
-    requests = sum(url.startswith("http") for url in asked)
-    return Visit(requests, sum(sizes) / 1000, 1000 * (stands - started), 1000 * (answered - started))
+    return Visit(len(sizes), sizes.total() / 1000, 1000 * (stands - started), 1000 * (answered - started))
 
 
 def medians(visits: Sequence[Visit]) -> Visit:

@@ -19,7 +19,7 @@ from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, crop, views
 from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.crop import Cut
-from brain_mri.ui.html import error_banner, explained
+from brain_mri.ui.html import error_banner, explained, open_tab
 from brain_mri.ui.keeping import Kept, shelf, still_there
 from brain_mri.ui.scan_report import write_report, write_seg
 from brain_mri.ui.views import Settings, View
@@ -32,7 +32,7 @@ looked.</li>
 <li><b>Look closer</b>: dotted words explain themselves, sliders change the pictures, and a report keeps it
 all.</li></ol>
 <p><b>What it cannot do:</b> tell whether somebody is ill. It knows three kinds of tumor ({KINDS}), sees one slice at a
-time, and can be sure and wrong: <b>Model</b> says how often. Everything else, a stroke or bleeding, it does not
+time, and can be sure and wrong: {open_tab("Model", "how often")}. Everything else, a stroke or bleeding, it does not
 recognise.</p></section>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
 JSON; the mask as PNG."""

@@ -18,6 +18,7 @@ from brain_mri.ui.glossary import pieces
 
 ESCAPED = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 ANSWERS = ("tumor", "clear", "unsure", "foreign")  # kinds of a banner that says what the model sees
+LINK = '<button type="button" class="open-tab" data-open-tab="'
 TERM = '<button type="button" class="term" aria-expanded="false" data-word="'
 
 
@@ -42,6 +43,11 @@ def explained(text: object, seen: set[int] | None = None) -> str:
     return "".join(parts)
 
 
+def open_tab(name: str, text: str) -> str:
+    """A link to another tab of the page (assets/script.js)."""
+    return f'{LINK}{safe(name)}">{safe(text)}</button>'
+
+
 def explainer() -> Callable[[object], str]:
     """`explained` for the texts of one page, of which only the first with a word has its button."""
     seen: set[int] = set()
@@ -49,8 +55,8 @@ def explainer() -> Callable[[object], str]:
 
 
 def unexplained(html: str) -> str:
-    """HTML without these buttons: for a page that is printed and has no script."""
-    return re.sub(rf'{TERM}\d+">(.*?)</button>', r"\1", html)
+    """HTML without these buttons and links to tabs: for a page that is printed and has no script."""
+    return re.sub(rf"{LINK}[^>]*>.*?</button>", "", re.sub(rf'{TERM}\d+">(.*?)</button>', r"\1", html))
 
 
 def data_uri(picture: np.ndarray) -> str:

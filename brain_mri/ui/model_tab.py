@@ -25,7 +25,8 @@ from brain_mri.ui.common import MODEL, Example, Update, Upload, analyzed, chosen
 from brain_mri.ui.html import banner, card, error_banner, explained, explainer, image, notes, safe, table, tiles
 
 MOST_TEXT = 2**20  # characters of tables, which every visitor gets; ordinary ones have some 20,000
-EVALUATE = "python -m brain_mri evaluate MODEL --data FOLDER --masks FOLDER"
+EVALUATE = "python -m brain_mri evaluate MODEL --data FOLDER --masks FOLDER --out FOLDER"
+NOT_EVALUATED = ("pipeline", "training")  # figures that do not come out of it
 PNG = b"\x89PNG\r\n\x1a\n"  # its first bytes
 
 
@@ -162,7 +163,7 @@ def preamble(metrics: Metrics) -> str:
     return f'<p class="prose-small">{explained(text)}</p>'
 
 
-def how_measured(name: str, text: str, predictor: Predictor) -> str:
+def how_measured(name: str, text: str, predictor: Predictor, again: str = EVALUATE) -> str:
     """A line to open below a table or figure: how it came about, the command that repeats it, where it stands."""
     text = text or "Worked out by the program that trained or evaluated this model; its model card says more."
     where, commit = predictor.artifact.folder.resolve(), predictor.revision
@@ -173,9 +174,10 @@ def how_measured(name: str, text: str, predictor: Predictor) -> str:
         page = safe(f"{endpoint()}/{predictor.model_id}/blob/{commit}/metrics.json")
         link = f'<a href="{page}" target="_blank" rel="noopener noreferrer">metrics.json of this revision</a>'
         source = f"Every number: {link}."
+    repeat = f"Again, on your own scans: <code>{again}</code>. " if again else ""
     return (
         f'<details class="how"><summary aria-label="{safe(f"How this was measured: {name}")}">How this was measured'
-        f"</summary><p>{safe(text)}</p><p>Again, on your own scans: <code>{EVALUATE}</code>. {source}</p></details>"
+        f"</summary><p>{safe(text)}</p><p>{repeat}{source}</p></details>"
     )
 
 
@@ -219,8 +221,10 @@ def _figure(path: Path, predictor: Predictor) -> str:
     name = path.stem.replace("_", " ").capitalize()
     caption = WORDS.captions.get(path.stem, "")
     data = base64.b64encode(path.read_bytes()).decode("ascii")
+    again = "" if path.stem in NOT_EVALUATED else EVALUATE
+    how = how_measured(name, glossary.FIGURES.get(path.stem, ""), predictor, again)
     return (
         f'<figure><img class="zoom" tabindex="0" role="button" loading="lazy" alt="{safe(name)}" '
-        f'src="data:image/png;base64,{data}"><figcaption><b>{safe(name)}</b> {safe(caption)}</figcaption>'
-        f"{how_measured(name, glossary.FIGURES.get(path.stem, ''), predictor)}</figure>"
+        f'src="data:image/png;base64,{data}"><figcaption>{safe(caption or name)}</figcaption>'
+        f"{how}</figure>"
     )

@@ -18,7 +18,7 @@ from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.sequence import HOW, said_of
 from brain_mri.ui.charts import heat_ramp, histogram
-from brain_mri.ui.html import banner, card, data_uri, explained, image, notes, safe, tiles
+from brain_mri.ui.html import banner, card, data_uri, explained, image, notes, open_tab, safe, tiles
 
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
 
@@ -197,6 +197,7 @@ def bars_panel(view: View) -> str:
     )
     key = f"Band of “not sure”: below {percent(limit)} the model names no class."
     key = f'<p class="key"><span class="hatch"></span>{key}</p>' if limit > 0 else ""
+    key += f'<p class="key">{open_tab("Model", "How often is it right?")}</p>'
     return panel("bars", f'<ul class="bars">{rows}</ul>{key}', kind="mute" if a.abstained else "")
 
 

@@ -15,7 +15,7 @@ from brain_mri.inference.quality import SENTENCES
 from brain_mri.reporting.overview import sections
 from brain_mri.reporting.texts import WORDS as REPORT
 from brain_mri.ui import glossary, model_tab, theme
-from brain_mri.ui.html import TERM, explained, explainer, unexplained
+from brain_mri.ui.html import TERM, explained, explainer, open_tab, unexplained
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +55,7 @@ def test_words_are_whole_the_longest_one_and_once() -> None:
     html = explained(text)
     assert html.count(TERM) == 2 and "<b>" not in html and "{" not in html
     assert unexplained(html) == "a glioma &lt;b&gt; &quot;Glioma&quot; &#123;x&#125;, a meningioma"
+    assert unexplained(f"A{open_tab('Model', 'How often?')}B") == "AB"
     write = explainer()
     assert write("glioma").count(TERM) == 1 and write("glioma").count(TERM) == 0
 
@@ -68,6 +69,7 @@ def test_every_table_and_figure_says_how_it_was_measured(bundled: Path) -> None:
     predictor = Predictor.load(bundled)
     scores, figures = model_tab.scores(predictor), model_tab.figure_grid(predictor)
     assert scores.count("<details") == len(sections(metrics)) and figures.count("<details") == len(shown)
+    assert figures.count(model_tab.EVALUATE) == len(shown - set(model_tab.NOT_EVALUATED))
     assert "docs/numbers.md" in scores and "python -m brain_mri evaluate" in figures
     assert all(word.name in model_tab.word_list() for word in glossary.WORDS[:20])
 

@@ -25,8 +25,8 @@ TEXTS = {word.name: word.text for word in WORDS}
 
 
 @pytest.fixture(scope="module")
-def url(predictor: Predictor) -> Iterator[str]:
-    shown = app.build_interface(predictor)
+def url(bundled: Path) -> Iterator[str]:
+    shown = app.build_interface(Predictor.load(bundled))  # it has tables
     _, address, _ = shown.launch(prevent_thread_lock=True, quiet=True)
     yield address
     shown.close()
@@ -69,7 +69,7 @@ def test_by_mouse(page: Page) -> None:
 
 
 def test_by_keyboard(page: Page) -> None:
-    page.locator("#finding .term").last.focus()
+    page.locator("#finding .open-tab").focus()
     page.keyboard.press("Tab")
     box = page.locator("#explained")
     expect(box).to_contain_text(TEXTS["Class probabilities"])
@@ -99,6 +99,18 @@ def test_by_touch_within_the_screen(chromium: Browser, url: str) -> None:
         expect(box).to_be_empty()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
+
+
+@pytest.mark.parametrize("look", ["light", "phone"])
+def test_how_good_the_model_is_stands_a_click_away(chromium: Browser, url: str, look: str) -> None:
+    page = screenshots.open_page(chromium, url, look)
+    page.locator("#finding .open-tab").click()
+    page.locator("#model-identity .tile").first.wait_for()
+    wide = page.evaluate(
+        "[...document.querySelectorAll('#model-scores p, #model-scores .scroll')].map(e => e.offsetWidth)"
+    )
+    assert wide and max(wide) <= screenshots.LOOKS[look][0]  # wide tables scroll, texts do not
+    page.close()
 
 
 def test_an_explanation_goes_with_the_result_that_it_belongs_to(page: Page, phantom_png) -> None:

@@ -26,6 +26,12 @@
       link.download = save.dataset.save;
       link.click();
     }
+    const to = event.target.closest?.("[data-open-tab]")?.dataset.openTab;
+    if (to) {
+      const tabs = document.querySelectorAll("#tabs [role=tab], #tabs .overflow-dropdown button");
+      [...tabs].find((tab) => tab.textContent.trim() === to)?.click();
+      scrollTo(0, 0);
+    }
     if (event.target.closest?.(".theme")) document.body.classList.toggle("dark");
   });
   document.addEventListener("keydown", (event) => {
