@@ -88,7 +88,8 @@ def test_the_file_of_a_benchmark_of_the_hub(made):
     assert str(entry.notes).startswith("Accuracy of mine, 95 % interval")
     masks = metrics.model_copy(update={"classification": None})
     (entry,) = parse_eval_result_entries(yaml.safe_load(model_card.benchmark_result(masks, "me/a:b", "mine", "2026")))
-    assert entry.value == pytest.approx(metrics.segmentation.dice.mean.value, abs=1e-4) and "Mean Dice" in str(entry.notes)
+    assert entry.value == pytest.approx(metrics.segmentation.dice.mean.value, abs=1e-4)
+    assert "Mean Dice" in str(entry.notes)
     for wrong in ("me/brain-mri", "brain:which", "me/../x:y", ":", "me/a:"):
         with pytest.raises(ValueError, match="names no benchmark"):
             model_card.benchmark_result(metrics, wrong, "mine", "2026")
