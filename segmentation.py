@@ -175,15 +175,15 @@ def overlay(
 ) -> np.ndarray:
     """uint8 (H, W, 3) RGB: the scan with the mask tinted and outlined, at the scan's own resolution.
 
-    The outline is anti-aliased, its width grows with the picture (1.25 pixels at 256, 5 at 1024), and a thin dark
-    casing keeps it visible on bright tissue.
+    image: uint8 (H, W), or (H, W, 3) RGB, as after another overlay. The outline is anti-aliased, its width grows with
+    the picture (1.25 pixels at 256, 5 at 1024), and a thin dark casing keeps it visible on bright tissue.
     """
-    rgb = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    rgb = image.copy() if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     binary = mask.astype(np.uint8)
     left, top, width, height = cv2.boundingRect(binary)
     if width == 0:
         return rgb
-    half = max(1.25, 1.25 * min(image.shape) / 256) / 2
+    half = max(1.25, 1.25 * min(image.shape[:2]) / 256) / 2
     pad = math.ceil(4 * half) + 3
     rows = slice(max(0, top - pad), min(image.shape[0], top + height + pad))
     columns = slice(max(0, left - pad), min(image.shape[1], left + width + pad))

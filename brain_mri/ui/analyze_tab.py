@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Callable, Sequence
-from dataclasses import astuple
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
+import segmentation
 from brain_mri.classes import CLASSES, NO_TUMOR, title
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
@@ -19,8 +21,9 @@ from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, crop, views
 from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.crop import Cut
-from brain_mri.ui.html import error_banner, explained, open_tab
+from brain_mri.ui.html import error_banner, explained, notes, open_tab
 from brain_mri.ui.keeping import Kept, shelf, still_there
+from brain_mri.ui.outline_editor import all_has_come, board, drawn, mask_of_runs, outline_editor, runs_of, sent_last
 from brain_mri.ui.scan_report import write_report, write_seg
 from brain_mri.ui.views import Settings, View
 
@@ -35,7 +38,13 @@ all.</li></ol>
 time, and can be sure and wrong: {open_tab("Model", "how often")}. Everything else, a stroke or bleeding, it does not
 recognise.</p></section>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
-JSON; the mask as PNG."""
+JSON; the mask as PNG, a corrected outline as PNG beside it."""
+CORRECT = """Draw where the model's mask (amber line) is wrong. The outline becomes yours (blue): the panel, the sizes
+and the report show it as corrected by hand, beside the model's. Nothing is learned from it, and the answer stays."""
+LATE = "Your last stroke has not reached the server yet; please make the report again in a moment."
+COMES = 3.0  # seconds in which a stroke should
+ONE_BY_ONE: dict[str, Any] = common.QUIET | {"concurrency_id": "outline", "concurrency_limit": 1}
+REPORTS: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "report", "concurrency_limit": 4}
 
 
 def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
@@ -44,8 +53,11 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     source = gr.State(None)  # an Upload
     file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
     cut = gr.State(None)  # a Cut
+    looks_at = gr.State(
+        "adjust"
+    )  # the smaller tab that is open; what stands in the others is made when they are opened
     with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as cropping:
-        board = gr.HTML(crop.board(None), elem_id="crop-board", apply_default_css=False, js_on_load=common.PICK)
+        whole = crop.picture()
     finding = gr.HTML(WELCOME, elem_id="finding", apply_default_css=False)
     slice_number = gr.Slider(
         1, 2, 1, step=1, label="Slice of this file", visible=False, elem_id="slice-number", buttons=[]
@@ -57,26 +69,32 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         ]
     facts = gr.HTML(elem_id="facts", apply_default_css=False)
     with gr.Tabs(elem_id="more"):
-        with gr.Tab("Adjust the pictures", id="adjust"):
+        with gr.Tab("Adjust the pictures", id="adjust") as adjust_tab:
             controls = adjust_controls(models)
+        with gr.Tab("Correct the outline", id="correct") as correct_tab:
+            gr.Markdown(CORRECT)
+            editor = outline_editor(views.NOTHING)
+            correction = gr.HTML(elem_id="correction", apply_default_css=False)  # below, lest the canvas move
         with gr.Tab("U-Net and K-means", id="methods") as methods_tab:
             methods = gr.HTML(elem_id="methods", apply_default_css=False)
         with gr.Tab("The picture", id="picture") as picture_tab:
             picture = gr.HTML(elem_id="picture", apply_default_css=False)
-        with gr.Tab("Report", id="report"):
+        with gr.Tab("Report", id="report") as report_tab:
             gr.Markdown(REPORT)
             names = common.names_box("scan", "Name of my file in the report", "Else it is named by content.")
             seg = common.seg_box("scan")
+            sent = gr.Textbox(visible=False)  # what was drawn last, see sent_last
             make = gr.Button("Make the report", variant="primary", elem_id="make-report")
             report = common.download_box("report-files")
 
-    bars, *drawn = *panels, facts
-    later = [methods, picture, report]  # made when a visitor asks for them
-    shown = [kept, finding, slice_number, bars, *drawn, *controls, *later]
+    bars, *redrawn = *panels, facts
+    later = [methods, picture, editor, correction, report]  # made when a visitor asks for them
+    shown = [kept, finding, slice_number, bars, *redrawn, *controls, *later]
 
     def failed(message: str) -> common.Update:
         """The sentence, and nothing of any scan."""
-        blank: common.Update = {kept: None, finding: error_banner(message), facts: "", methods: "", picture: ""}
+        blank: common.Update = {kept: None, finding: error_banner(message), facts: ""}
+        blank |= {methods: views.NOTHING, picture: views.NOTHING, editor: views.NOTHING, correction: ""}
         blank |= {box: views.panel(kind) for box, kind in zip(panels, views.PANELS, strict=True)}
         return blank | {slice_number: gr.Slider(visible=False), report: gr.File(visible=False)}
 
@@ -91,61 +109,91 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         return begun(before, common.chosen(examples, event).path) | nothing_to_crop()
 
     def nothing_to_crop() -> common.Update:
-        return {cropping: gr.Accordion(open=False), cut: None, board: crop.board(None)}
+        return {cropping: gr.Accordion(open=False), cut: None, whole: crop.board(None)}
 
-    def corner(before: Upload | None, at: Cut | None, event: gr.EventData) -> common.Update:
+    def cropped(before: Upload | None, at: Cut | None, event: gr.EventData) -> common.Update:
         if at is None:
             return gr.skip()
         still_there([at.path])
-        after, part = crop.clicked(at, event._data or {})
-        return {cut: after, board: crop.board(after)} | (begun(before, part) if part else {})
+        after, part = crop.chosen(at, event._data or {})
+        return begun(before, part) | {cut: after, whole: crop.board(after)}
 
-    def show(upload: Upload) -> common.Update:
-        return shown_slice(upload.paths[0])
+    def show(upload: Upload, tab: str) -> common.Update:
+        return shown_slice(upload.paths[0], tab)
 
-    def shown_slice(path: str, index: int | None = None) -> common.Update:
+    def shown_slice(path: str, tab: str, index: int | None = None, before: View | None = None) -> common.Update:
         still_there([path])
         view = views.analyze_scan(models.main, read_scan(path, name=common.label_of(path), index=index), path)
-        drawing = zip([bars, *drawn], [views.bars_panel(view), *draw(view, views.settings_of(view))], strict=True)
+        view = with_outlines_of(before, view) if before else view
+        start = views.settings_of(view)
+        drawing = zip([bars, *redrawn], [views.bars_panel(view), *draw(view, start)], strict=True)
         said: common.Update = {
             kept: shelf.put(view, memory=view.nbytes),
             finding: views.finding(view),
             slice_number: slice_slider(view),
         }
         if views.is_picture(view) and not path.endswith(crop.END):  # else what it was cut out of stays
-            said |= {cut: Cut(path), board: crop.board(Cut(path))}
+            said |= {cut: Cut(path), whole: crop.board(Cut(path))}
             said |= {cropping: gr.Accordion(open=True)} if view.analysis.not_brain_mri else {}
-        return said | dict(drawing) | dict(zip(controls, start_of(view), strict=True))
+        return said | dict(drawing) | dict(zip(controls, start_of(view), strict=True)) | inside(tab, view, start)
 
-    def another_slice(_: Upload | None, on_shelf: Kept[View] | None, number: float) -> common.Update:
-        blank: common.Update = {methods: "", picture: "", report: gr.File(visible=False)}
+    def another_slice(_: Upload | None, on_shelf: Kept[View] | None, tab: str, number: float) -> common.Update:
+        blank: common.Update = {methods: "", picture: "", editor: "", correction: "", report: gr.File(visible=False)}
         view = shelf.get(on_shelf)
-        return blank | shown_slice(view.path, int(number) - 1)
+        return blank | shown_slice(view.path, tab, int(number) - 1, view)
+
+    def inside(tab: str, view: View, settings: Settings) -> common.Update:
+        """What stands in a smaller tab."""
+        if tab == "correct":
+            marks = views.mask_of(view, settings), views.model_mask(view, settings)
+            return {
+                editor: board(views.windowed(view, settings), *marks, view.key),
+                correction: said_of(view, settings),
+            }
+        made = {"methods": (methods, views.methods), "picture": (picture, views.picture_facts)}
+        return {box: content(view) for name, (box, content) in made.items() if name == tab}
+
+    def looked_at(_: Upload | None, on_shelf: Kept[View] | None, *values: Any, tab: str) -> common.Update:
+        if not on_shelf or tab in ("adjust", "report"):
+            return {looks_at: tab}
+        view = shelf.get(on_shelf)
+        return {looks_at: tab} | inside(tab, view, settings_from(view, values))
+
+    def corrected(_: Upload | None, on_shelf: Kept[View] | None, event: gr.EventData, *values: Any) -> common.Update:
+        view = shelf.get(on_shelf)
+        found, settings = drawn(event._data, view.key, view.analysis.mask.shape, view.step), settings_from(view, values)
+        if found is None:
+            return gr.skip()
+        view = with_outline(view, settings, *found)
+        if on_shelf:
+            shelf.exchange(on_shelf, view)
+        drawing = dict(zip(redrawn, draw(view, settings), strict=True))
+        return drawing | {correction: said_of(view, settings), report: gr.File(visible=False)}
 
     def redraw(_: Upload | None, on_shelf: Kept[View] | None, *values: Any) -> common.Update:
         view = shelf.get(on_shelf)
-        return dict(zip(drawn, draw(view, settings_from(view, values)), strict=True))
-
-    def looked_at(on_shelf: Kept[View] | None, content: Callable[[View], str]) -> str:
-        return content(shelf.get(on_shelf)) if on_shelf else ""
+        return dict(zip(redrawn, draw(view, settings_from(view, values)), strict=True))
 
     def settled(handler: Any) -> Any:
         return common.settled(handler, failed)
 
     starts = [(file.upload, settled(uploaded), [source, file]), (chooser.select, settled(picked), source)]
-    starts.append((board.select, settled(corner), [source, cut]))
-    everything = [file, source, cropping, cut, board, *shown]
-    common.analyzed(starts, settled(show), [source], everything, finding, **common.MODEL)
+    starts.append((whole.select, settled(cropped), [source, cut]))
+    everything = [file, source, cropping, cut, whole, *shown]
+    common.analyzed(starts, settled(show), [source, looks_at], everything, finding, **common.MODEL)
     last: dict[str, Any] = {"trigger_mode": "always_last"}
     other = common.newest(settled(another_slice))
-    slice_number.input(other, [source, kept, slice_number], everything, **last, **common.MODEL | common.QUIET)
+    slice_number.input(other, [source, kept, looks_at, slice_number], everything, **last, **common.MODEL | common.QUIET)
     for control in controls:
         control.input(common.newest(settled(redraw)), [source, kept, *controls], shown, **last, **common.DRAW)
-    for opened, panel, content in ((methods_tab, methods, views.methods), (picture_tab, picture, views.picture_facts)):
-        shown_in = functools.partial(looked_at, content=content)
-        opened.select(common.settled(shown_in, error_banner), kept, panel, **common.DRAW)
+    for opened in (adjust_tab, correct_tab, methods_tab, picture_tab, report_tab):
+        look = common.newest(settled(functools.partial(looked_at, tab=opened.id)))
+        opened.select(look, [source, kept, *controls], [looks_at, *shown], **ONE_BY_ONE)
+    editor.drawn(
+        common.newest(settled(corrected)), [source, kept, *controls], shown, trigger_mode="multiple", **ONE_BY_ONE
+    )
     files = common.settled(report_files, common.no_download)
-    make.click(files, [kept, names, seg, *controls], report, concurrency_id="draw", api_visibility="private")
+    make.click(files, [kept, names, seg, *controls, sent], report, js=sent_last(), **REPORTS)
 
 
 def adjust_controls(models: Models) -> list[Any]:
@@ -190,10 +238,45 @@ def settings_from(view: View, values: Sequence[Any]) -> Settings:
     )
 
 
+def with_outline(view: View, settings: Settings, mask: np.ndarray, step: int) -> View:
+    """The view with an outline that its visitor drew; one that is the model's mask is no correction."""
+    same = np.array_equal(mask, views.model_mask(view, settings))
+    return replace(view, corrected=None if same else mask, step=step)
+
+
+def with_outlines_of(before: View, view: View) -> View:
+    """Another slice of the same file, with what its visitor drew there and on the others."""
+    drawn = dict(before.drawn)
+    if before.corrected is not None:
+        drawn[views.slice_of(before)[0]] = runs_of(before.corrected)
+    own = drawn.pop(views.slice_of(view)[0], None)
+    return replace(view, drawn=drawn, corrected=None if own is None else mask_of_runs(own, view.analysis.mask.shape))
+
+
+def said_of(view: View, settings: Settings) -> str:
+    """What stands below the editor."""
+    if view.corrected is None:
+        return notes(["This is the model’s mask; nothing is corrected yet."], kind="info")
+    m = segmentation.measure(view.corrected, view.analysis.head, view.analysis.spacing)
+    size = f"{m.pixels:,} pixels"
+    if m.area_mm2 is not None:
+        size += f", {views.area_of(m)}, largest diameter {views.diameter_of(m)}"
+    same = views.percent(segmentation.dice(view.corrected, views.model_mask(view, settings)))
+    kept = "It stays until another file is chosen; the report holds it."
+    if views.slice_of(view)[1] > 1:
+        kept = "Every slice keeps its own until another file is chosen; the report is of the slice that is shown."
+    return notes([f"Your outline: {size}; overlap with the model’s mask (Dice) {same}. {kept}"], kind="info")
+
+
 def report_files(on_shelf: Kept[View] | None, named: bool, seg: bool, *values: Any) -> gr.File:
-    view = shelf.get(on_shelf)
+    *chosen, sent = values
+    until = time.monotonic() + COMES
+    while not all_has_come(sent, (view := shelf.get(on_shelf)).key, view.step):
+        if time.monotonic() > until:
+            raise ScanError(LATE)
+        time.sleep(0.05)
     view = views.renamed(view, clean_name(view.path)) if named else view
-    settings, folder = settings_from(view, values), common.output_folder()
+    settings, folder = settings_from(view, chosen), common.output_folder()
     paths = write_report(view, settings, folder)
     if seg:
         try:

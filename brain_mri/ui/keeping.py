@@ -83,6 +83,12 @@ class Shelf:
         kept.used = time.monotonic()
         return value
 
+    def exchange(self, kept: Kept[T], value: T) -> None:
+        """A changed value of the same size, unless the old one has gone meanwhile."""
+        with self._lock:
+            if kept.value is not None:
+                kept.value = value
+
     def let_go(self, unused: float = RESULT_SECONDS) -> None:
         """Of everything that was not used for so many seconds."""
         with self._lock:

@@ -7,6 +7,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+
 import segmentation
 from brain_mri.classes import DISCLAIMER, title
 from brain_mri.files import write_json
@@ -21,30 +23,37 @@ from brain_mri.ui.views import Settings, View
 
 
 def write_report(view: View, settings: Settings, folder: Path) -> list[Path]:
-    """Write NAME_report.html, NAME_result.json and NAME_mask.png (the mask at the scan's own resolution, 0 and 255)."""
+    """Write NAME_report.html, NAME_result.json and NAME_mask.png (the model's mask at the scan's own resolution, 0 and
+    255); of an outline that was corrected by hand also NAME_mask_corrected.png and NAME_overlay_corrected.png."""
     stem = stem_of(view.analysis.name)
     page, result, mask = (folder / f"{stem}_{end}" for end in ("report.html", "result.json", "mask.png"))
     data = report_data(view, settings)
     page.write_text(report_html(view, settings, data), encoding="utf-8")
     write_json(result, data)
-    mask.write_bytes(png(views.mask_of(view, settings)))
-    return [page, result, mask]
+    mask.write_bytes(png(views.model_mask(view, settings)))
+    if view.corrected is None:
+        return [page, result, mask]
+    own, overlay = (folder / f"{stem}_{end}_corrected.png" for end in ("mask", "overlay"))
+    own.write_bytes(png(view.corrected))
+    overlay.write_bytes(png(views.overlay_picture(view, settings)))
+    return [page, result, mask, own, overlay]
 
 
 def write_seg(view: View, settings: Settings, folder: Path) -> Path:
-    """Write NAME_mask.dcm, a DICOM-SEG. Raises ScanError with a sentence for what is no DICOM file."""
+    """Write NAME_mask.dcm, the model's mask as DICOM-SEG. Raises ScanError with a sentence for what is no DICOM file."""
     from brain_mri.imaging.dicom_seg import Marked, slice_seg  # pydicom, only when needed
 
     a, index = view.analysis, int(str(view.scan.info.get("index", 0)))
-    data = slice_seg(view.path, views.mask_of(view, settings), Marked(a.model_id, a.revision), index, a.name)
+    data = slice_seg(view.path, views.model_mask(view, settings), Marked(a.model_id, a.revision), index, a.name)
     path = folder / f"{stem_of(a.name)}_mask.dcm"
     path.write_bytes(data)
     return path
 
 
 def report_data(view: View, settings: Settings) -> dict[str, Any]:
-    """The report without its pictures, ready for JSON. The measures are those of the mask at the chosen threshold."""
-    a, predictor, mask = view.analysis, view.predictor, views.mask_of(view, settings)
+    """The report without its pictures, ready for JSON. The measures are those of the model's mask at the chosen
+    threshold; those of an outline that was corrected by hand stand apart, under "corrected"."""
+    a, predictor, mask = view.analysis, view.predictor, views.model_mask(view, settings)
     m = segmentation.measure(mask, a.head, a.spacing)
     return a.to_dict() | {
         "slice": views.which_slice(view) or None,
@@ -52,6 +61,7 @@ def report_data(view: View, settings: Settings) -> dict[str, Any]:
         "tumor_pixels": m.pixels,
         "tumor_area_mm2": m.area_mm2,
         "tumor_diameter_mm": m.diameter_mm,
+        "corrected": _corrected(view, mask),
         "settings": {
             "mask_threshold": settings.threshold,
             "model_mask_threshold": predictor.mask_threshold,
@@ -70,12 +80,30 @@ def report_data(view: View, settings: Settings) -> dict[str, Any]:
     }
 
 
+def _corrected(view: View, model: np.ndarray) -> dict[str, Any] | None:
+    """The figures of the visitor's outline. model: bool (H, W), the model's mask that it is compared with."""
+    if view.corrected is None:
+        return None
+    m = segmentation.measure(view.corrected, view.analysis.head, view.analysis.spacing)
+    return {
+        "by": "hand",
+        "tumor_fraction": m.fraction,
+        "tumor_pixels": m.pixels,
+        "tumor_area_mm2": m.area_mm2,
+        "tumor_diameter_mm": m.diameter_mm,
+        "dice_with_model": segmentation.dice(view.corrected, model),
+    }
+
+
 def report_html(view: View, settings: Settings, data: dict[str, Any]) -> str:
     """data: what report_data gives."""
     a, predictor = view.analysis, view.predictor
     evidence = f"Where the classifier saw evidence for: {title(settings.heat_class)}."
+    marked = ("Mask overlay", "Marked as tumor by the segmentation network.")
+    if view.corrected is not None:
+        marked = views.OWN_OVERLAY
     pictures = (
-        ("Mask overlay", "Marked as tumor by the segmentation network.", views.overlay_picture(view, settings)),
+        (*marked, views.overlay_picture(view, settings)),
         ("Grad-CAM heatmap", evidence, views.heat_picture(view, settings)),
     )
     panels = views.bars_panel(view) + "".join(

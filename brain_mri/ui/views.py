@@ -6,7 +6,8 @@ these two alone, so that moving a slider needs no new inference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import secrets
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from brain_mri.ui.html import banner, card, data_uri, explained, image, notes, o
 
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
 
+SKY = (86, 180, 233)  # of masks that are not the model's: told from amber with any colour vision (Okabe and Ito)
 CROPPED = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 
@@ -33,12 +35,16 @@ class View:
     scan: Scan
     path: str  # the uploaded file, to look at another slice of it
     predictor: Predictor  # the one that answered: a report keeps to it even when a newer revision serves by then
+    corrected: np.ndarray | None = None  # bool (H, W): the outline as the visitor drew it, where it is not the model's
+    step: int = 0  # which of the visitor's strokes came last
+    drawn: dict[int, str] = field(default_factory=dict)  # index: outlines of other slices, see outline_editor.runs_of
+    key: str = field(default_factory=lambda: secrets.token_hex(8))  # tells it from every other, whatever is corrected
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory, with the heatmap of every class, which are worked out when they are asked for."""
+        """Bytes of memory, with the heatmap of every class and a corrected outline, which may come later."""
         a = self.analysis
-        arrays = (self.scan.image, self.scan.raw, a.mask, a.mask_probability, a.head)
+        arrays = (self.scan.image, self.scan.raw, a.mask, a.mask, a.mask_probability, a.head)
         return sum(array.nbytes for array in arrays) + 4 * len(a.heatmaps) * a.image.size
 
 
@@ -87,14 +93,23 @@ def windowed(view: View, settings: Settings) -> np.ndarray:
 
 
 def mask_of(view: View, settings: Settings) -> np.ndarray:
-    """bool (H, W): the mask at the chosen threshold."""
+    """bool (H, W): the visitor's outline where there is one, whatever the threshold; else the model's mask."""
+    return model_mask(view, settings) if view.corrected is None else view.corrected
+
+
+def model_mask(view: View, settings: Settings) -> np.ndarray:
+    """bool (H, W): the model's mask at the chosen threshold."""
     if settings.threshold == view.predictor.mask_threshold:
         return view.analysis.mask
     return view.analysis.mask_at(settings.threshold)
 
 
 def overlay_picture(view: View, settings: Settings) -> np.ndarray:
-    return segmentation.overlay(windowed(view, settings), mask_of(view, settings), settings.opacity)
+    """uint8 (H, W, 3) RGB. A visitor's outline is blue and filled, the model's beside it only a line."""
+    picture, own = windowed(view, settings), view.corrected
+    opacity = settings.opacity if own is None else 0.0
+    picture = segmentation.overlay(picture, model_mask(view, settings), opacity)
+    return picture if own is None else segmentation.overlay(picture, own, settings.opacity, SKY)
 
 
 def heat_picture(view: View, settings: Settings) -> np.ndarray:
@@ -179,6 +194,9 @@ PANELS = {
 }
 
 
+OWN_OVERLAY = ("Corrected outline", "Blue: drawn by hand, not by the model. Amber line: the model’s mask.")
+
+
 def panel(name: str, content: str = "", *, kind: str = "") -> str:
     """A card of PANELS, empty before the first scan."""
     heading, text, before = PANELS[name]
@@ -220,10 +238,20 @@ def overlay_panel(view: View, settings: Settings) -> str:
     what = f"{percent(share, 1)} of the head marked" if mask.any() else "nothing marked"
     picture = overlay_picture(view, settings)
     alt = f"Scan {a.name} with the tumor mask: {what}."
-    color = "#{:02x}{:02x}{:02x}".format(*segmentation.TINT)
-    key = f'<span><span class="swatch" style="background:{color}73;border-color:{color}"></span>{what}</span>'
     label = "Compare the original with the mask overlay"
-    return panel("mask", wipe(windowed(view, settings), picture, alt, label, key, "mask-overlay.png"))
+    if view.corrected is None:
+        key = swatch(segmentation.TINT, what)
+        return panel("mask", wipe(windowed(view, settings), picture, alt, label, key, "mask-overlay.png"))
+    key = swatch(SKY, f"yours: {what}") + swatch(segmentation.TINT, "the model’s", filled=False)
+    alt = f"Scan {a.name} with the outline that was corrected by hand: {what}."
+    return card(*OWN_OVERLAY, wipe(windowed(view, settings), picture, alt, label, key, "corrected-overlay.png"))
+
+
+def swatch(tint: tuple[int, int, int], text: str, *, filled: bool = True) -> str:
+    """A patch of colour and what it stands for. text: HTML."""
+    color = "#{:02x}{:02x}{:02x}".format(*tint)
+    inside = f"{color}73" if filled else "none"
+    return f'<span><span class="swatch" style="background:{inside};border-color:{color}"></span>{text}</span>'
 
 
 def heat_panel(view: View, settings: Settings) -> str:
@@ -242,9 +270,9 @@ def heat_panel(view: View, settings: Settings) -> str:
 
 
 def facts(view: View, settings: Settings) -> str:
-    """The tiles below the panels, for the mask at the chosen threshold."""
-    a, mask = view.analysis, mask_of(view, settings)
-    if a.not_brain_mri:
+    """The tiles below the panels, for the mask that is shown."""
+    a, mask, own = view.analysis, mask_of(view, settings), view.corrected
+    if a.not_brain_mri and own is None:
         return ""
     m = segmentation.measure(mask, a.head, a.spacing) if mask is not a.mask else a.measures
     here, there = ("on this slice", "of the marked area") if a.spacing else ["the file states no pixel size"] * 2
@@ -252,22 +280,49 @@ def facts(view: View, settings: Settings) -> str:
     rows = [
         ("Any tumor", percent(a.tumor_probability), "probability of glioma, meningioma or pituitary tumor"),
         ("Tumor share", percent(m.fraction, 1), "of the head on this slice, without the background"),
-        ("Tumor area", f"{m.pixels:,} pixels" if m.area_mm2 is None else f"{m.area_mm2:,.0f} mm²", here),
-        ("Largest diameter", "–" if m.diameter_mm is None else f"{m.diameter_mm:.0f} mm", there),
+        ("Tumor area", area_of(m), here),
+        ("Largest diameter", diameter_of(m), there),
         ("Heat inside the mask", percent(segmentation.agreement(a.heatmap, mask)), inside)
         if m.pixels
         else ("Heat inside the mask", "–", "nothing is marked"),
     ]
-    own = view.predictor.mask_threshold
-    if settings.threshold != own:
-        text = f"Mask drawn at {settings.threshold:.2f} instead of the model's own threshold {own:.2f}."
+    threshold, usual = settings.threshold, view.predictor.mask_threshold
+    if own is not None:
+        model = model_mask(view, settings)
+        theirs = segmentation.measure(model, a.head, a.spacing)
+        rows[1] = (*rows[1][:2], f"of the head, corrected by hand; the model’s mask: {percent(theirs.fraction, 1)}")
+        rows[2] = (*rows[2][:2], f"corrected by hand; the model’s mask: {area_of(theirs)}")
+        rows[3] = (*rows[3][:2], f"corrected by hand; the model’s mask: {diameter_of(theirs)}" if a.spacing else there)
+        same = "Dice of the corrected outline with the model’s mask; 100 % is the same outline"
+        rows.append(("Overlap with the model", percent(segmentation.dice(own, model)), same))
+        said = [CORRECTED]
+        if threshold != usual:
+            said += [
+                f"The mask threshold {threshold:.2f} counts for the model’s mask alone; the corrected outline stays."
+            ]
+        return notes(said, kind="info") + tiles(rows)
+    if threshold != usual:
+        text = f"Mask drawn at {threshold:.2f} instead of the model's own threshold {usual:.2f}."
         return notes([text], kind="info") + tiles(rows)
     return tiles(rows)
 
 
+CORRECTED = (
+    "The outline was corrected by hand. The sizes below are of the corrected outline and not the model’s; the answer "
+    "and its probabilities stay the model’s."
+)
+
+
+def area_of(m: segmentation.Measures) -> str:
+    return f"{m.pixels:,} pixels" if m.area_mm2 is None else f"{m.area_mm2:,.0f} mm²"
+
+
+def diameter_of(m: segmentation.Measures) -> str:
+    return "–" if m.diameter_mm is None else f"{m.diameter_mm:.0f} mm"
+
+
 # --- the smaller tabs ------------------------------------------------------------------------------------------
 
-KMEANS_TINT = (86, 180, 233)  # sky blue: told from amber by people with any colour vision (Okabe and Ito)
 NOTHING = '<p class="prose-small">Choose a scan or an example first.</p>'
 
 
@@ -291,7 +346,7 @@ def methods(view: View | None) -> str:
     if not a.mask.any() and not kmeans.any():
         text = "Neither method marks anything."
     left = one("U-Net", "Learned from thousands of masks that people drew.", a.mask, segmentation.TINT)
-    right = one("K-means", "No training: splits bright from dark (k = 2), then cleans up.", kmeans, KMEANS_TINT)
+    right = one("K-means", "No training: splits bright from dark (k = 2), then cleans up.", kmeans, SKY)
     return f'<div class="pair">{left}{right}</div><p class="prose-small">{safe(text)}</p>'
 
 
