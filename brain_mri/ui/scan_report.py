@@ -40,7 +40,7 @@ def write_report(view: View, settings: Settings, folder: Path) -> list[Path]:
 
 
 def write_seg(view: View, settings: Settings, folder: Path) -> Path:
-    """Write NAME_mask.dcm, the model's mask as DICOM-SEG. Raises ScanError with a sentence for what is no DICOM file."""
+    """Write NAME_mask.dcm, the model's mask as DICOM-SEG. Raises ScanError with a sentence for other files."""
     from brain_mri.imaging.dicom_seg import Marked, slice_seg  # pydicom, only when needed
 
     a, index = view.analysis, int(str(view.scan.info.get("index", 0)))
