@@ -26,6 +26,7 @@ FLAGS = [
 ]  # fmt: skip
 LOOKS = {"light": (1280, 900, "light"), "dark": (1280, 900, "dark"), "phone": (390, 844, "light")}
 WAIT = 60_000  # ms
+SHOWN = "#volume-viewer [data-ready], #volume-views img:visible"  # a volume: in the viewer, or in planes without WebGL2
 
 
 @contextmanager
@@ -71,7 +72,12 @@ def analyze(page: Page, scan: Path | None) -> None:
 def volume(page: Page, path: Path) -> None:
     tab(page, "Volume")
     page.set_input_files("#volume-file input[type=file]", path)
-    page.wait_for_selector("#volume-views img", timeout=WAIT)
+    page.wait_for_selector(SHOWN, timeout=WAIT)
+
+
+def solid(page: Page) -> None:
+    """The 3-D view beside the planes, as with a graphics card; without one the viewer shows it by itself only."""
+    page.evaluate("const v = document.querySelector('#volume-viewer section').viewer; v.slow = false; v.reset()")
 
 
 def batch(page: Page, paths: Sequence[Path]) -> None:
@@ -121,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     shoot(view, args.out / "screenshot.png", down_to="#facts")
                 shoot(view, args.out / f"analyze-{look}.png")
                 volume(view, args.volume or next(s for s in samples if s.name.endswith(".nii.gz")))
+                solid(view)
                 shoot(view, args.out / f"volume-{look}.png")
                 batch(view, [*samples, broken])
                 shoot(view, args.out / f"batch-{look}.png")

@@ -35,6 +35,7 @@ from brain_mri.ui.common import Example, Upload
 from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
 from brain_mri.ui.keeping import Kept, shelf, still_there
 from brain_mri.ui.places import Places
+from brain_mri.ui.viewer import loader, viewer
 
 WHICH = "It holds several; another one is read and analysed anew."
 HINT = """<p class="prose-small">Choose one volume (NIfTI, MetaImage, NRRD, MGZ, a multi-frame DICOM), all DICOM files
@@ -50,13 +51,14 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
     volumes = [example for example in examples if example.volume]
     file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
     with gr.Row():
-        gr.HTML(HINT, apply_default_css=False, min_width=300)
+        gr.HTML(HINT, apply_default_css=False, min_width=300, js_on_load=loader())
         names = common.names_box("volume")
     finding = gr.HTML(elem_id="volume-finding", apply_default_css=False)
     which = gr.Dropdown([], label="Volume of this upload", info=WHICH, visible=False, elem_id="volume-which")
     with gr.Column(visible=False, elem_id="volume-result") as result:
         chart = gr.HTML(elem_id="volume-chart", apply_default_css=False, js_on_load=common.PICK)
-        with gr.Row():
+        turned = gr.HTML(elem_id="volume-viewer", apply_default_css=False, js_on_load=None)
+        with gr.Row(elem_id="volume-sliders"):  # and the views: where the browser has no WebGL2, see assets/viewer.js
             sliders = [
                 gr.Slider(1, 2, 1, step=1, label=name, buttons=[], elem_id=f"volume-{i}", min_width=200)
                 for i, name in enumerate(("Slice", "Second plane", "Third plane"))
@@ -70,12 +72,12 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
         downloads = common.download_box("volume-downloads")
 
     drawn = [views, chart]
-    shown = [kept, finding, result, *sliders, *drawn, facts, downloads]
+    shown = [kept, finding, result, turned, *sliders, *drawn, facts, downloads]
 
     def failed(message: str) -> common.Update:
         """The sentence, and nothing of any volume."""
-        empty: common.Update = dict.fromkeys([*drawn, facts], "") | {kept: None, result: gr.Column(visible=False)}
-        return empty | {finding: error_banner(message), downloads: gr.File(visible=False)}
+        empty: common.Update = dict.fromkeys([*drawn, turned, facts], "") | {kept: None, finding: error_banner(message)}
+        return empty | {result: gr.Column(visible=False), downloads: gr.File(visible=False)}
 
     def begun(before: Upload | None, paths: Sequence[str | Path]) -> common.Update:
         upload = Upload.instead_of(before, paths)
@@ -100,7 +102,7 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
         volume = read_volume(paths[0] if len(paths) == 1 else paths, name=own, choose=key, named=named)
         found = analyze_volume(models.main, volume, lambda i, n: step(f"Slice {i} of {n}."))
         said: common.Update = {kept: shelf.put(found, disk=found.nbytes)}
-        said |= {finding: headline(found), facts: volume_facts(found)}
+        said |= {finding: headline(found), facts: volume_facts(found), turned: viewer(found)}
         start = [*plane_sliders(found, found.start()), *draw(found, found.start(), 0.45)]
         said |= dict(zip([*sliders, *drawn], start, strict=True))
         return said | {which: choice_of(volume), result: gr.Column(visible=True)}

@@ -169,7 +169,7 @@ def test_the_work_for_a_page_ends_when_it_is_left(
     slow.gate.set()
     if how == "another file":
         page.locator("#volume-finding .detail", has_text="short.nii.gz").wait_for(timeout=WAIT)
-        page.locator("#volume-views img").first.wait_for(timeout=WAIT)
+        page.locator("#volume-chart svg").first.wait_for(timeout=WAIT)
     until(other, lambda: not slow.places.working)
     assert slow.slices < 100
 
@@ -185,6 +185,6 @@ def test_the_queue_speaks_in_a_sentence(chromium: Browser, slow: GatedPage, tmp_
     pages[1].locator("#volume-finding .detail", has_text=said).wait_for(timeout=WAIT)
     slow.gate.set()
     for page in pages:
-        page.locator("#volume-views img").first.wait_for(timeout=WAIT)
+        page.locator("#volume-chart svg").first.wait_for(timeout=WAIT)
         assert "long.nii.gz" in page.locator("#volume-finding .detail").inner_text()
         page.close()
