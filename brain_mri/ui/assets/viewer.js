@@ -55,6 +55,7 @@
         ? [["four", "All"], ...planes.map((plane) => [plane, capital(plane)]), ["render", "3-D"]]
         : planes.map((plane) => [plane, capital(plane)]);
       const tools = [["cross", "Move the cross"], ["measure", "Measure"], ["window", "Contrast"]];
+      const coarse = this.given.step.some((n) => n > 1);
       this.said = make("p", { class: "said", role: "status" });
       this.measured = make("p", { class: "said", "aria-live": "polite" });
       const desk = make("div", { class: "desk" },
@@ -66,9 +67,9 @@
           make("button", { type: "button", onclick: () => this.reset() }, "Reset")),
         this.said, this.measured);
       this.element = make("section", { class: "card", "aria-label": "Viewer of the volume" },
-        make("header", {}, make("h3", {}, "In three dimensions"), make("p", {}, HELP)),
-        make("div", { class: "viewer" }, this.stage, desk), make("p", { class: "key" }, SIDES + (this.given.step.some((n) => n > 1)
-          ? " This volume is large: it is shown here in a coarser copy." : "")));
+        make("header", {}, make("h3", {}, planes.length === 3 ? "In three dimensions" : "Slice by slice"), make("p", {}, HELP)),
+        make("div", { class: "viewer" }, this.stage, desk),
+        this.notes = make("p", { class: "key" }, SIDES, coarse ? " This volume is large: it is shown here in a coarser copy." : ""));
     }
 
     slide(label, min, max, step, say, act) {
@@ -122,6 +123,9 @@
       const about = nv.gl.getExtension("WEBGL_debug_renderer_info");
       this.slow = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(
         nv.gl.getParameter(about ? about.UNMASKED_RENDERER_WEBGL : nv.gl.RENDERER));
+      if (this.slow && this.given.planes.length === 3) {
+        this.notes.append(" This browser draws without a graphics card: the head in three dimensions is only under 3-D.");
+      }
       [nv.volumes[0].robust_min, nv.volumes[0].robust_max] = [low, high]; // where a double click returns to
       nv.onLocationChange = (at) => this.moved(at);
       nv.onIntensityChange = () => this.showWindow();
