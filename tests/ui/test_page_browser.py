@@ -282,6 +282,7 @@ def test_volume(page: Page, samples: dict[str, Path]) -> None:
     """Without WebGL2: the planes that the server draws. The viewer has tests/ui/test_viewer_browser.py."""
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
     page.reload()
+    page.wait_for_selector("#panel-bars h3")
     path = next(p for name, p in samples.items() if name.endswith(".nii.gz"))
     screenshots.volume(page, path)
     assert page.locator("#volume-views .slice img").count() == 3
