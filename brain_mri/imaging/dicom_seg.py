@@ -51,10 +51,11 @@ LONGEST = 64  # characters of a text in DICOM
 
 @dataclass(frozen=True)
 class Marked:
-    """By which model and which revision of it."""
+    """By which model and which revision of it, and whether a person has corrected what it marked."""
 
     model: str
     revision: str
+    corrected: bool = False
 
 
 def available() -> bool:
@@ -207,12 +208,13 @@ def _only(item: pydicom.Dataset, keys: Sequence[str]) -> pydicom.Dataset:
 def _encoded(sources: list[pydicom.Dataset], masks: np.ndarray, by: Marked) -> bytes:
     highdicom, codes = importlib.import_module("highdicom"), importlib.import_module("pydicom.sr.codedict").codes
     model, revision = by.model[:LONGEST], by.revision[:LONGEST] or "unknown"
+    who = "marked by a model, corrected by hand" if by.corrected else "marked by a model"
     segment = highdicom.seg.SegmentDescription(
         1,
-        "Tumor, marked by a model",
+        f"Tumor, {who}",
         codes.SCT.MorphologicallyAbnormalStructure,
         codes.SCT.Neoplasm,
-        highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        getattr(highdicom.seg.SegmentAlgorithmTypeValues, "SEMIAUTOMATIC" if by.corrected else "AUTOMATIC"),
         highdicom.AlgorithmIdentificationSequence(model, codes.DCM.ArtificialIntelligence, revision),
         anatomic_regions=[codes.SCT.Brain],
     )
@@ -230,8 +232,8 @@ def _encoded(sources: list[pydicom.Dataset], masks: np.ndarray, by: Marked) -> b
         software_versions=revision,
         device_serial_number="none",
         content_label="TUMOR",
-        content_description="Marked by a model for research; not for diagnosis",
-        series_description="Tumor marked by a model, not for diagnosis",
+        content_description="For research; not for diagnosis",
+        series_description=f"Tumor {who}, not for diagnosis",
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     stream = io.BytesIO()

@@ -280,7 +280,7 @@ def report_files(on_shelf: Kept[View] | None, named: bool, seg: bool, *values: A
     paths = write_report(view, settings, folder)
     if seg:
         try:
-            paths.append(write_seg(view, settings, folder))
+            paths += write_seg(view, settings, folder)
         except ScanError as error:
             gr.Warning(html.escape(str(error), quote=False))
     return gr.File([str(path) for path in paths], visible=True)

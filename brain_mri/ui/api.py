@@ -124,7 +124,7 @@ class Api:
         """
         view = self._view(scan, slice_index, names)
         chosen, folder = settings(view, threshold), output_folder()
-        seg = [write_seg(view, chosen, folder)] if dicom_seg else []
+        seg = write_seg(view, chosen, folder) if dicom_seg else []
         return [str(path) for path in (*write_report(view, chosen, folder), *seg)]
 
     async def volume(

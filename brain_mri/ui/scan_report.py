@@ -39,15 +39,19 @@ def write_report(view: View, settings: Settings, folder: Path) -> list[Path]:
     return [page, result, mask, own, overlay]
 
 
-def write_seg(view: View, settings: Settings, folder: Path) -> Path:
-    """Write NAME_mask.dcm, the model's mask as DICOM-SEG. Raises ScanError with a sentence for other files."""
+def write_seg(view: View, settings: Settings, folder: Path) -> list[Path]:
+    """Write NAME_mask.dcm, the model's mask as DICOM-SEG, and NAME_mask_corrected.dcm of an outline that was corrected.
+    Raises ScanError with a sentence for what is no DICOM file."""
     from brain_mri.imaging.dicom_seg import Marked, slice_seg  # pydicom, only when needed
 
     a, index = view.analysis, int(str(view.scan.info.get("index", 0)))
-    data = slice_seg(view.path, views.model_mask(view, settings), Marked(a.model_id, a.revision), index, a.name)
-    path = folder / f"{stem_of(a.name)}_mask.dcm"
-    path.write_bytes(data)
-    return path
+    masks = {"mask": views.model_mask(view, settings)}
+    masks |= {} if view.corrected is None else {"mask_corrected": view.corrected}
+    paths = [folder / f"{stem_of(a.name)}_{end}.dcm" for end in masks]
+    for path, (end, mask) in zip(paths, masks.items(), strict=True):
+        by = Marked(a.model_id, a.revision, end != "mask")
+        path.write_bytes(slice_seg(view.path, mask, by, index, a.name))
+    return paths
 
 
 def report_data(view: View, settings: Settings) -> dict[str, Any]:

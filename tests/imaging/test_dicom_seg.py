@@ -178,7 +178,9 @@ def test_what_it_refers_to_and_what_it_tells(stack: np.ndarray, tmp_path: Path) 
     assert segment.SegmentAlgorithmType == "AUTOMATIC"
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == (BY.model, BY.revision)
     assert segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Neoplasm"
-    assert "not for diagnosis" in made.SeriesDescription and "not for diagnosis" in made.ContentDescription
+    assert "not for diagnosis" in made.SeriesDescription and "by hand" not in made.SeriesDescription
+    edited = pydicom.dcmread(io.BytesIO(slice_seg(files[0], stack[0] > 99, Marked("m", "r", corrected=True))))
+    assert edited.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC" and "by hand" in edited.SeriesDescription
     nameless = series(stack[:1], StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())[0]
     made = pydicom.dcmread(io.BytesIO(slice_seg(nameless, stack[0] > 99, BY)))
     assert made.PatientName == "" and made.PatientID == ""
