@@ -42,7 +42,7 @@ JSON; the mask as PNG, a corrected outline as PNG beside it."""
 CORRECT = """Draw where the model's mask (amber line) is wrong. The outline becomes yours (blue): the panel, the sizes
 and the report show it as corrected by hand, beside the model's. Nothing is learned from it, and the answer stays."""
 LATE = "Your last stroke has not reached the server yet; please make the report again in a moment."
-COMES = 3.0  # seconds in which a stroke should
+COMES = 5.0  # seconds in which a stroke should
 ONE_BY_ONE: dict[str, Any] = common.QUIET | {"concurrency_id": "outline", "concurrency_limit": 1}
 REPORTS: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "report", "concurrency_limit": 4}
 
@@ -165,9 +165,9 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         if found is None:
             return gr.skip()
         view = with_outline(view, settings, *found)
-        if on_shelf:
-            shelf.exchange(on_shelf, view)
         drawing = dict(zip(redrawn, draw(view, settings), strict=True))
+        if on_shelf:  # at last: a report that waits for it comes after this answer, which hides the report of before
+            shelf.exchange(on_shelf, view)
         return drawing | {correction: said_of(view, settings), report: gr.File(visible=False)}
 
     def redraw(_: Upload | None, on_shelf: Kept[View] | None, *values: Any) -> common.Update:

@@ -40,7 +40,8 @@ class Cut:
 
 def picture() -> gr.HTML:
     """The component. Its `select` event says what was drawn: see `chosen`."""
-    return gr.HTML(board(None), elem_id="crop-board", apply_default_css=False, js_on_load=theme.asset("crop.js"))
+    script = theme.fetched("crop", "[data-crop]", "select")
+    return gr.HTML(board(None), elem_id="crop-board", apply_default_css=False, js_on_load=script)
 
 
 def board(cut: Cut | None) -> str:

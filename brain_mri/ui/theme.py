@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import gradio as gr
@@ -84,3 +85,27 @@ def asset(name: str) -> str:
 def head() -> str:
     """Script for the <head>: Gradio does not run scripts that stand in the body."""
     return f'<meta name="referrer" content="no-referrer"><script>{glossary.script()}\n{asset("script.js")}</script>'
+
+
+# The element's script is asked of this server when there is first something to work on, and not with the page.
+_FETCH = """let asked = false;
+const fetched = () => {
+  if (asked || !element.querySelector("NEEDS")) return;
+  asked = true;
+  const {root, api_prefix} = window.gradio_config, script = document.createElement("script");
+  script.onload = () => window.scanTools.NAME(element, (data) => trigger("EVENT", data), watch);
+  script.onerror = () => element.append("This tool did not arrive from the server; please load the page again.");
+  script.src = `${root}${api_prefix}/file=PATH`;
+  document.head.append(script);
+};
+watch("value", fetched);
+fetched();"""
+
+
+def fetched(name: str, needs: str, event: str) -> str:
+    """`js_on_load` of a gr.HTML whose script is assets/NAME.js. needs: CSS selector of what it works on; event: what it
+    may trigger."""
+    path = ASSETS / f"{name}.js"
+    gr.set_static_paths([path])
+    words = {"NEEDS": needs, "NAME": name, "EVENT": event, "PATH": path.as_posix()}
+    return re.sub("|".join(words), lambda found: words[found[0]], _FETCH)

@@ -45,7 +45,8 @@ class View:
         """Bytes of memory, with the heatmap of every class and a corrected outline, which may come later."""
         a = self.analysis
         arrays = (self.scan.image, self.scan.raw, a.mask, a.mask, a.mask_probability, a.head)
-        return sum(array.nbytes for array in arrays) + 4 * len(a.heatmaps) * a.image.size
+        own = sum(map(len, self.drawn.values()))
+        return sum(array.nbytes for array in arrays) + 4 * len(a.heatmaps) * a.image.size + own
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,9 @@ def test_by_keys_alone(page: Page, phantom_png, predictor: Predictor) -> None:
     assert nearly(decode(report(page)["mask_corrected.png"]) > 0, expected)
 
 
-def test_the_report_waits_for_the_last_stroke(page: Page, phantom_png) -> None:
-    """The net holds the stroke back for a second, and turns two others round."""
+def test_the_report_waits_for_the_last_stroke(page: Page, phantom_png, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The net holds two strokes back for a second, and turns them round."""
+    monkeypatch.setattr(analyze_tab, "COMES", 60.0)
     begin(page, phantom_png("meningioma", 21))
     held: list[Route] = []
 
@@ -249,7 +251,8 @@ def test_the_report_waits_for_the_last_stroke(page: Page, phantom_png) -> None:
     said(page, "Your outline: 0 pixels")
 
 
-def test_a_stroke_that_never_comes_is_a_sentence(page: Page, phantom_png) -> None:
+def test_a_stroke_that_never_comes_is_a_sentence(page: Page, phantom_png, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analyze_tab, "COMES", 0.5)
     begin(page, phantom_png("meningioma", 21))
     page.route("**/queue/join*", lambda r: None if '"runs"' in (r.request.post_data or "") else r.continue_())
     draw(page, (0.3, 0.3), (0.4, 0.3))
@@ -377,3 +380,27 @@ def test_two_fingers_draw_nothing(phone: Page, phantom_png) -> None:
     phone.wait_for_timeout(500)
     assert "nothing is corrected" in phone.locator("#correction").inner_text()
     assert phone.locator("#outline [data-do=undo]").is_disabled()
+
+
+def test_the_report_stays_on_one_sheet(page: Page, chromium: Browser, phantom_png, tmp_path: Path) -> None:
+    begin(page, phantom_png("meningioma", 21))
+    draw(page, (0.3, 0.3), (0.4, 0.3))
+    said(page, "Your outline")
+    saved = tmp_path / "report.html"
+    saved.write_bytes(report(page)["report.html"])
+    printed = chromium.new_page()
+    printed.goto(saved.as_uri())
+    assert len(re.findall(rb"/Type\s*/Page\b", printed.pdf(format="A4", print_background=True))) == 1
+    printed.close()
+
+
+def test_nothing_of_it_is_loaded_before_it_is_opened(page: Page, phantom_png) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    screenshots.analyze(page, phantom_png("meningioma", 21))
+    assert not [url for url in asked if url.endswith("outline_editor.js")]
+    assert "getCoalescedEvents" not in page.content()
+    to_editor(page)
+    draw(page, (0.3, 0.3), (0.4, 0.3))
+    said(page, "Your outline")
+    assert len([url for url in asked if url.endswith("outline_editor.js")]) == 1

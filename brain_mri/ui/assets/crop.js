@@ -1,4 +1,5 @@
 // Two corners on a picture: dragged, clicked one after the other, or set with the arrow keys and Enter. See crop.py.
+(window.scanTools ??= {}).crop = (element, trigger, watch) => {
 let first = null, down = null, at = { x: 0.5, y: 0.5 };
 const board = () => element.querySelector("[data-crop]");
 const say = (what) => { element.querySelector(".crop-says").textContent = board().dataset[what]; };
@@ -23,7 +24,7 @@ const cut = (other) => {
   first = null;
   show(one, other);
   if (Math.abs(one.x - other.x) * width < least || Math.abs(one.y - other.y) * height < least) say("small");
-  else trigger("select", { box: [one.x, one.y, other.x, other.y] });
+  else trigger({ box: [one.x, one.y, other.x, other.y] });
 };
 element.addEventListener("pointerdown", (event) => {
   if (!event.target.closest("[data-crop]") || event.button || !event.isPrimary) return;
@@ -46,7 +47,7 @@ element.addEventListener("pointercancel", () => { // two fingers move the page
   show(at, at);
   say("first");
 });
-element.addEventListener("click", (event) => { if (event.target.closest("[data-whole]")) trigger("select", { whole: true }); });
+element.addEventListener("click", (event) => { if (event.target.closest("[data-whole]")) trigger({ whole: true }); });
 element.addEventListener("keydown", (event) => {
   if (event.target !== board()) return;
   const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
@@ -59,3 +60,4 @@ element.addEventListener("keydown", (event) => {
   else if (!way) return begin({ ...at });
   show(first ?? at, at);
 });
+};

@@ -1,6 +1,7 @@
 // A brush and an eraser on the pixels of a scan; outline_editor.py makes what it works on and reads what it sends.
 // The mask is an array, and the canvas only shows it: browsers that hide from fingerprinting alter what is read back
 // from a canvas, and a corrected outline must be what was drawn, to the pixel.
+(window.scanTools ??= {}).outline_editor = (element, trigger, watch) => {
 const MOST = 60; // steps that can be undone
 const OWN = [86, 180, 233], MODELS = [255, 176, 0]; // sky blue and amber, as in the pictures of the server
 const find = (what) => element.querySelector(what);
@@ -89,7 +90,7 @@ const tell = () => {
   tools();
   sent += 1;
   element.dataset.sent = `${of} ${sent}`;
-  trigger("drawn", { of, runs: steps[at], step: sent });
+  trigger({ of, runs: steps[at], step: sent });
 };
 const done = () => {
   const runs = rolled(mask);
@@ -235,3 +236,4 @@ const load = () => {
 };
 watch("value", load);
 load();
+};
