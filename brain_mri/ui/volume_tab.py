@@ -51,7 +51,7 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
     volumes = [example for example in examples if example.volume]
     file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
     with gr.Row():
-        gr.HTML(HINT, apply_default_css=False, min_width=300, js_on_load=loader())
+        gr.HTML(HINT, elem_id="volume-hint", apply_default_css=False, js_on_load=loader())
         names = common.names_box("volume")
     finding = gr.HTML(elem_id="volume-finding", apply_default_css=False)
     which = gr.Dropdown([], label="Volume of this upload", info=WHICH, visible=False, elem_id="volume-which")

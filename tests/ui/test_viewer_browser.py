@@ -262,6 +262,31 @@ def test_slider_cross_and_chart_move_together_without_a_question(chromium: Brows
         assert asked == []
 
 
+def test_scrolling_past_the_picture_moves_the_page_and_the_head_can_be_turned(
+    chromium: Browser, url: str, head: Path
+) -> None:
+    with visit(chromium, url) as page:
+        screenshots.volume(page, head)
+        before, (x, y) = numbers(page), at(page, tuple(n - 1 for n in numbers(page)))
+        top = page.evaluate("window.scrollY")
+        page.mouse.move(x, y)
+        page.mouse.wheel(0, -120)
+        page.wait_for_function("(top) => window.scrollY < top", arg=top)
+        assert numbers(page) == before
+        page.locator(".viewer input[value=render]").check(force=True)
+        turned = "document.querySelector('#volume-viewer section').viewer.nv.scene.renderAzimuth"
+        angle = page.evaluate(turned)
+        page.locator(".viewer canvas").evaluate("e => e.scrollIntoView({block: 'center'})")
+        page.mouse.move(600, 450)
+        page.mouse.down()
+        page.mouse.move(680, 450, steps=2)
+        page.mouse.up()
+        dragged = page.evaluate(turned)
+        assert dragged != angle
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate(turned) == dragged + 5
+
+
 def test_window_changes_the_picture_and_reset_brings_it_back(chromium: Browser, url: str, head: Path) -> None:
     with visit(chromium, url) as page:
         screenshots.volume(page, head)

@@ -5,7 +5,7 @@
   const DRAG = { cross: 8, measure: 2, window: 9, pan: 3 }; // NiiVue's DRAG_MODE
   const MASK = { R: [0, 255], G: [0, 176], B: [0, 0], A: [0, 255], I: [0, 255] }; // amber, as segmentation.TINT
   const BLUE = [0.337, 0.706, 0.914, 0.9];
-  const HELP = "Drag to move the cross; scroll, or press the arrow keys, to go through the slices.";
+  const HELP = "Drag in a slice to move the cross, in the head to turn it. Click, then scroll or press the arrow keys, to go through the slices.";
   const SIDES = "The patient's right is on the left of the picture, as radiologists look at it. " +
     "R right, L left, A front, P back, S top, I bottom of the head.";
 
@@ -55,6 +55,8 @@
         ? [["four", "All"], ...planes.map((plane) => [plane, capital(plane)]), ["render", "3-D"]]
         : planes.map((plane) => [plane, capital(plane)]);
       const tools = [["cross", "Move the cross"], ["measure", "Measure"], ["window", "Contrast"]];
+      this.flat = make("span", {}, " This browser draws without a graphics card: the head in three dimensions is only under 3-D.");
+      this.flat.hidden = true;
       const coarse = this.given.step.some((n) => n > 1);
       this.said = make("p", { class: "said", role: "status" });
       this.measured = make("p", { class: "said", "aria-live": "polite" });
@@ -69,7 +71,7 @@
       this.element = make("section", { class: "card", "aria-label": "Viewer of the volume" },
         make("header", {}, make("h3", {}, planes.length === 3 ? "In three dimensions" : "Slice by slice"), make("p", {}, HELP)),
         make("div", { class: "viewer" }, this.stage, desk),
-        this.notes = make("p", { class: "key" }, SIDES, coarse ? " This volume is large: it is shown here in a coarser copy." : ""));
+        make("p", { class: "key" }, SIDES, coarse ? " This volume is large: it is shown here in a coarser copy." : "", this.flat));
     }
 
     slide(label, min, max, step, say, act) {
@@ -107,6 +109,9 @@
       // Before NiiVue's own: its keys change views and tools behind the back of the controls
       this.stage.addEventListener("keydown", (event) => this.key(event), true);
       this.stage.addEventListener("keyup", (event) => event.stopPropagation(), true);
+      // Who scrolls down the page passes over the picture; who has clicked into it means its slices
+      this.stage.addEventListener("wheel", (event) => document.activeElement === this.canvas || event.stopPropagation(), true);
+      this.stage.addEventListener("pointerdown", () => this.canvas.focus({ preventScroll: true }), true);
       for (const kind of ["touchstart", "touchmove", "touchend"]) {
         this.stage.addEventListener(kind, (event) => this.touch(event), { capture: true, passive: false });
       }
@@ -123,9 +128,6 @@
       const about = nv.gl.getExtension("WEBGL_debug_renderer_info");
       this.slow = /swiftshader|llvmpipe|softpipe|software|basic render/i.test(
         nv.gl.getParameter(about ? about.UNMASKED_RENDERER_WEBGL : nv.gl.RENDERER));
-      if (this.slow && this.given.planes.length === 3) {
-        this.notes.append(" This browser draws without a graphics card: the head in three dimensions is only under 3-D.");
-      }
       [nv.volumes[0].robust_min, nv.volumes[0].robust_max] = [low, high]; // where a double click returns to
       nv.onLocationChange = (at) => this.moved(at);
       nv.onIntensityChange = () => this.showWindow();
@@ -180,6 +182,7 @@
       const solid = name === "render" || (name === "four" && !this.slow);
       if (solid) this.lit ??= this.nv.setVolumeRenderIllumination(0.6);
       this.nv.opts.multiplanarShowRender = Number(solid);
+      this.flat.hidden = solid || name !== "four";
       this.nv.setSliceType(TYPES[name]);
       this.view = name;
     }
