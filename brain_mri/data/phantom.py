@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy import fft
 
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data.phantom_anatomy import Head
@@ -84,14 +85,28 @@ def _grid(size: int, person: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 
 def _finish(image: np.ndarray, person: np.random.Generator, noise: np.random.Generator) -> np.ndarray:
-    """Coil shading, blur, Rician noise and display gain -> uint8."""
+    """As a scanner takes it: coil shading, a grid of frequencies that is coarser than the picture, noise in it -> uint8.
+
+    The coarse grid gives partial volume and the faint ripples beside sharp edges; the magnitude of complex noise is
+    Rician (Gudbjartsson and Patz 1995).
+    """
     size = image.shape[0]
-    cells = person.uniform(0.88, 1.12, (3, 3)).astype(np.float32)
-    image = image * cv2.resize(cells, (size, size), interpolation=cv2.INTER_CUBIC) * float(person.uniform(0.85, 1.0))
-    image = cv2.GaussianBlur(image, (0, 0), 0.55 * size / 256 + 0.15)
-    sigma = float(person.uniform(2.0, 4.0))
-    real, imaginary = sigma * noise.standard_normal((2, size, size), np.float32)
-    return np.clip(np.hypot(image + real, imaginary) + 0.5, 0, 255).astype(np.uint8)
+    cells = person.uniform(0.86, 1.14, (3, 3)).astype(np.float32)
+    shading = cv2.resize(cells, (size, size), interpolation=cv2.INTER_CUBIC)
+    v, u = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
+    shading *= 0.95 + float(person.uniform(0.0, 0.3)) * (u * u + v * v)  # coils hear best what is near
+    shading *= np.clip((1 - v) / 0.1, 0, 1)  # and little of the neck
+    image = image * shading * float(person.uniform(0.9, 1.1))
+    taken = 2 * round(size * float(person.uniform(0.36, 0.48)))
+    sigma = float(person.uniform(2.0, 6.0))
+    first = (size - taken) // 2
+    window = np.hanning(taken + 2)[1:-1].astype(np.float32) ** float(person.uniform(0.15, 0.5))
+    middle = (slice(first, first + taken),) * 2
+    waves = np.zeros((size, size), np.complex64)
+    waves[middle] = fft.fftshift(fft.fft2(image))[middle]
+    waves[middle] += sigma * size * noise.standard_normal((taken, 2 * taken), np.float32).view(np.complex64)
+    waves[middle] *= window[:, None] * window
+    return np.clip(np.abs(fft.ifft2(fft.ifftshift(waves))) + 0.5, 0, 255).astype(np.uint8)
 
 
 def write_dataset(root: str | Path, per_class: int = 40, seed: int = 0, masks: bool = True, size: int = 256) -> Path:

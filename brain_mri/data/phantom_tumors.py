@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brain_mri.data.phantom_anatomy import BASE, CSF, GRAY, SELLA, Head
+from brain_mri.data.phantom_anatomy import BASE, CSF, GRAY, SELLA, Head, union
 
 
 @dataclass(frozen=True)
@@ -44,39 +44,46 @@ class Tumor:
 
     def _glioma(self, head: Head) -> np.ndarray:
         rng = np.random.default_rng([self.key, 9])
-        edge = np.maximum(self._blob(head, 0.2), head.brain + 0.015)
-        swelling = edge - self.radius * (0.45 + 0.3 * head.noise(41, 0.25))
+        edge = self._blob(head, 0.1, 5) + 0.13 * self.radius * head.noise(48, 1.5 * self.radius)
+        edge = np.maximum(edge, head.brain + 0.015)
+        swelling = edge - self.radius * (0.75 + 0.4 * head.noise(41, 0.3))
         head.paint(
-            np.maximum(swelling, head.brain + 0.03), GRAY - 24 + 4 * head.noise(42, 0.1), strength=0.75, width=14
+            np.maximum(swelling, head.brain + 0.03), GRAY - 16 + 3 * head.noise(42, 0.1), strength=0.85, width=18
         )
-        thick = self.radius * np.clip(0.3 + 0.13 * head.noise(43, 0.14), 0.1, 0.6)
-        bright = float(rng.uniform(190, 232)) + 16 * head.noise(44, 0.07)
-        head.paint(edge, bright, width=3)
-        head.paint(edge + thick, CSF + 22 + 10 * head.noise(45, 0.08), width=4)
+        thick = self.radius * np.clip(0.25 + 0.13 * head.noise(43, 0.14), 0.1, 0.65)
+        bright = float(rng.uniform(112, 150)) + 12 * head.noise(44, 0.07)
+        patchy = np.clip(0.8 + 0.4 * head.noise(46, 0.2), 0.35, 1)  # the barrier leaks here more than there
+        head.paint(edge, bright, strength=patchy, width=4)
+        head.paint(edge + thick, CSF + 16 + 12 * head.noise(45, 0.1), width=6)
         return np.where(edge < 0, 255, 0).astype(np.uint8)
 
     def _meningioma(self, head: Head) -> np.ndarray:
         rng = np.random.default_rng([self.key, 9])
-        edge = np.maximum(self._blob(head, 0.035, 4), head.brain - 0.004)
-        head.paint(np.maximum(edge - 0.02, head.brain), CSF + 20, strength=0.7, width=3)  # cleft of fluid
+        edge = np.maximum(self._blob(head, 0.06, 5), head.brain - 0.004)
+        head.paint(np.maximum(edge - 0.015, head.brain), CSF + 12, strength=0.7, width=3)  # cleft of fluid
         distance = np.hypot(head.x - self.cx, head.y - self.cy)
-        tail = np.maximum(np.abs(head.brain + 0.004) - 0.011, distance - 1.75 * self.radius)
-        bright = float(rng.uniform(198, 232))
-        head.paint(tail, bright - 10, strength=0.8)
-        head.paint(edge, bright + 5 * head.noise(44, 0.09), width=2)
+        bright = float(rng.uniform(106, 142))
+        tail = np.maximum(np.abs(head.brain + 0.004) - 0.01, distance - 1.75 * self.radius)
+        head.paint(tail, bright - 6, strength=0.8)
+        head.paint(edge, bright + 5 * head.noise(44, 0.09) + 3 * head.noise(47, 0.04), width=2.5)
         return np.where(edge < 0, 255, 0).astype(np.uint8)
 
     def _pituitary(self, head: Head) -> np.ndarray:
+        """A ball in the sella; seen from the side or the front it grows up through the ring above it."""
         rng = np.random.default_rng([self.key, 9])
         edge = self._blob(head, 0.05, 4)
-        head.paint(edge - 0.025, CSF + 8, strength=0.8, width=4)
-        head.paint(edge, float(rng.uniform(185, 222)) + 9 * head.noise(44, 0.06), width=2)
+        if head.plane != "axial":
+            above = np.hypot(head.x - self.cx, (head.y - self.cy + 1.1 * self.radius) / 0.9)
+            edge = union(edge, above - self.radius * float(rng.uniform(0.5, 0.85)), blend=0.05)
+        head.paint(edge - 0.02, CSF + 4, strength=0.8, width=4)
+        bright = float(rng.uniform(102, 138))
+        head.paint(edge, bright + 6 * head.noise(44, 0.06) + 3 * head.noise(47, 0.03), width=2.5)
         return np.where(edge < 0, 255, 0).astype(np.uint8)
 
 
 def place_tumor(head: Head, label: str, rng: np.random.Generator, offset: float) -> Tumor | None:
     """Where and how large: from the person's seed; smaller away from the middle slice, None beyond the tumor."""
-    largest = {"glioma": (0.17, 0.3), "meningioma": (0.13, 0.26), "pituitary": (0.085, 0.14)}[label]
+    largest = {"glioma": (0.17, 0.3), "meningioma": (0.12, 0.23), "pituitary": (0.085, 0.14)}[label]
     full = float(rng.uniform(*largest))
     pick = rng.random()
     if abs(offset) >= 0.95 * full:
@@ -87,7 +94,7 @@ def place_tumor(head: Head, label: str, rng: np.random.Generator, offset: float)
         cx, cy = SELLA[head.plane]
         return Tumor(label, cx + float(rng.uniform(-0.015, 0.015)), cy + float(rng.uniform(-0.02, 0.02)), radius, key)
     if label == "glioma":
-        inside = head.brain < -0.55 * full
+        inside = head.brain < -1.05 * full
         inside &= np.abs(head.x) > 0.12 if head.plane != "sagittal" else head.y < 0.05
     else:
         inside = np.abs(head.brain + 0.55 * full) < 0.02
