@@ -85,10 +85,10 @@ def _grid(size: int, person: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 
 def _finish(image: np.ndarray, person: np.random.Generator, noise: np.random.Generator) -> np.ndarray:
-    """As a scanner takes it: coil shading, a grid of frequencies that is coarser than the picture, noise in it -> uint8.
+    """As a scanner takes it: coil shading, frequencies on a grid coarser than the picture, noise in them -> uint8.
 
-    The coarse grid gives partial volume and the faint ripples beside sharp edges; the magnitude of complex noise is
-    Rician (Gudbjartsson and Patz 1995).
+    The coarse grid gives partial volume and faint ripples beside sharp edges; the magnitude of complex noise is Rician
+    (Gudbjartsson and Patz 1995).
     """
     size = image.shape[0]
     cells = person.uniform(0.86, 1.14, (3, 3)).astype(np.float32)

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-# Medians of T1 slices with contrast medium whose brightest percent is fat: brain 2.5 times darker than fat, white matter
-# barely brighter than gray.
-FAT, MUSCLE, BONE, AIR, CSF, GRAY, WHITE, VESSEL, MUCOSA = 188.0, 74.0, 17.0, 5.0, 33.0, 72.0, 86.0, 168.0, 122.0
+# As in T1 slices with contrast medium: the brain 2.5 times darker than fat, white matter barely brighter than gray.
+FAT, MUSCLE, BONE, AIR, CSF, GRAY, WHITE, VESSEL, MUCOSA = 188.0, 74.0, 17.0, 5.0, 33.0, 72.0, 90.0, 168.0, 122.0
 SELLA = {"axial": (0.0, -0.1), "coronal": (0.0, 0.2), "sagittal": (-0.13, 0.19)}
 BASE = -0.4  # axial slices below this height show the skull base: eyes, temporal lobes, cerebellum
 
@@ -62,9 +61,9 @@ class Head:
         # Python floats throughout: NumPy's would turn the float32 pictures into float64
         self.wide, self.long, self.egg = (float(rng.uniform(*r)) for r in ((0.95, 1.05), (0.97, 1.03), (0.04, 0.1)))
         self.fat, self.ventricles = (float(rng.uniform(*r)) for r in ((0.04, 0.07), (0.75, 1.3)))
-        self.folds = float(rng.uniform(1.0, 1.7))
+        self.folds = float(rng.uniform(1.1, 1.8))
         self.furrows = float(rng.uniform(0.45, 0.9))  # how dark they are
-        self.gray = GRAY - float(rng.uniform(0, 8))  # of the cortex: spin echo shows it nearly as bright as white matter
+        self.gray = GRAY - float(rng.uniform(0, 8))  # of the cortex: more or less unlike white matter
         shift = 0.012 * self.noise(1, 0.9), 0.012 * self.noise(2, 0.9)
         self.x, self.y = self.x + shift[0], self.y + shift[1]
         self.image = np.full(self.x.shape, AIR, np.float32)
@@ -165,7 +164,7 @@ class Head:
 
     def cortex(self, inner: np.ndarray, midline: np.ndarray | None = None, depth: float = 0.36) -> None:
         """Folded gray ribbon over white matter. midline: signed distance of the fissure between the halves."""
-        fold = 0.7 * self.noise(5, 0.18, mirrored=True) + 0.6 * self.noise(6, 0.12)
+        fold = 0.7 * self.noise(5, 0.18, mirrored=True) + 0.6 * self.noise(6, 0.12, mirrored=True)
         reach = np.clip(1 + inner / (depth * self.folds), 0, 1)  # 1 at the surface, 0 deep inside
         sulci = np.abs(fold) - 0.28 * reach * self.folds
         groove = (inner > -0.012) | ((sulci < 0) & (reach > 0.02))
@@ -173,7 +172,7 @@ class Head:
             groove |= midline < 0
         away = cv2.distanceTransform((~groove).astype(np.uint8), cv2.DIST_L2, 5) * self.pixel
         ribbon = 0.032 + 0.006 * self.noise(7, 0.3)
-        white = WHITE + 3 * self.noise(8, 0.25) + 1.5 * self.noise(9, 0.06)
+        white = WHITE + 2 * self.noise(8, 0.25) + 1.5 * self.noise(9, 0.06)
         gray = self.gray + 3 * self.noise(10, 0.12)
         tissue = gray + np.clip((away - ribbon) / (2 * self.pixel), 0, 1) * (white - gray)
         fluid = np.clip(1 - away / (2.2 * self.pixel), 0, 1)
@@ -343,7 +342,8 @@ class Head:
         self.paint(self.at(-0.02, 0.62, 0.035, 0.26, -6), AIR)  # airway
         self.paint(np.abs(self.at(-0.56, 0.74, 0.07, 0.09, 15)) - 0.016, BONE)  # jaw
         for i in range(4):  # vertebrae
-            self.paint(self.at(0.1 + 0.035 * i, 0.56 + 0.14 * i, 0.06, 0.05, -10), 100 + 8 * self.noise(20, 0.1), width=3)
+            body = self.at(0.1 + 0.035 * i, 0.56 + 0.14 * i, 0.06, 0.05, -10)
+            self.paint(body, 100 + 8 * self.noise(20, 0.1), width=3)
         self.scalp(np.maximum(cranium, self.y - 0.12))
         self.paint(inner - 0.07, BONE)
         marrow = np.maximum(np.abs(inner - 0.04) - 0.011, self.y - 0.05)

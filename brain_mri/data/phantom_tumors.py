@@ -51,7 +51,7 @@ class Tumor:
             np.maximum(swelling, head.brain + 0.03), GRAY - 16 + 3 * head.noise(42, 0.1), strength=0.85, width=18
         )
         thick = self.radius * np.clip(0.25 + 0.13 * head.noise(43, 0.14), 0.1, 0.65)
-        bright = float(rng.uniform(112, 150)) + 12 * head.noise(44, 0.07)
+        bright = float(rng.uniform(118, 158)) + 12 * head.noise(44, 0.07)
         patchy = np.clip(0.8 + 0.4 * head.noise(46, 0.2), 0.35, 1)  # the barrier leaks here more than there
         head.paint(edge, bright, strength=patchy, width=4)
         head.paint(edge + thick, CSF + 16 + 12 * head.noise(45, 0.1), width=6)
@@ -62,7 +62,7 @@ class Tumor:
         edge = np.maximum(self._blob(head, 0.06, 5), head.brain - 0.004)
         head.paint(np.maximum(edge - 0.015, head.brain), CSF + 12, strength=0.7, width=3)  # cleft of fluid
         distance = np.hypot(head.x - self.cx, head.y - self.cy)
-        bright = float(rng.uniform(106, 142))
+        bright = float(rng.uniform(118, 155))
         tail = np.maximum(np.abs(head.brain + 0.004) - 0.01, distance - 1.75 * self.radius)
         head.paint(tail, bright - 6, strength=0.8)
         head.paint(edge, bright + 5 * head.noise(44, 0.09) + 3 * head.noise(47, 0.04), width=2.5)
@@ -76,7 +76,7 @@ class Tumor:
             above = np.hypot(head.x - self.cx, (head.y - self.cy + 1.1 * self.radius) / 0.9)
             edge = union(edge, above - self.radius * float(rng.uniform(0.5, 0.85)), blend=0.05)
         head.paint(edge - 0.02, CSF + 4, strength=0.8, width=4)
-        bright = float(rng.uniform(102, 138))
+        bright = float(rng.uniform(114, 150))
         head.paint(edge, bright + 6 * head.noise(44, 0.06) + 3 * head.noise(47, 0.03), width=2.5)
         return np.where(edge < 0, 255, 0).astype(np.uint8)
 
