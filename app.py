@@ -10,8 +10,8 @@ In a notebook:
     interface = build_interface()                    # or build_interface("user/name"), build_interface(predictor)
     interface.launch(share=True)                     # theme, size limits and privacy settings come with it
 
-Environment: BRAIN_MRI_MODEL, BRAIN_MRI_COMPARE, BRAIN_MRI_AUTH and BRAIN_MRI_MCP=1 stand in for --model, --compare,
---auth and --mcp.
+Environment: BRAIN_MRI_MODEL, BRAIN_MRI_COMPARE, BRAIN_MRI_EXAMPLES, BRAIN_MRI_AUTH and BRAIN_MRI_MCP=1 stand in for
+--model, --compare, --examples, --auth and --mcp.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         auth = hosting.credentials(args.auth or os.environ.get("BRAIN_MRI_AUTH"))
         with lifetime.tidy_process():
-            page = build_interface(args.model, compare=args.compare)
+            page = build_interface(args.model, compare=args.compare, examples=args.examples)
             page.launch(
                 share=args.share, server_port=args.port, auth=auth, mcp_server=args.mcp, prevent_thread_lock=True
             )
@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", metavar="DIR|USER/NAME[@REV]", help="default: $BRAIN_MRI_MODEL or the bundled weights")
     p.add_argument("--compare", nargs="*", default=[], metavar="MODEL", help="more models to put beside it")
+    p.add_argument("--examples", metavar="DIR", help="a folder of files to try; default: $BRAIN_MRI_EXAMPLES")
     p.add_argument("--share", action="store_true", help="a public link for a week, through gradio.live")
     p.add_argument("--port", type=int, help="default: the first free one from 7860")
     p.add_argument(

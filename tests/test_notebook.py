@@ -188,6 +188,8 @@ def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> No
             "epochs": 1,
             "image_size": 64,
             "model_repository": "me/model",
+            "example_slices": 2,
+            "licence_of_the_slices": "CC0, drawn",
             "space": "me/space",
             "public_link": False,
         }
@@ -197,6 +199,7 @@ def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> No
     assert pictures(notebook, "4.") >= 1 and pictures(notebook, "6.") >= 3
     model = loopback.repo("me/model")
     assert {"config.json", "classifier.onnx", "README.md", "metrics.json"} <= set(model.files) and model.tags
+    assert {"examples/glioma_1.png", "examples/meningioma_1.png", "examples/LICENSE.txt"} <= set(model.files)
     space = loopback.repo("me/space", "space")
     assert "app.py" in space.files and space.variables == {"BRAIN_MRI_MODEL": "me/model"}
 

@@ -1,8 +1,8 @@
 """Pull an artifact folder from the Hugging Face Hub, and keep serving when the Hub does not answer.
 
-A name is resolved to a commit, only the three serving files are fetched into the ordinary Hub cache, and nothing is
-handed out before its sha256 agrees with config.json. refs/<name> in the cache is moved only then, so it always points
-to the last good revision, which answers when the Hub does not.
+A name is resolved to a commit, only the three serving files (and examples) are fetched into the ordinary Hub cache, and
+nothing is handed out before its sha256 agrees with config.json. refs/<name> in the cache is moved only then, so it
+always points to the last good revision, which answers when the Hub does not.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import huggingface_hub
 from huggingface_hub import constants
 
 from brain_mri.artifact.config import CLASSIFIER, CONFIG, SEGMENTER, SERVING_FILES, ArtifactConfig, ArtifactError
-from brain_mri.artifact.folder import JSON_BYTES, load_artifact
+from brain_mri.artifact.folder import JSON_BYTES, SHOWN, SHOWN_BYTES, load_artifact
 from brain_mri.artifact.hub_client import HubError, client, endpoint, explain, find_token, split_id, within
 from brain_mri.files import FileError, atomic_write, read_json, sha256
 
 LARGEST = {CONFIG: JSON_BYTES, CLASSIFIER: 2**31, SEGMENTER: 2**31}  # bytes; ONNX holds no more in one file
+EXAMPLES = "examples/"  # see examples.py
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -154,6 +155,11 @@ def _fetch(
         raise HubError(str(error)) from None
     except Exception as error:
         raise explain(error, where, token=token, seconds=timeout) from error
+    with contextlib.suppress(Exception):  # pictures to try: without them the model serves as well
+        config = load_artifact(cache / f"models--{repo_id.replace('/', '--')}" / "snapshots" / sha, verify=False).config
+        extra = [name for name in config.files if name.startswith(EXAMPLES) and name in files][:SHOWN]
+        if sum(files[name].size or 0 for name in extra) <= SHOWN_BYTES:
+            within(timeout if patience is None else patience, lambda: [download(name) for name in extra])
     return sha
 
 

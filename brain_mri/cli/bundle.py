@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from brain_mri.artifact.examples import example_files
 from brain_mri.artifact.folder import load_artifact, new_artifact
 from brain_mri.evaluation.records import read_metrics
 from brain_mri.files import FileError
@@ -25,7 +26,8 @@ def bundle(run: Path, out: Path, name: str) -> list[str]:
     """
     source = load_artifact(run)
     config = source.config.model_copy(update={"name": name})
-    names = sorted(set(config.files) - SHOWS_PATIENTS - {"README.md"})
+    left = SHOWS_PATIENTS | {"README.md", *example_files(source)}
+    names = sorted(set(config.files) - left)
     with new_artifact(out, config) as folder:
         for file in names:
             target = folder / file

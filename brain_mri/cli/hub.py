@@ -1,6 +1,7 @@
 """An artifact folder on the Hugging Face Hub: push it, pull it, serve it from a Gradio Space.
 
 python -m brain_mri hub push   runs/mine user/name [--private] [--tag TAG]
+python -m brain_mri hub push   runs/mine user/name --examples 6 --examples-license "CC BY 4.0" --data DIR [--masks DIR]
 python -m brain_mri hub pull   user/name[@branch|tag|commit]
 python -m brain_mri hub deploy user/space --model user/name [--hardware zero-a10g]
 python -m brain_mri hub space  FOLDER [--model runs/mine]      # the same files in a folder, to push yourself
@@ -13,10 +14,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.examples import FOLDER, example_files, put_examples
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub import pull
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
 from brain_mri.artifact.space import deploy, write_space
+from brain_mri.data.dataset import load_dataset
+from brain_mri.data.folders import DataError
+from brain_mri.evaluation.slices_to_show import MOST, slices_to_show
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         if args.command == "push":
+            add_examples(args)
             done = push(args.folder, args.repo_id, private=args.private, tag=args.tag)
             print(f"{done.url} {'now holds' if done.changed else 'already held'} this model.")
             print(f"revision {done.revision}, tag {done.tag}")
@@ -42,10 +50,54 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{space.url} {'was updated' if space.changed else 'is up to date'} ({len(space.files)} files).")
             for note in space.notes:
                 print(note)
-    except HubError as error:
+    except (HubError, ArtifactError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def add_examples(args: argparse.Namespace) -> None:
+    """Put slices of the run's own test split into its folder, where asked for. Raises DataError, ArtifactError."""
+    if args.examples is None and sys.stdin.isatty() and not example_files(load_artifact(args.folder)):
+        ask(args)
+    if args.examples is None:
+        return
+    if not args.examples:
+        if example_files(load_artifact(args.folder)):
+            put_examples(args.folder, {}, "", "")
+        return
+    licence = " ".join((args.examples_license or "").split())
+    if not licence or not args.data:
+        raise DataError(
+            "Examples are slices of patients: say under which licence they may be shown (--examples-license TEXT) and "
+            "where they lie (--data DIR, and --masks as for train.py). Nothing was pushed."
+        )
+    artifact = load_artifact(args.folder)
+    training = artifact.config.training
+    dataset = load_dataset(
+        args.data,
+        args.masks,
+        groups=args.groups,
+        size=artifact.image_size,
+        seed=training.seed,
+        official_split=bool(training.official_split),
+        min_classes=1,
+    )
+    pictures, how = slices_to_show(artifact, dataset, args.examples)
+    put_examples(args.folder, pictures, licence, how)
+    print(f"Examples: {', '.join(pictures)} in {args.folder / FOLDER}. {how}")
+    print("Names, tags and EXIF are gone; text that is burnt into a picture is not.")
+
+
+def ask(args: argparse.Namespace) -> None:
+    """Of a person at the terminal; whoever presses Enter adds none."""
+    print(f"Show up to {MOST} slices of this run's test split on its page, as examples to click? They become public.")
+    if input("[y/N] ").strip().lower() not in ("y", "yes"):
+        return
+    args.examples = MOST
+    args.data = args.data or [Path(input("Folder of the data, as given to train.py --data: ").strip())]
+    args.masks = args.masks or [Path(folder) for folder in input("Folder of the masks, or Enter: ").split()] or None
+    args.examples_license = args.examples_license or input("Licence of these slices, for example CC BY 4.0: ")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +108,16 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("repo_id", metavar="user/name")
     one.add_argument("--private", action="store_true", help="create the repository as a private one")
     one.add_argument("--tag", help="name of the tag (default: run-<date>-<digest>)")
+    one.add_argument(
+        "--examples",
+        type=int,
+        choices=range(MOST + 1),
+        help="slices of the run's test split to show on its page (at a terminal you are asked; 0: none)",
+    )
+    one.add_argument("--examples-license", metavar="TEXT", help="under which these slices may be shown")
+    one.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="where they lie: as for train.py")
+    one.add_argument("--masks", type=Path, nargs="+", metavar="DIR", help="as for train.py")
+    one.add_argument("--groups", type=Path, help="as for train.py")
     two = commands.add_parser("pull", help="fetch and check a model; prints its folder")
     two.add_argument("repo_id", metavar="user/name[@revision]")
     three = commands.add_parser("deploy", help="create or update a Gradio Space that serves a model")

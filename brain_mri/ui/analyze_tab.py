@@ -19,8 +19,9 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.inference.live_model import Models
 from brain_mri.ui import common, crop, views
-from brain_mri.ui.common import Example, Upload
+from brain_mri.ui.common import Upload
 from brain_mri.ui.crop import Cut
+from brain_mri.ui.examples import Example, chosen, scan_inputs
 from brain_mri.ui.html import error_banner, explained, notes, open_tab
 from brain_mri.ui.keeping import Kept, shelf, still_there
 from brain_mri.ui.outline_editor import all_has_come, board, drawn, mask_of_runs, outline_editor, runs_of, sent_last
@@ -51,7 +52,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None)  # a View, on the shelf
     source = gr.State(None)  # an Upload
-    file, chooser = common.scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
+    file, chooser = scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
     cut = gr.State(None)  # a Cut
     looks_at = gr.State(
         "adjust"
@@ -106,7 +107,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         return begun(before, path) | {file: None} | nothing_to_crop() if path else {file: None}
 
     def picked(before: Upload | None, event: gr.EventData) -> common.Update:
-        return begun(before, common.chosen(examples, event).path) | nothing_to_crop()
+        return begun(before, chosen(examples, event).path) | nothing_to_crop()
 
     def nothing_to_crop() -> common.Update:
         return {cropping: gr.Accordion(open=False), cut: None, whole: crop.board(None)}

@@ -19,7 +19,6 @@ from brain_mri.inference.rows import Row
 from brain_mri.inference.sequence import said_of
 from brain_mri.ui import views
 from brain_mri.ui.common import (
-    Example,
     Update,
     Upload,
     analyzed_in_turn,
@@ -32,6 +31,7 @@ from brain_mri.ui.common import (
     settled,
     working,
 )
+from brain_mri.ui.examples import Example
 from brain_mri.ui.html import banner, error_banner, image, safe, table
 from brain_mri.ui.places import Places
 

@@ -1,4 +1,4 @@
-"""What every tab and endpoint shares: examples to click, failures as sentences, a folder for downloads."""
+"""What every tab and endpoint shares: failures as sentences, uploads and their names, a folder for downloads."""
 
 from __future__ import annotations
 
@@ -16,25 +16,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
 import gradio as gr
-import numpy as np
 from gradio.utils import get_upload_folder
 
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.files import FileError
-from brain_mri.imaging.file_type import is_volume
-from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.ui import lifetime
-from brain_mri.ui.html import banner, safe, thumbnail_uri
+from brain_mri.ui.html import banner, safe
 from brain_mri.ui.places import Places
 
 log = logging.getLogger("brain_mri")
 UNEXPECTED = "Something went wrong that should not have; the details are in the server's log. Please try another file."
-SYNTHETIC = Path(__file__).resolve().parents[2] / "assets" / "examples"
-MOST_EXAMPLES = 12  # of a model: every one is read before the page stands
-THUMBNAIL = 192  # pixels on the longer side
 Update = dict[Any, Any]  # {component: its new value}; the other outputs of an event stay as they are
 # How the page's own events run; none of them is an endpoint.
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -300,76 +293,3 @@ def output_folder() -> Path:
 def download_box(elem_id: str, label: str = "Download") -> gr.File:
     """Hidden until there is something to download."""
     return gr.File(label=label, file_count="multiple", interactive=False, visible=False, elem_id=elem_id)
-
-
-# --- examples --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Example:
-    path: Path
-    thumbnail: np.ndarray  # uint8 (h, w)
-    volume: bool
-
-    @property
-    def synthetic(self) -> bool:
-        return self.path.parent == SYNTHETIC
-
-    @property
-    def caption(self) -> tuple[str, str]:
-        """ "synthetic_no_tumor_axial.jpg" -> ("No tumor", "axial, JPG")."""
-        stem, _, suffix = self.path.name.removesuffix(".gz").rpartition(".")
-        words = stem.removeprefix("synthetic_").replace("no_tumor", "no tumor").replace("16bit", "16-bit").split("_")
-        kind = {"nii": "NIfTI", "dcm": "DICOM"}.get(suffix, suffix.upper())
-        return words[0].capitalize(), ", ".join([*words[1:], kind])
-
-
-def load_examples(offered: Sequence[Path]) -> list[Example]:
-    """Those of the files `offered` (by a model) that can be read, else synthetic drawings."""
-    return _readable(offered[:MOST_EXAMPLES]) or _readable(sorted(SYNTHETIC.glob("*.*")))
-
-
-def _readable(paths: Sequence[Path]) -> list[Example]:
-    found = []
-    for path in paths:
-        try:
-            image = read_scan(path).image
-        except ScanError:
-            continue
-        scale = THUMBNAIL / max(image.shape)
-        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        found.append(Example(path, cv2.resize(image, None, fx=scale, fy=scale, interpolation=way), is_volume(path)))
-    return found
-
-
-def example_chooser(examples: Sequence[Example], elem_id: str) -> gr.HTML:
-    """A row of buttons with a picture, a name and the format. Its `select` event says which: see `chosen`."""
-    note = "synthetic drawings, not patients" if all(e.synthetic for e in examples) else "they come with the model"
-    buttons = "".join(
-        f'<button type="button" class="example" data-pick="{i}"><img src="{thumbnail_uri(e.thumbnail)}" alt="">'
-        f"<span>{safe(e.caption[0])} <small>{safe(e.caption[1])}</small></span></button>"
-        for i, e in enumerate(examples)
-    )
-    block = (
-        f'<section class="examples-block"><h2>Or try an example <small>({note})</small></h2>'
-        f'<div class="examples">{buttons}</div></section>'
-    )
-    return gr.HTML(block, elem_id=elem_id, apply_default_css=False, js_on_load=PICK)
-
-
-def scan_inputs(
-    name: str, label: str, examples: Sequence[Example], *, several: bool = False, scales: tuple[int, int] = (2, 3)
-) -> tuple[gr.File, gr.HTML]:
-    """Side by side: a box for own files and the examples. name: the beginning of the elements' ids."""
-    with gr.Row(equal_height=True):
-        with gr.Column(scale=scales[0], min_width=280):
-            file = gr.File(
-                label=label, file_count="multiple" if several else "single", elem_id=f"{name}-file", height=170
-            )
-        with gr.Column(scale=scales[1], min_width=300):
-            return file, example_chooser(examples, f"{name}-examples")
-
-
-def chosen(examples: Sequence[Example], event: gr.EventData) -> Example:
-    """The example that a `select` event is about."""
-    return examples[int((event._data or {}).get("pick", 0))]

@@ -21,7 +21,8 @@ from brain_mri.inference.predictor import Predictor
 from brain_mri.reporting import overview, tables
 from brain_mri.reporting.texts import WORDS
 from brain_mri.ui import glossary, theme, views
-from brain_mri.ui.common import MODEL, Example, Update, Upload, analyzed, chosen, scan_inputs, settled, working
+from brain_mri.ui.common import MODEL, Update, Upload, analyzed, settled, working
+from brain_mri.ui.examples import Example, chosen, scan_inputs
 from brain_mri.ui.html import banner, card, error_banner, explained, explainer, image, notes, safe, table, tiles
 
 MOST_TEXT = 2**20  # characters of tables, which every visitor gets; ordinary ones have some 20,000

@@ -23,7 +23,8 @@ from brain_mri.ui import agents, hosting, lifetime, theme
 from brain_mri.ui.analyze_tab import analyze_tab
 from brain_mri.ui.api import endpoints
 from brain_mri.ui.batch_tab import batch_tab
-from brain_mri.ui.common import load_examples, speaking
+from brain_mri.ui.common import speaking
+from brain_mri.ui.examples import load_examples
 from brain_mri.ui.gate import Gate
 from brain_mri.ui.keeping import tidying
 from brain_mri.ui.model_tab import model_tab
@@ -37,17 +38,23 @@ SESSIONS = 200  # visitors whose last scan is remembered
 NOTE = f'<p class="disclaimer" role="note"><strong>Not a diagnosis.</strong> {DISCLAIMER}</p>'
 
 
-def build_interface(model: Predictor | str | Path | None = None, *, compare: Sequence[str | Path] = ()) -> Page:
+def build_interface(
+    model: Predictor | str | Path | None = None,
+    *,
+    compare: Sequence[str | Path] = (),
+    examples: str | Path | None = None,
+) -> Page:
     """The whole page.
 
     model: a Predictor, a folder, or "user/name[@revision]"; default: BRAIN_MRI_MODEL or the bundled one.
-    compare: further models that visitors may put beside it. Raises ArtifactError or HubError with one sentence.
+    compare: further models that visitors may put beside it. examples: a folder of files to try; default:
+    BRAIN_MRI_EXAMPLES, those of the model, or drawings. Raises ArtifactError, HubError or ScanError with one sentence.
     """
     lifetime.private_folder()  # before any component is made: each asks once where files are kept
     live = LiveModel(model or os.environ.get("BRAIN_MRI_MODEL") or BUNDLED)
     predictor = live.current
     models = Models(live, compare or os.environ.get("BRAIN_MRI_COMPARE", "").replace(",", " ").split())
-    examples = load_examples(predictor.artifact.shown("examples")[0])
+    offered = load_examples(predictor.artifact, examples or os.environ.get("BRAIN_MRI_EXAMPLES"))
     places = Places()
 
     with Page(title=TITLE, analytics_enabled=False) as page:
@@ -58,13 +65,13 @@ def build_interface(model: Predictor | str | Path | None = None, *, compare: Seq
         newer = newer_row()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Analyze", id="analyze"):
-                analyze_tab(models, examples)
+                analyze_tab(models, offered)
             with gr.Tab("Volume", id="volume"):
-                volume_tab(models, examples, places)
+                volume_tab(models, offered, places)
             with gr.Tab("Batch", id="batch"):
-                batch_tab(models, examples, places)
+                batch_tab(models, offered, places)
             with gr.Tab("Model", id="model"):
-                who, good = model_tab(models, examples)
+                who, good = model_tab(models, offered)
         if live.follows_hub:
             connect(page, live, newer, [notice, who, good])
         endpoints(models, places)

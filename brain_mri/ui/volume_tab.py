@@ -31,7 +31,8 @@ from brain_mri.inference.volume_analysis import (
 )  # fmt: skip
 from brain_mri.ui import common
 from brain_mri.ui.charts import along_slices
-from brain_mri.ui.common import Example, Upload
+from brain_mri.ui.common import Upload
+from brain_mri.ui.examples import Example, chosen, scan_inputs
 from brain_mri.ui.html import banner, card, error_banner, image, notes, tiles
 from brain_mri.ui.keeping import Kept, shelf, still_there
 from brain_mri.ui.places import Places
@@ -49,7 +50,7 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
     kept = gr.State(None)  # a VolumeAnalysis, on the shelf
     source = gr.State(None)  # an Upload
     volumes = [example for example in examples if example.volume]
-    file, chooser = common.scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
+    file, chooser = scan_inputs("volume", "Your volume", volumes, several=True, scales=(3, 2))
     with gr.Row():
         gr.HTML(HINT, elem_id="volume-hint", apply_default_css=False, js_on_load=loader())
         names = common.names_box("volume")
@@ -87,7 +88,7 @@ def volume_tab(models: Models, examples: Sequence[Example], places: Places) -> N
         return begun(before, paths) | {file: None, which: no_choice()} if paths else {file: None}
 
     def picked(before: Upload | None, event: gr.EventData) -> common.Update:
-        return begun(before, [common.chosen(volumes, event).path]) | {which: no_choice()}
+        return begun(before, [chosen(volumes, event).path]) | {which: no_choice()}
 
     def another(before: Upload | None) -> common.Update:
         return begun(before, before.paths) if before else gr.skip()
