@@ -21,6 +21,7 @@ import huggingface_hub
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from brain_mri.artifact.config import SERVING_FILES, ArtifactError
+from brain_mri.artifact.examples import example_files
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub import pull
 from brain_mri.artifact.hub_client import (
@@ -44,7 +45,8 @@ FILES = (
     "brain_mri/*.py",
     *(f"brain_mri/{room}/**/*" for room in ("artifact", "imaging", "inference", "ui")),
     *(f"brain_mri/evaluation/{module}.py" for module in ("__init__", "records", "scores")),
-    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "overview", "tables")),
+    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "overview", "tables", "texts")),
+    "brain_mri/reporting/assets/texts.toml",
     "assets/**/*",
     *(f"{WEIGHTS}/{name}" for name in WEIGHTS_FILES),
     "LICENSE",
@@ -86,11 +88,11 @@ def write_space(folder: str | Path, *, model: str | Path | None = None, root: Pa
     files = space_files(root)
     if model:
         try:
-            load_artifact(model)
+            brought = example_files(load_artifact(model))
         except ArtifactError as error:
             raise HubError(str(error)) from None
         files = {path: file for path, file in files.items() if not path.startswith(f"{WEIGHTS}/")}
-        files |= {f"{WEIGHTS}/{name}": file for name in WEIGHTS_FILES if (file := Path(model, name)).is_file()}
+        files |= {f"{WEIGHTS}/{name}": file for name in (*WEIGHTS_FILES, *brought) if (file := Path(model, name)).is_file()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         whole = Path(scratch, "space")
