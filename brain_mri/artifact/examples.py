@@ -15,6 +15,7 @@ from pathlib import Path
 from brain_mri.artifact.folder import Artifact, load_artifact, new_artifact
 
 FOLDER, LICENCE = "examples", "LICENSE.txt"
+MOST = 6  # slices that a model is published with
 LONGEST = 200  # characters of a licence that are shown
 CARD, MARK = "README.md", "\n<!-- examples -->\n"  # what follows the mark is ours
 

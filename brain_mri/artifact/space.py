@@ -92,7 +92,9 @@ def write_space(folder: str | Path, *, model: str | Path | None = None, root: Pa
         except ArtifactError as error:
             raise HubError(str(error)) from None
         files = {path: file for path, file in files.items() if not path.startswith(f"{WEIGHTS}/")}
-        files |= {f"{WEIGHTS}/{name}": file for name in (*WEIGHTS_FILES, *brought) if (file := Path(model, name)).is_file()}
+        files |= {
+            f"{WEIGHTS}/{name}": file for name in (*WEIGHTS_FILES, *brought) if (file := Path(model, name)).is_file()
+        }
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         whole = Path(scratch, "space")

@@ -14,16 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from brain_mri.artifact.config import ArtifactError
-from brain_mri.artifact.examples import FOLDER, example_files, put_examples
+from brain_mri.artifact.examples import FOLDER, MOST, example_files, put_examples
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub import pull
-from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
 from brain_mri.artifact.space import deploy, write_space
-from brain_mri.data.dataset import load_dataset
-from brain_mri.data.folders import DataError
-from brain_mri.evaluation.slices_to_show import MOST, slices_to_show
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{space.url} {'was updated' if space.changed else 'is up to date'} ({len(space.files)} files).")
             for note in space.notes:
                 print(note)
-    except (HubError, ArtifactError, DataError, OSError) as error:
+    except (HubError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def add_examples(args: argparse.Namespace) -> None:
-    """Put slices of the run's own test split into its folder, where asked for. Raises DataError, ArtifactError."""
+    """Put slices of the run's own test split into its folder, where asked for. Raises ValueError with a sentence."""
     if args.examples is None and sys.stdin.isatty() and not example_files(load_artifact(args.folder)):
         ask(args)
     if args.examples is None:
@@ -68,10 +63,14 @@ def add_examples(args: argparse.Namespace) -> None:
         return
     licence = " ".join((args.examples_license or "").split())
     if not licence or not args.data:
-        raise DataError(
+        raise ValueError(
             "Examples are slices of patients: say under which licence they may be shown (--examples-license TEXT) and "
             "where they lie (--data DIR, and --masks as for train.py). Nothing was pushed."
         )
+    # Only here: everything else needs the Hub's library alone
+    from brain_mri.data.dataset import load_dataset
+    from brain_mri.evaluation.slices_to_show import slices_to_show
+
     artifact = load_artifact(args.folder)
     training = artifact.config.training
     dataset = load_dataset(

@@ -15,6 +15,7 @@ from collections import Counter
 import cv2
 import numpy as np
 
+from brain_mri.artifact.examples import MOST
 from brain_mri.artifact.folder import Artifact
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
@@ -23,7 +24,7 @@ from brain_mri.data.stacks import read_slice
 from brain_mri.evaluation.held_out import DIGITS, held_out, test_pictures
 from brain_mri.imaging.scan import ScanError
 
-MOST, LONGEST = 6, 512  # slices; pixels of a side
+LONGEST = 512  # pixels of a side
 
 
 def slices_to_show(artifact: Artifact, dataset: Dataset, count: int) -> tuple[dict[str, bytes], str]:

@@ -15,6 +15,8 @@ import yaml
 
 from brain_mri.artifact import hub_client, hub_push
 from brain_mri.artifact import space as deploy
+from brain_mri.artifact.examples import put_examples
+from brain_mri.artifact.folder import load_artifact
 from brain_mri.cli import hub
 from tests.helpers import space_process
 from tests.helpers.handmade import write_handmade
@@ -288,10 +290,16 @@ def test_a_folder_of_a_space_starts_without_tensorflow_and_gradio_deploys_it(
 
 def test_a_folder_of_a_space_serves_the_model_that_it_was_made_with(tree: Path, tmp_path: Path) -> None:
     model = write_handmade(tmp_path / "model")
+    put_examples(model, {"glioma_1.png": b"a slice"}, "CC BY 4.0", "Drawn at random.")
     folder = tmp_path / "new" / "space"
+    brought = ["weights/examples/LICENSE.txt", "weights/examples/glioma_1.png"]
     assert deploy.write_space(folder, model=model, root=tree) == sorted(
-        [*(path for path in deploy.space_files(tree)), "README.md"]
+        [*(path for path in deploy.space_files(tree)), "README.md", *brought]
     )
+    assert [path.name for path in load_artifact(folder / "weights").shown("examples")[0]] == [
+        "LICENSE.txt",
+        "glioma_1.png",
+    ]
     assert (folder / "weights/config.json").read_bytes() == (model / "config.json").read_bytes()
     assert (folder / "requirements.txt").read_text() == "numpy\n"
     assert [path.name for path in folder.parent.iterdir()] == ["space"]
