@@ -17,6 +17,7 @@ from pathlib import Path
 from brain_mri.artifact.examples import FOLDER, MOST, example_files, put_examples
 from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub import pull
+from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
 from brain_mri.artifact.space import deploy, write_space
 
