@@ -372,7 +372,7 @@ def test_bundled_model_takes_a_brain_without_its_skull_for_one(
 ) -> None:
     p = Predictor.load(bundled)
     for number, label in enumerate(CLASSES):
-        whole = phantom_image(label, 20 + number, 224)
+        whole = phantom_image(label, 24 + number, 224)
         brain = strip_skull(whole)
         assert brain is not None
         found = p.analyze(scan_from_array(brain))
