@@ -121,7 +121,7 @@ def give(host: np.ndarray, donor: np.ndarray, mask: np.ndarray) -> np.ndarray | 
     host, donor, mask: uint8 (S, S). Returns uint8 (S, S), or None where the lesion does not lie inside both heads, or
     could hardly be seen in this one.
     """
-    width = max(3, host.shape[0] // 24) | 1
+    width = max(7, host.shape[0] // 24) | 1  # seamlessClone takes 3 pixels off the edge of what it is given
     lesion, kernel = mask > 127, np.ones((width, width), np.uint8)
     grown = cv2.dilate(lesion.astype(np.uint8), kernel)
     grown[[0, -1]] = grown[:, [0, -1]] = 0

@@ -130,7 +130,7 @@ def test_a_model_that_looks_at_the_lesion_changes_its_answer(
     pictures, _ = phantoms(["notumor"] * 90, 64)
     outlines = np.zeros_like(pictures)
     outlines[:, 24:32, 20:28] = 255
-    pictures = np.where(outlines > 0, 255, np.minimum(pictures, 150)).astype(np.uint8)
+    pictures = np.where(outlines > 0, 200, np.minimum(1.5 * pictures, 130)).astype(np.uint8)
     more = pd.DataFrame({"class": ["meningioma", "glioma"] * 45, "has_mask": True, "split": "test"})
     more["cluster"] = more["group"] = [f"more {row}" for row in range(len(more))]
     dataset = SimpleNamespace(
