@@ -1,6 +1,7 @@
 """Screenshots of every tab: desktop light and dark, and a phone. One command:
 
     python -m dev.screenshots                               # the bundled model and its examples
+    python -m dev.screenshots --every --out /tmp/shots      # also the first screen, an explained word, the report, ...
     python -m dev.screenshots --model runs/mine --out /tmp/shots --scan slice.png --volume study.nii.gz
 
 Needs playwright and a Chromium (Debian: apt install chromium; another one: CHROMIUM=/path). Contacts no outside host.
@@ -25,6 +26,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 LOOKS = {"light": (1280, 900, "light"), "dark": (1280, 900, "dark"), "phone": (390, 844, "light")}
+IN_DOCS = ("analyze", "correct", "volume", "batch", "model")
 WAIT = 60_000  # ms
 SHOWN = "#volume-viewer [data-ready], #volume-views img:visible"  # a volume: in the viewer, or in planes without WebGL2
 
@@ -103,6 +105,69 @@ def shoot(page: Page, path: Path, *, down_to: str = "footer") -> None:
     print(path)
 
 
+def word(page: Page) -> None:
+    """A word with its explanation open."""
+    page.locator("#panel-heat .term").first.click()
+    page.wait_for_selector("#explained strong", timeout=WAIT)
+
+
+def correct(page: Page) -> None:
+    """The editor of the outline after a stroke, which the figures below it count already."""
+    tab(page, "Correct the outline")
+    page.locator("#outline canvas").scroll_into_view_if_needed()
+    box = page.locator("#outline canvas").bounding_box()
+    assert box
+    left, top, side = box["x"], box["y"], box["width"]
+    page.mouse.move(left + 0.55 * side, top + 0.55 * side)
+    page.mouse.down()
+    page.mouse.move(left + 0.66 * side, top + 0.6 * side, steps=6)
+    page.mouse.up()
+    page.wait_for_selector("#correction .tile", timeout=WAIT)
+
+
+def report(page: Page) -> None:
+    tab(page, "Report")
+    page.locator("#make-report").click()
+    page.wait_for_selector("#report-files a", timeout=WAIT)
+
+
+def states(page: Page, scan: Path | None, stack: Path, files: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Bring the page into one state after the other: the name of each, and the element with which its picture ends.
+
+    files: for the batch; the last one cannot be read.
+    """
+    yield "first", "#panels"
+    analyze(page, scan)
+    yield "screenshot", "#facts"
+    yield "analyze", "footer"
+    word(page)
+    yield "word", "#panels"
+    page.keyboard.press("Escape")
+    for name, inside in (("methods", "U-Net and K-means"), ("picture", "The picture")):
+        tab(page, inside)
+        page.wait_for_selector(f"#{name} .card", timeout=WAIT)
+        yield name, "footer"
+    correct(page)
+    yield "correct", "footer"
+    report(page)
+    yield "report", "footer"
+    page.set_input_files("#scan-file input[type=file]", files[-1])
+    page.wait_for_selector("#finding .banner.error", timeout=WAIT)
+    yield "error", "#panels"
+    volume(page, stack)
+    solid(page)
+    yield "volume", "footer"
+    batch(page, files)
+    yield "batch", "footer"
+    model(page)
+    page.locator(".how summary").first.click()
+    yield "model", "footer"
+    for name, inside, shown in (("figures", "Figures", "#model-figures img"), ("words", "Words", ".words")):
+        tab(page, inside)
+        page.wait_for_selector(shown, timeout=WAIT)
+        yield name, "footer"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", help="default: the bundled weights")
@@ -111,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--scan", type=Path, help="the scan to show; default: the DICOM example")
     p.add_argument("--volume", type=Path, help="the volume to show; default: a synthetic one")
     p.add_argument("--looks", nargs="*", default=list(LOOKS), choices=LOOKS)
+    p.add_argument("--every", action="store_true", help="every state of the page, not only those of docs/pictures/")
     args = p.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     page = build_interface(args.model, compare=args.compare)
@@ -120,19 +186,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             samples = sorted(EXAMPLES.iterdir())
             broken = Path(folder) / "not_a_picture.png"
             broken.write_bytes(b"hello")
+            stack = args.volume or next(s for s in samples if s.name.endswith(".nii.gz"))
             for look in args.looks:
                 view = open_page(chromium, url, look)
-                analyze(view, args.scan)
-                if look == "light":
-                    shoot(view, args.out / "screenshot.png", down_to="#facts")
-                shoot(view, args.out / f"analyze-{look}.png")
-                volume(view, args.volume or next(s for s in samples if s.name.endswith(".nii.gz")))
-                solid(view)
-                shoot(view, args.out / f"volume-{look}.png")
-                batch(view, [*samples, broken])
-                shoot(view, args.out / f"batch-{look}.png")
-                model(view)
-                shoot(view, args.out / f"model-{look}.png")
+                for name, end in states(view, args.scan, stack, [*samples, broken]):
+                    if name == "screenshot" and look == "light":
+                        shoot(view, args.out / "screenshot.png", down_to=end)
+                    elif name in IN_DOCS or args.every:
+                        shoot(view, args.out / f"{name}-{look}.png", down_to=end)
                 view.close()
     finally:
         page.close()
