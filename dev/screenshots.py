@@ -122,7 +122,7 @@ def correct(page: Page) -> None:
     page.mouse.down()
     page.mouse.move(left + 0.66 * side, top + 0.6 * side, steps=6)
     page.mouse.up()
-    page.wait_for_selector("#correction .tile", timeout=WAIT)
+    page.wait_for_selector("#correction .notes", timeout=WAIT)
 
 
 def report(page: Page) -> None:
