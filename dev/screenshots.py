@@ -161,7 +161,7 @@ def states(page: Page, scan: Path | None, stack: Path, files: Sequence[Path]) ->
     yield "batch", "footer"
     model(page)
     page.locator(".how summary").first.click()
-    yield "model", "footer"
+    yield "model", "#model-scores .stack > div:nth-of-type(5)"
     for name, inside, shown in (("figures", "Figures", "#model-figures img"), ("words", "Words", ".words")):
         tab(page, inside)
         page.wait_for_selector(shown, timeout=WAIT)

@@ -36,7 +36,7 @@ looked.</li>
 <li><b>Look closer</b>: dotted words explain themselves, sliders change the pictures, and a report keeps it
 all.</li></ol>
 <p><b>What it cannot do:</b> tell whether somebody is ill. It knows three kinds of tumor ({KINDS}), sees one slice at a
-time, and can be sure and wrong: {open_tab("Model", "how often")}. Everything else, a stroke or bleeding, it does not
+time, and can be sure and wrong ({open_tab("Model", "how often?")}). Everything else, a stroke or bleeding, it does not
 recognise.</p></section>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
 JSON; the mask as PNG, a corrected outline as PNG beside it."""

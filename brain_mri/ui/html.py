@@ -18,8 +18,8 @@ from brain_mri.ui.glossary import pieces
 
 ESCAPED = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 ANSWERS = ("tumor", "clear", "unsure", "foreign")  # kinds of a banner that says what the model sees
-LINK = '<button type="button" class="open-tab" data-open-tab="'
-TERM = '<button type="button" class="term" aria-expanded="false" data-word="'
+LINK = '<a class="open-tab" href="#tabs" data-open-tab="'
+TERM = '<span role="button" tabindex="0" class="term" aria-expanded="false" data-word="'  # a <button> breaks no lines
 
 
 def safe(value: object) -> str:
@@ -38,14 +38,14 @@ def explained(text: object, seen: set[int] | None = None) -> str:
     seen, parts = set() if seen is None else seen, []
     for piece, word in pieces(str(text)):
         button = word is not None and word not in seen
-        parts.append(f'{TERM}{word}">{safe(piece)}</button>' if button else safe(piece))
+        parts.append(f'{TERM}{word}">{safe(piece)}</span>' if button else safe(piece))
         seen.update([] if word is None else [word])
     return "".join(parts)
 
 
 def open_tab(name: str, text: str) -> str:
     """A link to another tab of the page (assets/script.js)."""
-    return f'{LINK}{safe(name)}">{safe(text)}</button>'
+    return f'{LINK}{safe(name)}">{safe(text)}</a>'
 
 
 def explainer() -> Callable[[object], str]:
@@ -56,7 +56,7 @@ def explainer() -> Callable[[object], str]:
 
 def unexplained(html: str) -> str:
     """HTML without these buttons and links to tabs: for a page that is printed and has no script."""
-    return re.sub(rf"{LINK}[^>]*>.*?</button>", "", re.sub(rf'{TERM}\d+">(.*?)</button>', r"\1", html))
+    return re.sub(rf"{LINK}[^>]*>.*?</a>", "", re.sub(rf'{TERM}\d+">(.*?)</span>', r"\1", html))
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -76,12 +76,14 @@ def states(page: Page, paths: dict[str, Path]) -> Iterator[str]:
     page.locator("#panel-mask .term").first.click()
     yield "a word explained"
     page.keyboard.press("Escape")
-    for name in ("U-Net and K-means", "The picture", "Report", "Correct the outline"):
+    for name in ("U-Net and K-means", "The picture", "Correct the outline"):
         screenshots.tab(page, name)
         yield name
     page.locator("#outline [data-do=none]").click()
     page.locator("#facts .notes", has_text="corrected by hand").wait_for(timeout=screenshots.WAIT)
     yield "a corrected outline"
+    screenshots.report(page)
+    yield "Report"
     page.set_input_files("#scan-file input[type=file]", paths["foreign"])
     page.locator("[data-crop]").wait_for(timeout=screenshots.WAIT)
     yield "cropping"

@@ -28,6 +28,7 @@
     }
     const to = event.target.closest?.("[data-open-tab]")?.dataset.openTab;
     if (to) {
+      event.preventDefault();
       const tabs = document.querySelectorAll("#tabs [role=tab], #tabs .overflow-dropdown button");
       [...tabs].find((tab) => tab.textContent.trim() === to)?.click();
       scrollTo(0, 0);
@@ -95,7 +96,13 @@
     if (term(event)?.matches(":focus-visible")) explain(term(event), false);
   });
   document.addEventListener("focusout", (event) => { if (term(event) === word && !kept) hide(); });
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") hide();
+    if ((event.key === "Enter" || event.key === " ") && event.target.matches?.(".term")) {
+      event.preventDefault();
+      event.target.click();
+    }
+  });
 
   // Gradio names a download link by its size alone; screen readers should hear the file.
   new MutationObserver(() => {
