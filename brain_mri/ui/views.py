@@ -294,8 +294,8 @@ def facts(view: View, settings: Settings) -> str:
         rows[1] = (*rows[1][:2], f"of the head, corrected by hand; the model’s mask: {percent(theirs.fraction, 1)}")
         rows[2] = (*rows[2][:2], f"corrected by hand; the model’s mask: {area_of(theirs)}")
         rows[3] = (*rows[3][:2], f"corrected by hand; the model’s mask: {diameter_of(theirs)}" if a.spacing else there)
-        same = "Dice of the corrected outline with the model’s mask; 100 % is the same outline"
-        rows.append(("Overlap with the model", percent(segmentation.dice(own, model)), same))
+        same = "how far the corrected outline covers the same pixels; 100 % is the same outline"
+        rows.append(("Dice with the model’s mask", percent(segmentation.dice(own, model)), same))
         said = [CORRECTED]
         if threshold != usual:
             said += [

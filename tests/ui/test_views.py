@@ -107,3 +107,20 @@ def test_two_methods_and_the_histogram(view: views.View) -> None:
     assert "K-means" in views.methods(view) and "Dice" in views.methods(view)
     assert "Histogram" in views.picture_facts(view)
     assert "Choose a scan" in views.methods(None)
+
+
+def test_a_corrected_outline_is_never_called_the_models(predictor: Predictor, phantom_png) -> None:
+    view = views.analyze_scan(predictor, read_scan(phantom_png("meningioma", 21)))
+    settings = views.settings_of(view)
+    own = np.zeros_like(view.analysis.mask)
+    own[100:130, 100:120] = True
+    drawn = replace(view, corrected=own)
+    before, after = views.facts(view, settings), views.facts(drawn, settings)
+    assert "by hand" not in before and "600 pixels" in after and views.CORRECTED in after
+    assert f"the model’s mask: {view.analysis.measures.pixels:,} pixels" in after
+    assert views.mask_of(drawn, replace(settings, threshold=0.9)) is own  # whatever the threshold
+    assert "stays" in views.facts(drawn, replace(settings, threshold=0.9))
+    assert np.array_equal(views.model_mask(drawn, settings), view.analysis.mask)
+    assert "drawn by hand, not by the model" in views.overlay_panel(drawn, settings)
+    picture = views.overlay_picture(drawn, settings)[115, 110].astype(int)
+    assert picture[2] > picture[0]  # blue, where the model's is amber
