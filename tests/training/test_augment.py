@@ -190,13 +190,13 @@ def test_an_epoch_shows_one_copy_of_each_slice():
 
 def test_folded_heads_lose_their_lesion_and_label_or_have_it_twice():
     head = make_phantom("notumor", 3, 64).image
-    image = np.minimum(np.maximum(head, head[:, ::-1]), 150)
+    image = np.minimum(1.6 * np.maximum(head, head[:, ::-1]), 150)
     mask = np.zeros_like(image)
     mask[24:30, 18:24] = 255
     glioma, absent = CLASSES.index("glioma"), CLASSES.index("notumor")
     labels = np.array([glioma] * 24 + [absent] * 8)
     masks = np.where((labels == glioma)[:, None, None], mask, 0).astype(np.uint8)
-    images = np.where(masks > 0, 250, image).astype(np.uint8)
+    images = np.where(masks > 0, 200, image).astype(np.uint8)
     weights = {"logits": np.where(labels == absent, 0.5, 1.0).astype(np.float32), "mask": np.ones(32, np.float32)}
     feed = batches(images, masks, labels, weights, ("logits", "mask"), batch_size=32, training=True, strength=0.0,
                    folded=1.0)  # fmt: skip
