@@ -54,9 +54,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     source = gr.State(None)  # an Upload
     file, chooser = scan_inputs("scan", "Your scan: PNG, JPEG, TIFF, DICOM, NIfTI", examples)
     cut = gr.State(None)  # a Cut
-    looks_at = gr.State(
-        "adjust"
-    )  # the smaller tab that is open; what stands in the others is made when they are opened
+    looks_at = gr.State("")  # the smaller tab opened last but the first; what stands in others is made when they open
     with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as cropping:
         whole = crop.picture()
     finding = gr.HTML(WELCOME, elem_id="finding", apply_default_css=False)
@@ -70,7 +68,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         ]
     facts = gr.HTML(elem_id="facts", apply_default_css=False)
     with gr.Tabs(elem_id="more"):
-        with gr.Tab("Adjust the pictures", id="adjust") as adjust_tab:
+        with gr.Tab("Adjust the pictures", id="adjust"):
             controls = adjust_controls(models)
         with gr.Tab("Correct the outline", id="correct") as correct_tab:
             gr.Markdown(CORRECT)
@@ -155,7 +153,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         return {box: content(view) for name, (box, content) in made.items() if name == tab}
 
     def looked_at(_: Upload | None, on_shelf: Kept[View] | None, *values: Any, tab: str) -> common.Update:
-        if not on_shelf or tab in ("adjust", "report"):
+        if not on_shelf or tab == "report":
             return {looks_at: tab}
         view = shelf.get(on_shelf)
         return {looks_at: tab} | inside(tab, view, settings_from(view, values))
@@ -187,7 +185,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     slice_number.input(other, [source, kept, looks_at, slice_number], everything, **last, **common.MODEL | common.QUIET)
     for control in controls:
         control.input(common.newest(settled(redraw)), [source, kept, *controls], shown, **last, **common.DRAW)
-    for opened in (adjust_tab, correct_tab, methods_tab, picture_tab, report_tab):
+    for opened in (correct_tab, methods_tab, picture_tab, report_tab):  # the first is opened by every page that loads
         look = common.newest(settled(functools.partial(looked_at, tab=opened.id)))
         opened.select(look, [source, kept, *controls], [looks_at, *shown], **ONE_BY_ONE)
     editor.drawn(
