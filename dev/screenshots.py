@@ -118,9 +118,9 @@ def correct(page: Page) -> None:
     box = page.locator("#outline canvas").bounding_box()
     assert box
     left, top, side = box["x"], box["y"], box["width"]
-    page.mouse.move(left + 0.55 * side, top + 0.55 * side)
+    page.mouse.move(left + 0.5 * side, top + 0.8 * side)
     page.mouse.down()
-    page.mouse.move(left + 0.66 * side, top + 0.6 * side, steps=6)
+    page.mouse.move(left + 0.57 * side, top + 0.83 * side, steps=6)
     page.mouse.up()
     page.wait_for_selector("#correction .notes", timeout=WAIT)
 
