@@ -10,6 +10,7 @@ asks for it. highdicom writes it (Bridge et al. 2022, "Highdicom", J Digit Imagi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import logging
@@ -23,6 +24,7 @@ import cv2
 import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import DA, TM
 
 from brain_mri.imaging.archive import Source, open_upload
 from brain_mri.imaging.dicom import Place, frame_count, frame_place, functional
@@ -41,10 +43,14 @@ PATIENT = (  # what says whose and of which examination it is; type 2: each must
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
     "AccessionNumber", "StudyID", "StudyDate", "StudyTime",
 )  # fmt: skip
-_DATE, _TIME = r"\d{8}", r"\d{2}(\d\d(\d\d(\.\d{1,6})?)?)?"
-FORMS = {"PatientBirthDate": _DATE, "StudyDate": _DATE, "StudyTime": _TIME}
+_DATE, _TIME = (r"\d{8}", DA), (r"\d{2}(\d\d(\d\d(\.\d{1,6})?)?)?", TM)
+_SHORT = (r".{0,16}", str)
+FORMS = {
+    "PatientBirthDate": _DATE, "StudyDate": _DATE, "StudyTime": _TIME,
+    "PatientSex": (r"[MFO]", str), "AccessionNumber": _SHORT, "StudyID": _SHORT,
+}  # fmt: skip
 IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
-COPIED = (*IDENTITY, "Rows", "Columns", "Modality", "SpecificCharacterSet", "PositionReferenceIndicator")
+COPIED = (*IDENTITY, "Rows", "Columns", "Modality")
 MEASURES = ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices")
 LONGEST = 64  # characters of a text in DICOM
 
@@ -169,14 +175,21 @@ def _written(
 def _bare(header: pydicom.Dataset) -> pydicom.Dataset:
     """What a DICOM-SEG may know of a file: nothing that is not in these lists goes into it."""
     bare = pydicom.Dataset()
+    bare.SpecificCharacterSet = "ISO_IR 192"  # of what was read it is all; highdicom knows no ["", "ISO 2022 IR 87"]
     for key in PATIENT:
         value = header.get(key) or ""
-        odd = key in FORMS and not re.fullmatch(FORMS[key], str(value))  # as programs that anonymize leave them
-        setattr(bare, key, "" if odd else value)
+        setattr(bare, key, "" if key in FORMS and not _is_one(str(value), *FORMS[key]) else value)
     for key in (*COPIED, *MEASURES, "ImagePositionPatient", "ImageOrientationPatient"):
         if header.get(key) is not None:
             setattr(bare, key, header.get(key))
     return bare
+
+
+def _is_one(value: str, form: str, kind: type) -> bool:
+    """What DICOM allows there, not what programs that anonymize leave of it."""
+    with contextlib.suppress(ValueError):
+        return bool(re.fullmatch(form, value) and kind(value))
+    return False
 
 
 def _bare_frames(header: pydicom.Dataset, index: int, frames: int) -> pydicom.Dataset:

@@ -9,23 +9,26 @@ for any event, of the page, a program or an agent.
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import contextlib
 import importlib.util
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import gradio as gr
 import gradio.mcp
-from gradio.processing_utils import save_base64_to_cache
 from gradio.utils import get_upload_folder, is_in_or_equal
-from gradio_client import handle_file
-from gradio_client.utils import is_file_obj_with_meta, traverse
+from gradio_client import Client
+from gradio_client.utils import is_file_obj_with_meta, is_http_url_like, traverse
 
 from brain_mri.imaging.scan import ScanError
+from brain_mri.ui.common import output_folder
 
 VARIABLES = ("BRAIN_MRI_MCP", "GRADIO_MCP_SERVER")  # ours, and Gradio's own
 INSTALL = 'pip install "gradio[mcp]>=6.24,<7"'
@@ -55,10 +58,10 @@ def uploads_of(inputs: Any) -> Any:
 
 
 def _with_path(file: dict[str, Any]) -> dict[str, Any]:
-    path = unquote(urlsplit(file["path"]).path.partition(_UPLOADS)[2])
+    path = unquote(file["path"].partition(_UPLOADS)[2])
     if not path or _is_address(path):
         raise ScanError(NOT_FETCHED)
-    if not is_in_or_equal(path, get_upload_folder()) or not os.path.isfile(path):
+    if "\0" in path or not is_in_or_equal(path, get_upload_folder()) or not os.path.isfile(path):
         raise ScanError(NO_UPLOAD)
     return file | {"path": path, "url": None}
 
@@ -95,6 +98,25 @@ class Tools(gradio.mcp.GradioMCPServer):
             for name, files in given.items()
         }
 
+    def _get_or_create_client(self) -> Client:
+        """Made at the start: Gradio makes one at the first call, in a thread that the page needs to answer it, so that
+        forty first calls at once stop both."""
+        if self._client_instance is None:
+            self._client_instance = Client(
+                self.local_url or "",
+                download_files=False,
+                verbose=False,
+                analytics_enabled=False,
+                ssl_verify=False,
+                _skip_components=False,
+                headers={"x-gradio-user": "mcp"},
+            )
+        return self._client_instance
+
+    async def _execute_tool_without_progress(self, job: Any) -> list[Any]:
+        """Gradio's waits in one of the threads that hand out the page, of which there are forty."""
+        return [await asyncio.wrap_future(job.future)]
+
     def postprocess_output_data(self, data: Any, root_url: str) -> list[Any]:
         return super().postprocess_output_data(list(_flat(data)), root_url)
 
@@ -103,14 +125,16 @@ def _file(text: str) -> dict[str, Any]:
     """A file as Gradio's client takes it, of its content, its address or its path. Raises ScanError.
 
     The client runs in this process and reads the files whose paths it is given: a path travels as an address, which
-    uploads_of judges.
+    uploads_of judges, and so does what is no address for the client ("HTTP://...").
     """
     if text.startswith("data:"):
         try:
-            return handle_file(save_base64_to_cache(text, get_upload_folder()))  # type: ignore[return-value]
+            content = base64.b64decode(text.partition(",")[2])
         except ValueError:
             raise ScanError(NO_CONTENT) from None
-    path = text if _is_address(text) else f"http://upload{_UPLOADS}{quote(text)}"
+        text = str(output_folder() / "file")
+        Path(text).write_bytes(content)
+    path = text if is_http_url_like(text) else f"http://upload{_UPLOADS}{quote(text)}"
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
@@ -143,3 +167,6 @@ def serving(page: gr.Blocks, auth: object) -> Iterator[None]:
     if page.mcp_error:  # Gradio goes on without
         page.close(verbose=False)
         raise ValueError(f"The MCP server could not be started ({page.mcp_error}); {INSTALL}")
+    if page.mcp_server_obj:
+        with contextlib.suppress(Exception):  # on a busy machine; then the first call makes it
+            page.mcp_server_obj._get_or_create_client()

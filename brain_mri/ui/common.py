@@ -34,7 +34,7 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 DRAW: dict[str, Any] = QUIET | {"concurrency_id": "draw"}
 MODEL: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model"}
 HEAVY: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "heavy", "concurrency_limit": 2}
-UNHEARD = 120  # messages of a visitor that nobody has read, two a second, after which a request counts as left
+UNHEARD = 120  # messages of a request that nobody has read, two a second, after which it counts as left
 # Who works is decided by places.py.
 TURN: dict[str, Any] = {"concurrency_id": "turn", "concurrency_limit": None}
 # For gr.HTML: a click on what is marked with data-pick is a `select` event that says on what and where, 0..1.
@@ -216,8 +216,9 @@ def visitor(request: gr.Request) -> str:
 
 def heard(request: gr.Request) -> None:
     """Raises ScanError when nobody listens: Gradio notices a connection that ends, but not one that never began."""
-    messages = request.app.get_blocks()._queue.pending_messages_per_session.get(request.session_hash)
-    if messages and messages.qsize() > UNHEARD:
+    queue, who = request.app.get_blocks()._queue, request.session_hash
+    messages, requests = queue.pending_messages_per_session.get(who), queue.pending_event_ids_session.get(who, ())
+    if messages and messages.qsize() > UNHEARD * max(1, len(requests)):
         raise ScanError("Nobody has listened for the answer for a minute, so it is not worked out.")
 
 

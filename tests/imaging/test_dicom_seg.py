@@ -32,6 +32,7 @@ SECRET = {
     "InstitutionName": "Secret Hospital", "ReferringPhysicianName": "Secret^Doctor", "PatientComments": "Secret words",
     "StudyDescription": "Secret study", "SeriesDescription": "Secret series", "OtherPatientIDs": "Secret9",
     "PatientAddress": "Secret road", "DeviceSerialNumber": "Secret1", "ProtocolName": "Secret protocol",
+    "PositionReferenceIndicator": "Secret place",
 }  # fmt: skip
 
 
@@ -184,6 +185,34 @@ def test_what_it_refers_to_and_what_it_tells(stack: np.ndarray, tmp_path: Path) 
     nameless = series(stack[:1], StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())[0]
     made = pydicom.dcmread(io.BytesIO(slice_seg(nameless, stack[0] > 99, BY)))
     assert made.PatientName == "" and made.PatientID == ""
+
+
+@pytest.mark.parametrize(
+    ("letters", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("ISO_IR 100", "Müller^Jürgen"),
+    ],
+)
+def test_names_of_patients_in_other_letters(stack: np.ndarray, letters: list[str] | str, name: str) -> None:
+    data = series(stack[:1], **identity(), SpecificCharacterSet=letters)[0]
+    source = headers([data])[0]
+    source.PatientName = name
+    made = pydicom.dcmread(io.BytesIO(slice_seg(saved(source), stack[0] > 99, Marked("Modell-Ä", "r"))))
+    assert made.PatientName == name
+    assert made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "Modell-Ä"
+
+
+def test_tags_that_the_standard_forbids_are_left_empty(stack: np.ndarray) -> None:
+    odd = {
+        "PatientBirthDate": "1970-01-01", "StudyDate": "20261399", "StudyTime": "996199", "PatientSex": "female",
+        "AccessionNumber": "0123456789abcdef0", "StudyID": "0123456789abcdef0",
+    }  # fmt: skip
+    data = series(stack[:1], **identity() | odd)[0]
+    made = pydicom.dcmread(io.BytesIO(slice_seg(data, stack[0] > 99, BY)))
+    assert made.PatientName == WHOSE["PatientName"] and not any(made[key].value for key in odd)
 
 
 def test_a_picture_that_was_reduced_first() -> None:

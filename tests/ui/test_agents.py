@@ -273,6 +273,7 @@ def test_agents_cannot_make_it_fetch_or_read(server: str, elsewhere: tuple[str, 
     secret.write_bytes(PICTURE.read_bytes())  # a picture that it could read
     bad = [f"{elsewhere[0]}/slice.jpg", f"{elsewhere[0]}/moved/slice.jpg", f"file://{secret}", str(secret), "slice.jpg"]
     bad += [f"{server}/gradio_api/file={secret}", f"{server}/gradio_api/file={elsewhere[0]}/slice.jpg", ""]
+    bad += [bad[0].upper(), f" {bad[0]}", f"HTTP:{secret}", "http://[", f"{secret}\0", f"http://a/file={secret}%00"]
     for file in bad:
         answer = call(server, "analyze", scan=file)
         assert answer.isError and texts(answer)[0] in (agents.NOT_FETCHED, agents.NO_UPLOAD), file
@@ -289,6 +290,34 @@ def test_errors_are_sentences_for_agents_too(server: str) -> None:
     answer = call(server, "segment", scan=content(PICTURE), threshold=3)
     assert answer.isError and "between 0 and 1" in texts(answer)[0]
     assert "Traceback" not in str(answer)
+
+
+@needs_mcp
+def test_what_only_looks_like_an_address_is_no_path_for_the_client(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradio's client, which runs in the server, takes it for one of its own files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "HTTP:").mkdir()
+    (tmp_path / "HTTP:" / "slice.jpg").write_bytes(PICTURE.read_bytes())
+    for path in ("HTTP:/slice.jpg", "HTTP:slice.jpg"):
+        answer = call(server, "analyze", scan=path)
+        assert answer.isError and texts(answer) == [agents.NOT_FETCHED]
+
+
+@needs_mcp
+def test_more_agents_at_once_than_the_page_has_threads(model: Predictor) -> None:
+    """Each kept one of the forty that hand out the page, and waited for an answer which needs another one of them."""
+    page = build_interface(model)
+    address = str(page.launch(prevent_thread_lock=True, quiet=True, mcp_server=True)[1]).rstrip("/")
+
+    async def conversation(session: Any) -> list[Any]:
+        return list(await asyncio.gather(*(session.call_tool("model", {}) for _ in range(45))))
+
+    try:
+        assert [texts(answer) for answer in talk(address, conversation) if answer.isError] == []
+    finally:
+        page.close()
 
 
 @needs_mcp

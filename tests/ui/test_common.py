@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import gradio as gr
 import gradio.networking
 import pytest
 from starlette.requests import Request
 
+from brain_mri.imaging.scan import ScanError
 from brain_mri.ui import common
 
 
@@ -28,3 +31,18 @@ def test_a_group_that_shares_a_password_does_not_wait_for_each_other() -> None:
     assert asks("course", "10.0.0.1", "a") == asks("course", "10.0.0.1", "b")  # one person with many pages
     assert len({asks("course", "10.0.0.1", "a"), asks("course", "10.0.0.2", "b"), asks("ada", "10.0.0.1", "c")}) == 3
     assert asks(None, "10.0.0.1", "a") != asks(None, "10.0.0.1", "b")
+
+
+def test_many_requests_of_one_visitor_are_not_taken_for_unheard() -> None:
+    """Agents share one connection: fifty of their calls had a minute's messages in a second."""
+    requests, unread = {"1", "2", "3"}, common.UNHEARD * 3
+    queue = SimpleNamespace(
+        pending_messages_per_session={"a": SimpleNamespace(qsize=lambda: unread)},
+        pending_event_ids_session={"a": requests},
+    )
+    page = SimpleNamespace(get_blocks=lambda: SimpleNamespace(_queue=queue))
+    request = gr.Request(Request({"type": "http", "headers": [], "app": page}), None, "a")
+    common.heard(request)
+    requests.remove("3")
+    with pytest.raises(ScanError):
+        common.heard(request)
