@@ -16,8 +16,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from brain_mri.imaging.picture import png
+from brain_mri.imaging.read import read_scan
 from brain_mri.ui.page import build_interface
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
@@ -118,11 +122,36 @@ def correct(page: Page) -> None:
     box = page.locator("#outline canvas").bounding_box()
     assert box
     left, top, side = box["x"], box["y"], box["width"]
-    page.mouse.move(left + 0.5 * side, top + 0.8 * side)
+    page.mouse.move(left + 0.45 * side, top + 0.76 * side)
     page.mouse.down()
-    page.mouse.move(left + 0.57 * side, top + 0.83 * side, steps=6)
+    page.mouse.move(left + 0.5 * side, top + 0.82 * side, steps=6)
     page.mouse.up()
     page.wait_for_selector("#correction .notes", timeout=WAIT)
+
+
+def crop(page: Page, montage: Path) -> None:
+    """A montage of two slices, the right one cut out."""
+    page.set_input_files("#scan-file input[type=file]", montage)
+    board = page.locator("#crop-board [data-crop]")
+    page.wait_for_function("document.querySelector('#finding .banner:not(.error) h2, #finding .banner') !== null")
+    page.wait_for_selector("#panel-heat img.zoom, #finding .banner.foreign", timeout=WAIT)
+    if not board.is_visible():
+        page.locator("#crop button").first.click()
+    board.scroll_into_view_if_needed()
+    box = board.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.51 * box["width"], box["y"] + 0.02 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.99 * box["width"], box["y"] + 0.98 * box["height"], steps=6)
+    page.mouse.up()
+    page.wait_for_selector("#crop-board .crop-whole", timeout=WAIT)
+    page.wait_for_selector("#panel-heat img.zoom", timeout=WAIT)
+
+
+def montage_of(paths: Sequence[Path], file: Path) -> Path:
+    """Slices side by side in one picture, as in a viewer's window."""
+    file.write_bytes(png(np.hstack([cv2.resize(read_scan(path).image, (320, 320)) for path in paths])))
+    return file
 
 
 def report(page: Page) -> None:
@@ -131,7 +160,9 @@ def report(page: Page) -> None:
     page.wait_for_selector("#report-files a", timeout=WAIT)
 
 
-def states(page: Page, scan: Path | None, stack: Path, files: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def states(
+    page: Page, scan: Path | None, stack: Path, files: Sequence[Path], montage: Path
+) -> Iterator[tuple[str, str]]:
     """Bring the page into one state after the other: the name of each, and the element with which its picture ends.
 
     files: for the batch; the last one cannot be read.
@@ -154,6 +185,8 @@ def states(page: Page, scan: Path | None, stack: Path, files: Sequence[Path]) ->
     page.set_input_files("#scan-file input[type=file]", files[-1])
     page.wait_for_selector("#finding .banner.error", timeout=WAIT)
     yield "error", "#panels"
+    crop(page, montage)
+    yield "crop", "#panels"
     volume(page, stack)
     solid(page)
     yield "volume", "footer"
@@ -186,10 +219,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             samples = sorted(EXAMPLES.iterdir())
             broken = Path(folder) / "not_a_picture.png"
             broken.write_bytes(b"hello")
+            slices = [sample for sample in samples if "_coronal" in sample.name]
+            montage = montage_of(slices, Path(folder) / "montage.png")
             stack = args.volume or next(s for s in samples if s.name.endswith(".nii.gz"))
             for look in args.looks:
                 view = open_page(chromium, url, look)
-                for name, end in states(view, args.scan, stack, [*samples, broken]):
+                for name, end in states(view, args.scan, stack, [*samples, broken], montage):
                     if name == "screenshot" and look == "light":
                         shoot(view, args.out / "screenshot.png", down_to=end)
                     elif name in IN_DOCS or args.every:
