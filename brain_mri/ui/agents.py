@@ -43,7 +43,7 @@ NO_UPLOAD = "That file is not among the uploads of this server, which are kept f
 NO_CONTENT = "The file is no valid base64; send its content as data:;base64,..."
 HOW = (
     "A file is uploaded first (POST to /gradio_api/upload of this server); an agent gives the path or the address of "
-    "that upload, or the content as data:;base64,... No other address is fetched."
+    "that upload, or the content of up to 3 MB as data:;base64,... No other address is fetched."
 )
 _UPLOADS = "/file="  # in the address of an upload, before its path
 
@@ -115,7 +115,12 @@ class Tools(gradio.mcp.GradioMCPServer):
 
     async def _execute_tool_without_progress(self, job: Any) -> list[Any]:
         """Gradio's waits in one of the threads that hand out the page, of which there are forty."""
-        return [await asyncio.wrap_future(job.future)]
+        with _ends_with(job):
+            return [await asyncio.wrap_future(job.future)]
+
+    async def _execute_tool_with_progress(self, job: Any, progress_token: str | int) -> Any:
+        with _ends_with(job):
+            return await super()._execute_tool_with_progress(job, progress_token)
 
     def postprocess_output_data(self, data: Any, root_url: str) -> list[Any]:
         return super().postprocess_output_data(list(_flat(data)), root_url)
@@ -136,6 +141,16 @@ def _file(text: str) -> dict[str, Any]:
         Path(text).write_bytes(content)
     path = text if is_http_url_like(text) else f"http://upload{_UPLOADS}{quote(text)}"
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+@contextlib.contextmanager
+def _ends_with(job: Any) -> Iterator[None]:
+    """The work ends when the agent leaves, which Gradio does not see to."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        asyncio.get_running_loop().run_in_executor(None, job.cancel)  # it asks this server and waits
+        raise
 
 
 def _flat(data: Any) -> Iterator[Any]:

@@ -28,6 +28,7 @@ from brain_mri.artifact.folder import BUNDLED
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.volume_analysis import Gone
 from brain_mri.ui import agents
 from brain_mri.ui.page import Page, build_interface
 from tests.helpers.files import EXAMPLES
@@ -318,6 +319,33 @@ def test_more_agents_at_once_than_the_page_has_threads(model: Predictor) -> None
         assert [texts(answer) for answer in talk(address, conversation) if answer.isError] == []
     finally:
         page.close()
+
+
+@needs_mcp
+@pytest.mark.parametrize("progress", [False, True])
+def test_the_work_ends_when_the_agent_leaves(server: str, monkeypatch: pytest.MonkeyPatch, progress: bool) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(model: Predictor, volume: object, step: Callable[[int, int], None]) -> None:
+        begun.set()
+        try:
+            while not ended.wait(0.02):
+                step(1, 2)
+        except Gone:
+            ended.set()
+            raise
+
+    async def conversation(session: Any) -> None:
+        heard: dict[str, Any] = {"progress_callback": lambda *_: asyncio.sleep(0)} if progress else {}
+        asked = asyncio.create_task(session.call_tool("volume", {"files": [content(VOLUME)]}, **heard))
+        await asyncio.to_thread(begun.wait, 60)
+        asked.cancel()
+
+    monkeypatch.setattr("brain_mri.ui.api.analyze_volume", endless)
+    talk(server, conversation)
+    left = ended.wait(60)
+    ended.set()  # else it would go on
+    assert begun.is_set() and left
 
 
 @needs_mcp
