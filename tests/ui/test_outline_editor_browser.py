@@ -206,6 +206,25 @@ def test_eraser_undo_redo_and_the_way_back(page: Page, phantom_png, predictor: P
     assert "mask_corrected.png" not in report(page)
 
 
+def test_the_picture_stays_under_the_brush(page: Page, phantom_png, tmp_path: Path) -> None:
+    """The answer to the first stroke makes the facts above it higher; the second stroke would be drawn elsewhere."""
+    path = tmp_path / "wide.png"
+    Image.open(phantom_png("meningioma", 21)).resize((700, 300)).save(path)
+    begin(page, path)
+    page.locator("#outline .desk").evaluate("(e) => e.scrollIntoView({block: 'center'})")
+    before, high = at(page, (0, 0)), page.locator("#facts").bounding_box()
+    draw(page, (0.2, 0.4), (0.4, 0.4))
+    said(page, "Your outline")
+    page.wait_for_timeout(300)
+    after = page.locator("#facts").bounding_box()
+    assert high and after and after["height"] > high["height"] + 20
+    assert abs(at(page, (0, 0))[1] - before[1]) < 1
+    page.mouse.click(5, 5)  # who has left the picture is not taken back to it
+    page.evaluate("document.querySelector('#facts').style.paddingTop = '40px'")
+    page.wait_for_timeout(300)
+    assert abs(at(page, (0, 0))[1] - before[1] - 40) < 1
+
+
 def test_by_keys_alone(page: Page, phantom_png, predictor: Predictor) -> None:
     path = phantom_png("meningioma", 21)
     shape = predictor.analyze(read_scan(path)).mask.shape

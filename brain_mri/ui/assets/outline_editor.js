@@ -7,6 +7,7 @@ const OWN = [86, 180, 233], MODELS = [255, 176, 0]; // sky blue and amber, as in
 const find = (what) => element.querySelector(what);
 let of = null, width = 0, height = 0, mask, model, pixels, tool = 1, size = 1, zoom = 1, seen = true;
 let sent = 0; // what was told: a later one counts, whatever the net makes of their order; see sent_last in outline_editor.py
+let held = null; // where in the window the picture stands while it is drawn on, see below
 let steps = [], at = 0; // masks as runs: of pixels off, on, off, ... row by row
 let last = null, cursor = null; // where the brush is down; where the keys have moved it
 
@@ -88,6 +89,7 @@ const stroke = (a, b) => {
 };
 const tell = () => {
   tools();
+  held = top();
   sent += 1;
   element.dataset.sent = `${of} ${sent}`;
   trigger({ of, runs: steps[at], step: sent });
@@ -217,9 +219,21 @@ element.addEventListener("keydown", (event) => {
   ring(cursor);
 });
 
+// --- the picture stays under the hand: the answer to a stroke makes what stands above it higher ---
+const top = () => find("canvas")?.getBoundingClientRect().top ?? null;
+const still = () => {
+  if (held !== null && of) scrollBy({ top: top() - held, behavior: "instant" });
+};
+new ResizeObserver(still).observe(document.body);
+addEventListener("scroll", () => { if (held !== null) held = top(); }, { passive: true, capture: true });
+for (const kind of ["pointerdown", "keydown"]) { // elsewhere
+  addEventListener(kind, (event) => { if (!element.contains(event.target)) held = null; }, true);
+}
+
 // --- a scan comes, or goes ---
 const load = () => {
   const root = find(".outline");
+  if (!root || of !== root.dataset.of) held = null;
   if (!root) {
     of = null;
     return;
