@@ -55,7 +55,11 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", metavar="DIR|USER/NAME[@REV]", help="default: $BRAIN_MRI_MODEL or the bundled weights")
     p.add_argument("--compare", nargs="*", default=[], metavar="MODEL", help="more models to put beside it")
-    p.add_argument("--examples", metavar="DIR", help="a folder of files to try; default: $BRAIN_MRI_EXAMPLES")
+    p.add_argument(
+        "--examples",
+        metavar="DIR",
+        help="a folder of files to try, shown with their names; default: $BRAIN_MRI_EXAMPLES",
+    )
     p.add_argument("--share", action="store_true", help="a public link for a week, through gradio.live")
     p.add_argument("--port", type=int, help="default: the first free one from 7860")
     p.add_argument(

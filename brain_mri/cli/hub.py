@@ -49,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (HubError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except EOFError:  # Ctrl-D at a question
+        print("\nerror: The questions were not answered, so nothing was pushed.", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -95,7 +98,8 @@ def ask(args: argparse.Namespace) -> None:
     if input("[y/N] ").strip().lower() not in ("y", "yes"):
         return
     args.examples = MOST
-    args.data = args.data or [Path(input("Folder of the data, as given to train.py --data: ").strip())]
+    folder = "" if args.data else input("Folder of the data, as given to train.py --data: ").strip()
+    args.data = args.data or ([Path(folder)] if folder else None)
     args.masks = args.masks or [Path(folder) for folder in input("Folder of the masks, or Enter: ").split()] or None
     args.examples_license = args.examples_license or input("Licence of these slices, for example CC BY 4.0: ")
 

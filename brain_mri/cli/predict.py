@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be anything
     pictures: tuple[str, ...] = () if args.table_only else (*PICTURES, "heatmap") if args.heatmaps else PICTURES
     pictures += (SEG,) if args.dicom_seg else ()
-    files = failed = kept = 0
+    files = failed = kept = bare = 0
     try:
         if args.dicom_seg:
             from brain_mri.imaging import dicom_seg  # pydicom, only when needed
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 files += row.files
                 failed += row.files if row.error else 0
                 kept += row.files if row.kept else 0
+                bare += not row.error and SEG not in row.result
                 bar.update(row.files)
     except (ArtifactError, BatchError, HubError, ScanError) as error:
         print(f"predict: {error}", file=sys.stderr)
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{kept} of {files} files had been analysed before the run was stopped; their rows are kept.")
     table = args.out / "predictions.csv"
     print(f"{files - failed} of {files} files analysed by {model.model_id} ({model.revision}): {table}")
+    if args.dicom_seg and bare:
+        print(f"Rows without a DICOM-SEG: {bare}; they are no DICOM, or their warnings say what is missing.")
     return 0 if not failed else 1 if failed < files else 2
 
 

@@ -104,6 +104,25 @@ def test_a_person_at_a_terminal_is_asked_and_enter_adds_none(
     assert hub.main(["push", str(measured), "me/model"]) == 0  # it has some: nobody is asked again
 
 
+def test_whoever_answers_nothing_pushes_nothing(
+    loopback: LoopbackHub, measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answering(*answers: str) -> str:
+        left = iter(answers)
+        monkeypatch.setattr("builtins.input", lambda _="": next(left))
+        assert hub.main(["push", str(measured), "me/another"]) == 1
+        return capsys.readouterr().err
+
+    def ctrl_d(_: str = "") -> str:
+        raise EOFError
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert "where they lie" in answering("y", "", "", "CC BY 4.0")  # not in the folder where this runs
+    monkeypatch.setattr("builtins.input", ctrl_d)
+    assert hub.main(["push", str(measured), "me/another"]) == 1
+    assert "were not answered" in capsys.readouterr().err
+
+
 def test_a_model_without_a_split_has_none_to_show(
     loopback: LoopbackHub, folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

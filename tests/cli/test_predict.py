@@ -278,6 +278,19 @@ def test_dicom_and_nifti_carry_millimetres(tmp_path: Path, handmade_artifact: Pa
         assert float(row["tumor_area_mm2"]) == pytest.approx(int(row["tumor_pixels"]) * 0.64, rel=1e-4)
 
 
+def test_what_has_no_dicom_seg_is_counted(
+    handmade_artifact: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(dicom_seg, "find_spec", lambda name: name)
+    predict.main(["--model", str(handmade_artifact), "--dicom-seg", "--out", str(tmp_path / "out"), str(folder)])
+    without = sum(not row["error"] for row in rows_of(tmp_path / "out"))
+    assert f"Rows without a DICOM-SEG: {without};" in capsys.readouterr().out
+
+
 def test_dicom_seg_without_its_package_is_a_sentence(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
