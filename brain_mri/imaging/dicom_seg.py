@@ -150,26 +150,23 @@ def _written(
     the file does not say."""
     for header, index in slices:
         _place(header, index, name)
-    first, frames = slices[0][0], frame_count(slices[0][0])
-    if frames == 1:
+    first, numbers = slices[0][0], [index for _, index in slices]
+    if frame_count(first) == 1:
         sources = [_bare(header) for header, _ in slices]
         for one in sources:  # which differ in the last digits, at most: dicom_series.TOLERANCE
             one.ImageOrientationPatient = sources[0].ImageOrientationPatient
     elif any(header is not first for header, _ in slices):
         raise ScanError(f"{name} has its slices in several multi-frame files, of which no DICOM-SEG can be made here.")
     else:
-        sources = [_bare_frames(first, slices[0][1], frames)]
-        whole = np.zeros((frames, *masks.shape[1:]), np.uint8)
-        whole[[index for _, index in slices]] = masks
-        masks = whole
+        sources = [_bare_frames(first, numbers)]
     try:
         for one in sources:
             measures = functional(one, 0, "PixelMeasuresSequence")
             measures.SliceThickness = measures.get("SliceThickness") or round(thickness, 6)  # a viewer draws slices
-        return _encoded(sources, masks, by)
+        return _encoded(sources, masks, by, numbers)
     except Exception as error:  # highdicom and pydicom raise many kinds on tags that the standard forbids
-        kind = type(error).__name__
-        raise ScanError(f"Of the tags of {name} no DICOM-SEG can be made ({kind}); the mask has other forms.") from None
+        what = f"Of the tags of {name or 'this file'} no DICOM-SEG can be made ({type(error).__name__})"
+        raise ScanError(f"{what}; the mask has other forms.") from None
 
 
 def _bare(header: pydicom.Dataset) -> pydicom.Dataset:
@@ -192,17 +189,18 @@ def _is_one(value: str, form: str, kind: type) -> bool:
     return False
 
 
-def _bare_frames(header: pydicom.Dataset, index: int, frames: int) -> pydicom.Dataset:
-    """The same of a file of many frames, whose direction and pixel sizes are those of one of them for all."""
+def _bare_frames(header: pydicom.Dataset, numbers: Sequence[int]) -> pydicom.Dataset:
+    """The same of these frames of a file, whose direction and pixel sizes are those of one of them for all. Its others
+    may lie in the same places (echoes, moments), which highdicom refuses."""
     bare, shared = _bare(header), pydicom.Dataset()
     for sequence, keys in (
         ("PixelMeasuresSequence", MEASURES),
         ("PlaneOrientationSequence", ("ImageOrientationPatient",)),
     ):
-        setattr(shared, sequence, [_only(functional(header, index, sequence), keys)])
-    bare.NumberOfFrames, bare.SharedFunctionalGroupsSequence = frames, [shared]
+        setattr(shared, sequence, [_only(functional(header, numbers[0], sequence), keys)])
+    bare.NumberOfFrames, bare.SharedFunctionalGroupsSequence = len(numbers), [shared]
     bare.PerFrameFunctionalGroupsSequence = []
-    for i in range(frames):
+    for i in numbers:
         group = pydicom.Dataset()
         position = _only(functional(header, i, "PlanePositionSequence"), ("ImagePositionPatient",))
         group.PlanePositionSequence = [position]
@@ -218,7 +216,7 @@ def _only(item: pydicom.Dataset, keys: Sequence[str]) -> pydicom.Dataset:
     return own
 
 
-def _encoded(sources: list[pydicom.Dataset], masks: np.ndarray, by: Marked) -> bytes:
+def _encoded(sources: list[pydicom.Dataset], masks: np.ndarray, by: Marked, numbers: Sequence[int]) -> bytes:
     highdicom, codes = importlib.import_module("highdicom"), importlib.import_module("pydicom.sr.codedict").codes
     model, revision = by.model[:LONGEST], by.revision[:LONGEST] or "unknown"
     who = "marked by a model, corrected by hand" if by.corrected else "marked by a model"
@@ -249,6 +247,9 @@ def _encoded(sources: list[pydicom.Dataset], masks: np.ndarray, by: Marked) -> b
         series_description=f"Tumor {who}, not for diagnosis",
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
+    for one in made.iterall():
+        if one.keyword == "ReferencedFrameNumber":  # among the frames in `sources`
+            one.value = numbers[int(one.value) - 1] + 1
     stream = io.BytesIO()
     made.save_as(stream)
     return stream.getvalue()

@@ -125,11 +125,13 @@ def test_other_planes_and_slices_that_are_turned_for_display(stack: np.ndarray, 
     assert np.array_equal(read[0], headers(files)[3].pixel_array > level)
 
 
-def enhanced(stack: np.ndarray, *, own_directions: bool = False, first: int = 0, **about: Any) -> bytes:
+def enhanced(
+    stack: np.ndarray, *, own_directions: bool = False, first: int = 0, echoes: int = 1, **about: Any
+) -> bytes:
     direction = {"PlaneOrientationSequence": [item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]}
     frames = [
         item(
-            PlanePositionSequence=[item(ImagePositionPatient=[0, 0, -3.0 * (first + i)])],
+            PlanePositionSequence=[item(ImagePositionPatient=[0, 0, -3.0 * (first + i % (len(stack) // echoes))])],
             **(direction if own_directions else {}),
         )
         for i in range(len(stack))
@@ -155,6 +157,22 @@ def test_many_frames_in_one_file(stack: np.ndarray, own_directions: bool) -> Non
     one = np.zeros(stack.shape, bool)
     one[2] = stack[2] > level
     assert np.array_equal(opened(slice_seg(data, one[2], BY, 2), headers([data])), one)
+
+
+def test_frames_in_the_same_places(stack: np.ndarray) -> None:
+    """Two echoes of every slice, of which a volume has one."""
+    both = np.concatenate([stack, stack])
+    data, level = enhanced(both, echoes=2, **identity()), np.percentile(stack, 80)
+    volume = read_volume(data)
+    assert len(volume) == len(stack)
+    expected = np.zeros(both.shape, bool)
+    for _, index in volume.grid.instances:
+        expected[index] = both[index] > level
+    assert np.array_equal(opened(volume_seg(data, volume, volume.voxels > level, BY), headers([data])), expected)
+    one = np.zeros(both.shape, bool)
+    one[-2] = stack[-2] > level
+    made = slice_seg(data, one[-2], BY, len(both) - 2)
+    assert np.array_equal(opened(made, headers([data])), one)
 
 
 def test_what_it_refers_to_and_what_it_tells(stack: np.ndarray, tmp_path: Path) -> None:
