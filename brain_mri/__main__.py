@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:  # a plain `pip install .` brings what serving needs
         if (error.name or "brain_mri").split(".")[0] in ("brain_mri", "model_def", "segmentation", "train"):
             raise
-        print(f"brain-mri {verb}: {error.name} is missing; pip install -r requirements.txt brings it.", file=sys.stderr)
+        what = "optuna" if error.name == "optuna" else "-r requirements.txt"  # `tune` alone needs that
+        print(f"brain-mri {verb}: {error.name} is missing; pip install {what} brings it.", file=sys.stderr)
         return 1
     return program.main(rest) or 0
 
