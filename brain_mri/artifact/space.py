@@ -55,6 +55,7 @@ MUST_FIT = ("sdk", "sdk_version", "python_version", "app_file")  # of a Space's 
 VARIABLE = "BRAIN_MRI_MODEL"  # the Space variable that app.py reads
 FREE_HARDWARE = "zero-a10g"
 MANIFEST = "deployed.json"
+LARGE = "*.onnx filter=lfs diff=lfs merge=lfs -text\n"  # for git; the Hub refuses larger binary files outside of LFS
 README = Path(__file__).with_name("assets") / "space.md"  # of a new Space
 
 
@@ -101,10 +102,11 @@ def write_space(folder: str | Path, *, model: str | Path | None = None, root: Pa
         for path, file in (files | {"README.md": README}).items():
             (whole / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, whole / path)
+        (whole / ".gitattributes").write_text(LARGE)
         if folder.exists():
             folder.rmdir()
         whole.replace(folder)
-    return sorted([*files, "README.md"])
+    return sorted([*files, ".gitattributes", "README.md"])
 
 
 def space_card(old: str, *, model: str | None, preload: str | None) -> str:

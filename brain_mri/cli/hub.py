@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(got.note, file=sys.stderr)
         elif args.command == "space":
             written = write_space(args.folder, model=args.model)
-            print(f"{args.folder} holds a Space ({len(written)} files). Push it with git, or `gradio deploy` in it.")
+            print(f"{args.folder} holds a Space ({len(written)} files).")
+            print("Push it with git and git-lfs, or with `gradio deploy` in it.")
         else:
             space = deploy(args.space_id, model=args.model, private=args.private, hardware=args.hardware)
             print(f"{space.url} {'was updated' if space.changed else 'is up to date'} ({len(space.files)} files).")

@@ -294,7 +294,7 @@ def test_a_folder_of_a_space_serves_the_model_that_it_was_made_with(tree: Path, 
     folder = tmp_path / "new" / "space"
     brought = ["weights/examples/LICENSE.txt", "weights/examples/glioma_1.png"]
     assert deploy.write_space(folder, model=model, root=tree) == sorted(
-        [*(path for path in deploy.space_files(tree)), "README.md", *brought]
+        [*(path for path in deploy.space_files(tree)), ".gitattributes", "README.md", *brought]
     )
     assert [path.name for path in load_artifact(folder / "weights").shown("examples")[0]] == [
         "LICENSE.txt",
@@ -303,6 +303,10 @@ def test_a_folder_of_a_space_serves_the_model_that_it_was_made_with(tree: Path, 
     assert (folder / "weights/config.json").read_bytes() == (model / "config.json").read_bytes()
     assert (folder / "requirements.txt").read_text() == "numpy\n"
     assert [path.name for path in folder.parent.iterdir()] == ["space"]
+    git = ["git", "-C", str(folder)]  # the Hub refuses a binary file of more than 1 MB that is not in LFS
+    subprocess.run([*git, "init", "-q"], check=True)
+    asked = [*git, "check-attr", "filter", "weights/classifier.onnx"]
+    assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout.endswith("filter: lfs\n")
     with pytest.raises(hub_client.HubError, match="not an empty folder"):
         deploy.write_space(folder, root=tree)
     (model / "classifier.onnx").write_bytes(b"cut off")
