@@ -323,6 +323,11 @@ class Predictor:
                 f"{values[label]:.0%}, followed by {title(second)} at {values[second]:.0%}."
             )
         second = max((name for name in values if name != label), key=lambda name: values[name])
+        if second == NO_TUMOR and values[second] > values[label]:  # each kind of tumor alone is less likely than none
+            return (
+                f"Not sure: a tumor at {tumor:.0%}, {title(label)} the likeliest kind at {values[label]:.0%}; no tumor "
+                f"at {values[second]:.0%}; below {self.abstain_below:.0%} the model does not commit itself."
+            )
         return (
             f"Not sure: {title(label)} is the most likely answer at {values[label]:.0%}, followed by "
             f"{title(second)} at {values[second]:.0%}; below {self.abstain_below:.0%} the model does not commit itself."

@@ -62,6 +62,7 @@ def described(found: VolumeAnalysis, folder: Path) -> dict[str, Any]:
     planes         those that can be shown, the acquired one first; axis: plane -> which of AXES it cuts
     window         lowest and highest value shown at first; range: of all values
     mm             are lengths known?
+    doubt          do they contradict the file?
     """
     volume = found.volume
     own = DISPLAY[volume.plane]
@@ -86,6 +87,7 @@ def described(found: VolumeAnalysis, folder: Path) -> dict[str, Any]:
         "window": [float(limit) for limit in volume.limits],
         "range": [low, high],
         "mm": volume.spacing is not None,
+        "doubt": bool(volume.doubt),
     }
 
 

@@ -71,6 +71,9 @@ def test_voxels_and_mask_lie_as_nibabel_says(
         assert nibabel.aff2axcodes(image.affine) == ("R", "A", "S")
         assert np.allclose(voxel_sizes(image.affine), voxel_sizes(given.affine), rtol=1e-5)
     assert said["count"] == list(scan.shape) and said["step"] == [1, 1, 1] and said["mm"]
+    assert not said["doubt"]
+    doubtful = replace(found, volume=replace(found.volume, doubt="The header contradicts itself."))
+    assert described(doubtful, tmp_path)["doubt"] is True
     start = said["start"]
     assert np.asarray(mask.dataobj)[tuple(start)] == found.mask[found.start()] == 1
     assert said["planes"] == list(found.volume.planes)

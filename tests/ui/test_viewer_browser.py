@@ -305,6 +305,20 @@ def test_window_changes_the_picture_and_reset_brings_it_back(chromium: Browser, 
         assert np.abs(picture(page) - first).mean() < 0.5
 
 
+def test_the_letters_of_a_slice_that_fills_the_canvas_are_whole(chromium: Browser, url: str, head: Path) -> None:
+    with visit(chromium, url) as page:
+        screenshots.volume(page, head)
+        page.locator(".viewer input[value=axial]").check(force=True)
+        move(page, "Coronal slice", 3)  # its line out of the way
+        move(page, "Sagittal slice", 3)
+        seen = picture(page).min(axis=2) > 120  # letters, not the blue line
+        middle = slice(seen.shape[0] // 2 - 15, seen.shape[0] // 2 + 15)
+        right = seen[middle, :30].any(axis=0)
+        assert right.any() and not right[:3].any()
+        left = seen[middle, -30:].any(axis=0)
+        assert left.any() and not left[-3:].any()
+
+
 def test_measure_and_save(chromium: Browser, url: str, volume: Callable[..., Path]) -> None:
     with visit(chromium, url) as page:
         screenshots.volume(page, volume())
@@ -318,6 +332,12 @@ def test_measure_and_save(chromium: Browser, url: str, volume: Callable[..., Pat
         said = page.locator(".viewer .said").last.inner_text()
         length = float(said.removeprefix("Measured: ").removesuffix(" mm."))
         assert length == pytest.approx(np.hypot(24 * SPACING[0], 12 * SPACING[1]), rel=0.02)
+        page.locator("#volume-viewer section").evaluate("(e) => { e.viewer.given.doubt = true; }")
+        page.mouse.move(*at(page, (10, 10, depth)))
+        page.mouse.down()
+        page.mouse.move(*at(page, (34, 22, depth)), steps=5)
+        page.mouse.up()
+        page.locator(".viewer .said", has_text=f"Measured: {length:.1f} mm; doubtful").wait_for()
         with page.expect_download() as download:
             page.get_by_role("button", name="Save this view").click()
         assert download.value.suggested_filename == f"volume_view_slice_{depth + 1}.png"

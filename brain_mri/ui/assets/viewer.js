@@ -105,6 +105,11 @@
         show3Dcrosshair: true, showAllOrientationMarkers: true, multiplanarLayout: 2, // a grid
       });
       this.nv = nv;
+      const letters = nv.drawSliceOrientationText.bind(nv);
+      nv.drawSliceOrientationText = ([x, y, width, height], ...more) => { // whole ones, too, where a slice fills the canvas
+        const edge = width < nv.gl.canvas.width ? 0 : 8 * devicePixelRatio;
+        letters([x + edge, y + edge / 2, width - 2 * edge, height - edge], ...more);
+      };
       nv.addColormap("amber", MASK);
       // Before NiiVue's own: its keys change views and tools behind the back of the controls
       this.stage.addEventListener("keydown", (event) => this.key(event), true);
@@ -133,7 +138,7 @@
       nv.onIntensityChange = () => this.showWindow();
       nv.onMouseUp = () => this.showWindow();
       nv.onMeasurementCompleted = (line) => {
-        const unit = this.given.mm ? "mm" : "voxels; the file states no voxel size";
+        const unit = !this.given.mm ? "voxels; the file states no voxel size" : this.given.doubt ? "mm; doubtful: see the note above" : "mm";
         this.measured.textContent = `Measured: ${line.distance.toFixed(1)} ${unit}.`;
       };
       this.reset();
