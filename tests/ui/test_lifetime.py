@@ -37,6 +37,12 @@ def wait(until: Callable[[], object], what: str) -> None:
         time.sleep(0.05)
 
 
+def heard() -> None:
+    """As in a terminal: under nohup, which these tests may run with, SIGHUP would be ignored, and rightly so."""
+    for name in lifetime.ENDS:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def started(artifact: Path, base: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client, Path]]:
     """(process, client, its private folder) of app.py with its temporary files below `base`."""
@@ -44,7 +50,7 @@ def started(artifact: Path, base: Path) -> Iterator[tuple[subprocess.Popen[bytes
     settings = os.environ | {"GRADIO_TEMP_DIR": str(base), "TMPDIR": str(base), "GRADIO_ANALYTICS_ENABLED": "False"}
     with (base.parent / "log.txt").open("ab") as log:
         command = [sys.executable, str(APP), "--model", str(artifact), "--port", str(port)]
-        process = subprocess.Popen(command, env=settings, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=settings, stdout=log, stderr=log, preexec_fn=heard)
     with ended(process), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
 
         def answers() -> bool:

@@ -121,12 +121,10 @@ def nearly(one: np.ndarray, other: np.ndarray) -> bool:
 def report(page: Page) -> Files:
     """The files of the report by the end of their names."""
     screenshots.tab(page, "Report")
-    links = page.locator("#report-files a")
-    before = links.first.get_attribute("href") if links.count() else ""
+    link = "(document.querySelector('#report-files a')?.href ?? '')"  # gone as soon as the outline is another one
+    before = page.evaluate(link)
     page.locator("#make-report").click()
-    page.wait_for_function(
-        "(before) => (document.querySelector('#report-files a')?.href ?? before) !== before", arg=before or ""
-    )
+    page.wait_for_function(f"(before) => !['', before].includes({link})", arg=before)
     return files_of(page)
 
 
