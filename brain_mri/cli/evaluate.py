@@ -28,7 +28,7 @@ from brain_mri.artifact.hub_client import HubError
 from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.data.folders import DataError, class_of, printable
 from brain_mri.evaluation.evaluate import evaluate, measure_also, measure_baselines, measure_official
-from brain_mri.evaluation.held_out import held_out
+from brain_mri.evaluation.held_out import as_trained, held_out
 from brain_mri.evaluation.records import Evaluation
 from brain_mri.evaluation.scores import OfficialModel
 from brain_mri.files import atomic_write, write_json
@@ -85,18 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load_for(artifact: Artifact, args: argparse.Namespace) -> tuple[Dataset, str]:
     """The data as this artifact's training run saw it, see held_out."""
-    training = artifact.config.training
-    dataset = load_dataset(
-        args.data,
-        args.masks,
-        groups=args.groups,
-        size=artifact.image_size,
-        cache=args.cache,
-        seed=training.seed,
-        official_split=bool(training.official_split),
-        min_classes=1,
-    )
-    return held_out(artifact, dataset)
+    return held_out(artifact, as_trained(artifact, args.data, args.masks, groups=args.groups, cache=args.cache))
 
 
 def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset], list[str], list[str]]:

@@ -73,20 +73,11 @@ def add_examples(args: argparse.Namespace) -> None:
             "where they lie (--data DIR, and --masks as for train.py). Nothing was pushed."
         )
     # Only here: everything else needs the Hub's library alone
-    from brain_mri.data.dataset import load_dataset
+    from brain_mri.evaluation.held_out import as_trained
     from brain_mri.evaluation.slices_to_show import slices_to_show
 
     artifact = load_artifact(args.folder)
-    training = artifact.config.training
-    dataset = load_dataset(
-        args.data,
-        args.masks,
-        groups=args.groups,
-        size=artifact.image_size,
-        seed=training.seed,
-        official_split=bool(training.official_split),
-        min_classes=1,
-    )
+    dataset = as_trained(artifact, args.data, args.masks, groups=args.groups)
     pictures, how = slices_to_show(artifact, dataset, args.examples)
     put_examples(args.folder, pictures, licence, how)
     print(f"Examples: {', '.join(pictures)} in {args.folder / FOLDER}. {how}")

@@ -7,6 +7,7 @@ recognised, and so is every picture of the same patient or cluster.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from brain_mri.artifact.folder import Artifact
-from brain_mri.data.dataset import Dataset
+from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.data.folders import DataError
 from brain_mri.data.splits import SPLITS, split_groups
 from brain_mri.files import atomic_write
@@ -38,6 +39,28 @@ def read_split(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype=str)[["digest", "split"]]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} is no split.csv of an artifact ({type(error).__name__}).") from None
+
+
+def as_trained(
+    artifact: Artifact,
+    data: Path | Sequence[Path],
+    masks: Path | Sequence[Path] | None = None,
+    *,
+    groups: Path | None = None,
+    cache: Path | None = None,
+) -> Dataset:
+    """The data read and split as this artifact's training run did; see load_dataset. Raises DataError."""
+    training = artifact.config.training
+    return load_dataset(
+        data,
+        masks,
+        groups=groups,
+        size=artifact.image_size,
+        cache=cache,
+        seed=training.seed,
+        official_split=bool(training.official_split),
+        min_classes=1,
+    )
 
 
 def held_out(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:

@@ -13,23 +13,13 @@ pytest.importorskip("playwright.sync_api")
 
 from playwright.sync_api import Browser, Page
 
-from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import crop
-from brain_mri.ui.page import build_interface
 from dev import screenshots
 
 pytestmark = pytest.mark.slow
 
 if not Path(screenshots.CHROMIUM).exists():
     pytest.skip(f"{screenshots.CHROMIUM} is not installed", allow_module_level=True)
-
-
-@pytest.fixture(scope="module")
-def url(predictor: Predictor) -> Iterator[str]:
-    page = build_interface(predictor)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
-    yield address
-    page.close()
 
 
 @pytest.fixture(params=["desktop", "phone"])

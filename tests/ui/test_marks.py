@@ -27,9 +27,7 @@ from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
 from brain_mri.imaging.volume import read_volume
-from brain_mri.inference.predictor import Predictor
 from brain_mri.ui.common import label_of
-from brain_mri.ui.page import build_interface
 from dev import screenshots
 from tests.helpers.files import dicom, make_volume, saved
 
@@ -105,14 +103,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     foreign.Modality = foreign.PhotometricInterpretation = TAG
     foreign.save_as(found["foreign"])
     return found
-
-
-@pytest.fixture(scope="module")
-def url(predictor: Predictor) -> Iterator[str]:
-    page = build_interface(predictor)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
-    yield address
-    page.close()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ import segmentation
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import analyze_tab
-from brain_mri.ui.page import build_interface
 from dev import screenshots
 from tests.helpers.files import decode, make_volume, write_nifti
 
@@ -31,14 +30,6 @@ if not Path(screenshots.CHROMIUM).exists():
 
 Files = dict[str, bytes]
 Place = tuple[float, float]  # (x, y), 0..1 of the picture
-
-
-@pytest.fixture(scope="module")
-def url(predictor: Predictor) -> Iterator[str]:
-    page = build_interface(predictor)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
-    yield address
-    page.close()
 
 
 @pytest.fixture

@@ -74,14 +74,6 @@ UNNAMED = """() => {
 
 
 @pytest.fixture(scope="module")
-def url(predictor: Predictor) -> Iterator[str]:
-    page = app.build_interface(predictor)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
-    yield address
-    page.close()
-
-
-@pytest.fixture(scope="module")
 def samples() -> dict[str, Path]:
     return {path.name: path for path in EXAMPLES}
 

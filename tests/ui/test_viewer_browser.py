@@ -17,8 +17,6 @@ pytest.importorskip("playwright.sync_api")
 
 from playwright.sync_api import Browser, Locator, Page, Route
 
-import app
-from brain_mri.inference.predictor import Predictor
 from dev import screenshots
 from tests.helpers.files import decode, load, make_volume
 
@@ -47,14 +45,6 @@ NO_WEBGL = """const real = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
   return kind.startsWith('webgl') ? null : real.call(this, kind, ...more);
 };"""
-
-
-@pytest.fixture(scope="module")
-def url(predictor: Predictor) -> Iterator[str]:
-    page = app.build_interface(predictor)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
-    yield address
-    page.close()
 
 
 @contextmanager
