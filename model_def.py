@@ -21,7 +21,7 @@ import keras
 from keras import layers, ops
 
 Tensor = Any
-CLASS_COUNT = 4
+CLASS_COUNT = 4  # where nobody says otherwise
 SHARPNESS = 30.0  # of the soft maximum over a mask's probabilities
 EVIDENCE = 4.0  # brings those probabilities to the scale of the features
 # EfficientNet-Lite0: kernel, stride, expansion, filters, blocks; the last two stages (2.2 M weights, 1/32 of the input)
@@ -91,13 +91,34 @@ def mask_logits(x: Tensor, size: int) -> Tensor:
     return layers.Activation("linear", dtype="float32", name="mask")(x)
 
 
-def classifier_model(image: Tensor, cam: Tensor, head: list, features: Tensor | None = None, **outputs) -> keras.Model:
-    """Join a body that ends in `cam` with a head. `features` defaults to the pooled cam features."""
+@keras.saving.register_keras_serializable("brain_mri")
+class BothSides(layers.Layer):
+    """The one logit z of a binary task (N, 1) -> (-z/2, z/2) (N, 2): their softmax is the sigmoid of z.
+
+    So is their cross-entropy the binary one, and whatever reads two logits reads these.
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return ops.concatenate([-inputs / 2, inputs / 2], axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return (*input_shape[:-1], 2)
+
+
+def classifier_model(
+    image: Tensor, cam: Tensor, head: list, classes: int, features: Tensor | None = None, **outputs
+) -> keras.Model:
+    """Join a body that ends in `cam` with a head. `features` defaults to the pooled cam features.
+
+    Two classes have one unit, a sigmoid's; more have one each.
+    """
     cam = layers.Activation("linear", name="cam")(cam)
     if features is None:
         features = layers.GlobalAveragePooling2D()(cam)
     features = layers.Activation("linear", dtype="float32", name="features")(features)
-    logits = keras.Sequential([*head, layers.Dense(CLASS_COUNT, dtype="float32")], name="head")(cam)
+    binary = classes == 2
+    logits = keras.Sequential([*head, layers.Dense(1 if binary else classes, dtype="float32")], name="head")(cam)
+    logits = BothSides(dtype="float32", name="both_sides")(logits) if binary else logits
     logits = layers.Activation("linear", dtype="float32", name="logits")(logits)
     model = keras.Model(image, {"logits": logits, **outputs})
     model.side_features = features  # not a training output; gradcam.with_heatmaps exports it
@@ -105,7 +126,9 @@ def classifier_model(image: Tensor, cam: Tensor, head: list, features: Tensor | 
 
 
 # -- classifiers ----------------------------------------------------------------------------------------------------
-def gap_cnn(size: int, filters: Sequence[int] = (32, 64, 128, 256), dropout: float = 0.4) -> keras.Model:
+def gap_cnn(
+    size: int, filters: Sequence[int] = (32, 64, 128, 256), dropout: float = 0.4, classes: int = CLASS_COUNT
+) -> keras.Model:
     """The field's usual Colab CNN: (Conv, ReLU, BatchNorm, MaxPool) x 4, GAP, Dense, Dropout, softmax."""
     image, x = image_input(size)
     for index, width in enumerate(filters):
@@ -113,32 +136,36 @@ def gap_cnn(size: int, filters: Sequence[int] = (32, 64, 128, 256), dropout: flo
         if index < len(filters) - 1:
             x = layers.MaxPooling2D()(x)
     head = [layers.GlobalAveragePooling2D(), layers.Dense(128, activation="relu"), layers.Dropout(dropout)]
-    return classifier_model(image, x, head)
+    return classifier_model(image, x, head, classes)
 
 
-def flatten_cnn(size: int, filters: Sequence[int] = (32, 64), dropout: float = 0.5) -> keras.Model:
+def flatten_cnn(
+    size: int, filters: Sequence[int] = (32, 64), dropout: float = 0.5, classes: int = CLASS_COUNT
+) -> keras.Model:
     """The tutorial CNN: (Conv, MaxPool) x 2, Flatten, Dense, Dropout, softmax."""
     image, x = image_input(size)
     for width in filters:
         x = layers.MaxPooling2D()(layers.Conv2D(width, 3, padding="same", activation="relu")(x))
     head = [layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dropout(dropout)]
-    return classifier_model(image, x, head)
+    return classifier_model(image, x, head, classes)
 
 
-def resnet(size: int, filters: Sequence[int] = (16, 32, 64, 128), dropout: float = 0.3) -> keras.Model:
+def resnet(
+    size: int, filters: Sequence[int] = (16, 32, 64, 128), dropout: float = 0.3, classes: int = CLASS_COUNT
+) -> keras.Model:
     """A plain small ResNet, about 0.3 M to 0.7 M parameters."""
     image, x = image_input(size)
     x = conv(x, filters[0], stride=2)
     for index, width in enumerate(filters):
         x = residual(x, width, stride=1 if index == 0 else 2)
-    return classifier_model(image, x, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)])
+    return classifier_model(image, x, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)], classes)
 
 
 def _rgb(x: Tensor) -> Tensor:
     return layers.Concatenate(name="rgb")([x, x, x])
 
 
-def vgg16(size: int, weights: str | None = "imagenet", unfrozen: int = 3) -> keras.Model:
+def vgg16(size: int, weights: str | None = "imagenet", unfrozen: int = 3, classes: int = CLASS_COUNT) -> keras.Model:
     """VGG16 transfer (Simonyan & Zisserman 2015): last conv layers unfrozen, Flatten, Dropout, Dense 128, Dropout.
 
     `weights="imagenet"` needs the network; see `fetch_pretrained`. With weights=None nothing is frozen, because
@@ -154,10 +181,12 @@ def vgg16(size: int, weights: str | None = "imagenet", unfrozen: int = 3) -> ker
         layer.trainable = False
     x = backbone(_rgb(x))
     head = [layers.Flatten(), layers.Dropout(0.3), layers.Dense(128, activation="relu"), layers.Dropout(0.2)]
-    return classifier_model(image, x, head)
+    return classifier_model(image, x, head, classes)
 
 
-def efficientnet(size: int, weights: str | None = "imagenet", dropout: float = 0.3) -> keras.Model:
+def efficientnet(
+    size: int, weights: str | None = "imagenet", dropout: float = 0.3, classes: int = CLASS_COUNT
+) -> keras.Model:
     """EfficientNetB0 transfer (Tan & Le 2019), GAP, Dropout."""
     image, x = image_input(size)
     x = layers.Rescaling(255.0)(x)
@@ -168,7 +197,7 @@ def efficientnet(size: int, weights: str | None = "imagenet", dropout: float = 0
         elif isinstance(layer, layers.Normalization):  # as tensors its constants would become inputs of the ONNX graph
             layer.mean, layer.variance = ops.convert_to_numpy(layer.mean), ops.convert_to_numpy(layer.variance)
     x = backbone(_rgb(x))
-    return classifier_model(image, x, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)])
+    return classifier_model(image, x, [layers.GlobalAveragePooling2D(), layers.Dropout(dropout)], classes)
 
 
 def fetch_pretrained(constructor: Callable, shape: tuple[int, int, int], weights: str | None) -> keras.Model:
@@ -185,7 +214,12 @@ def fetch_pretrained(constructor: Callable, shape: tuple[int, int, int], weights
 
 
 def guided(
-    size: int, width: int = 24, dropout: float = 0.3, gate_gradient: bool = False, encoder: str = "resnet"
+    size: int,
+    width: int = 24,
+    dropout: float = 0.3,
+    gate_gradient: bool = False,
+    encoder: str = "resnet",
+    classes: int = CLASS_COUNT,
 ) -> keras.Model:
     """The default: a U-Net whose mask decides where the classifier may look.
 
@@ -210,7 +244,7 @@ def guided(
     seen = conv(layers.Concatenate()([quarter, layers.UpSampling2D()(deep)]), 5 * width, kernel=1)
     seen = layers.SpatialDropout2D(dropout)(seen)  # before the gate: the evidence channels are never dropped
     gated = LesionGate(gradient=gate_gradient, name="gate")([seen, mask])
-    return classifier_model(image, gated, [layers.GlobalAveragePooling2D()], features=context, mask=mask)
+    return classifier_model(image, gated, [layers.GlobalAveragePooling2D()], classes, features=context, mask=mask)
 
 
 @keras.saving.register_keras_serializable("brain_mri")

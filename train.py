@@ -131,6 +131,9 @@ def parser() -> argparse.ArgumentParser:
         help="split.csv of an earlier artifact: its patients stay where they are, new ones are dealt")  # fmt: skip
     add("--leave-out", nargs="+", metavar="SOURCE",
         help="only test on these sources, by the names in the table of the data (those of the folders)")  # fmt: skip
+    add("--classes", nargs="+", metavar="NAME",
+        help="standard: our four; folders: each one; or names. The default: what the folders tell")  # fmt: skip
+    add("--no-tumor", metavar="NAME", help="the folder whose pictures show none, where its name does not say so")
     add("--cache", type=Path, help="folder for the cache of decoded slices")
     add = p.add_argument_group("models").add_argument
     add("--classifier", choices=list(model_def.CLASSIFIERS), help="guided: a U-Net that also classifies")

@@ -1,6 +1,11 @@
-"""The classes and sequences that the program knows, their titles, and the sentence that stands beside every answer."""
+"""The classes and sequences that the program knows by name, and the sentence that stands beside every answer.
+
+A model may have others (data/class_names.py); whichever of them means "no tumor" is called NO_TUMOR, too.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 CLASSES: tuple[str, ...] = ("glioma", "meningioma", "notumor", "pituitary")
 CLASS_TITLES: dict[str, str] = {
@@ -10,6 +15,7 @@ CLASS_TITLES: dict[str, str] = {
     "pituitary": "Pituitary tumor",
 }
 NO_TUMOR = "notumor"
+ANY_TUMOR = "tumor"  # the other side of a binary task
 
 SEQUENCES: dict[str, str] = {
     "T1": "T1 without contrast medium",
@@ -24,7 +30,11 @@ DISCLAIMER = (
 )
 
 
+def absent_of(classes: Sequence[str]) -> int:
+    """Where "no tumor" stands among the classes; -2, which no label is, where none of them means it."""
+    return classes.index(NO_TUMOR) if NO_TUMOR in classes else -2
+
+
 def title(name: str) -> str:
     """Display name of a class."""
-    name = name or "(unknown)"
-    return CLASS_TITLES.get(name, name)
+    return (CLASS_TITLES | {ANY_TUMOR: "Tumor"}).get(name) or name.replace("_", " ") or "(unknown)"

@@ -277,6 +277,8 @@ class ArtifactConfig(DecisionRule):
     format_version: int = FORMAT_VERSION
     name: Words = ""
     created: Words = ""  # ISO date
+    class_titles: dict[str, Words] = {}  # how people call the classes
+    no_tumor_class: Words | None = None  # which of them means "no tumor", "" for none; None: the file does not say
     license: Words = ""  # of the weights, by its name on the Hub; "" where nobody has stated one
     preprocessing: Preprocessing
     classifier: Network

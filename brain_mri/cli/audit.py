@@ -12,7 +12,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from brain_mri.data.class_names import ClassChoice
 from brain_mri.data.dataset import load_dataset
 from brain_mri.data.folders import DataError
 from brain_mri.evaluation.audit import AuditResult, audit
@@ -27,15 +29,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("data", type=Path, nargs="+", help="folders with one folder per class (also inside Training and Testing)")
     add("--masks", type=Path, nargs="+", help="pictures and masks: images/ and masks/, or X_mask.png beside X.png")
+    add("--classes", nargs="+", metavar="NAME", default=[], help="standard, folders or names, as in train.py")
+    add(
+        "--no-tumor",
+        metavar="NAME",
+        default="",
+        help="the folder of pictures without one, by its name",
+    )
     add("--out", type=Path, default=Path("runs/audit"), help="where figure and CSV files go (%(default)s)")
     add("--groups", type=Path, help="CSV file,group[,kind]; default: groups.csv in the data folder")
     add("--cache", type=Path, help="cache file or folder (default ~/.cache/brain-mri)")
     add("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args(argv)
     try:
-        dataset = load_dataset(
-            args.data, args.masks, groups=args.groups, cache=args.cache, progress=not args.quiet, min_classes=1
-        )
+        choice = ClassChoice(tuple(args.classes), no_tumor=args.no_tumor)
+        common: dict[str, Any] = {"groups": args.groups, "cache": args.cache, "progress": not args.quiet}
+        dataset = load_dataset(args.data, args.masks, min_classes=1, choice=choice, **common)
         result = audit(dataset)
         print(result.text())
         paths = write(result, args.out)

@@ -25,8 +25,9 @@ from typing import Any
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import Artifact
 from brain_mri.artifact.hub_client import HubError
+from brain_mri.data.class_names import ClassChoice, class_of
 from brain_mri.data.dataset import Dataset, load_dataset
-from brain_mri.data.folders import DataError, class_of, printable
+from brain_mri.data.folders import DataError, printable
 from brain_mri.evaluation.evaluate import evaluate, measure_also, measure_baselines, measure_official
 from brain_mri.evaluation.held_out import as_trained, held_out
 from brain_mri.evaluation.records import Evaluation
@@ -47,6 +48,14 @@ def parser() -> argparse.ArgumentParser:
         help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing")  # fmt: skip
     add("--masks", type=Path, nargs="+", metavar="DIR",
         help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png by X.png")  # fmt: skip
+    add("--classes", nargs="+", metavar="NAME", default=[],
+        help="without a model: standard, folders or names, as in train.py")  # fmt: skip
+    add(
+        "--no-tumor",
+        metavar="NAME",
+        default="",
+        help="the folder of pictures without one, by its name",
+    )
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add("--also", type=Path, nargs="+", metavar="DIR", default=[],
         help="further labelled folders, measured as they are, by class and sequence")  # fmt: skip
@@ -85,7 +94,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load_for(artifact: Artifact, args: argparse.Namespace) -> tuple[Dataset, str]:
     """The data as this artifact's training run saw it, see held_out."""
-    return held_out(artifact, as_trained(artifact, args.data, args.masks, groups=args.groups, cache=args.cache))
+    training = artifact.config.training
+    dataset = load_dataset(
+        args.data,
+        args.masks,
+        groups=args.groups,
+        size=artifact.image_size,
+        cache=args.cache,
+        seed=training.seed,
+        official_split=bool(training.official_split),
+        min_classes=1,
+        choice=replace(choice_of(args), wanted=artifact.classes, literal=True),
+    )
+    return held_out(artifact, dataset)
+
+
+def choice_of(args: argparse.Namespace) -> ClassChoice:
+    return ClassChoice(tuple(args.classes), no_tumor=args.no_tumor)
 
 
 def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset], list[str], list[str]]:
@@ -95,7 +120,7 @@ def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset]
     names = [os.path.basename(os.path.abspath(folder)) for folder in folders]
     for folder, name in zip(folders, names, strict=True):
         try:
-            dataset, how = held_out(artifact, load_labelled(folder, artifact.image_size, args.cache))
+            dataset, how = held_out(artifact, load_labelled(folder, artifact, args))
             if not dataset.rows("test").size:
                 raise DataError("the model was trained or tuned on all of its pictures.")
         except (DataError, OSError) as error:
@@ -107,9 +132,10 @@ def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset]
     return found, known, failed
 
 
-def load_labelled(folder: Path, size: int, cache: Path | None) -> Dataset:
+def load_labelled(folder: Path, artifact: Artifact, args: argparse.Namespace) -> Dataset:
     """Class folders, else pictures with masks; every row is a test row. Raises DataError."""
-    common: dict[str, Any] = {"size": size, "cache": cache, "whole": True}
+    choice = replace(choice_of(args), wanted=artifact.classes, literal=True)
+    common: dict[str, Any] = {"size": artifact.image_size, "cache": args.cache, "whole": True, "choice": choice}
     try:
         return load_dataset([folder], min_classes=1, **common)
     except DataError as error:
@@ -188,7 +214,8 @@ def measure_main(
 
 def measure_nothing(args: argparse.Namespace) -> int:
     """No model: what is scored without learning anything about tumors, by group and on the official split."""
-    dataset = load_dataset(args.data, args.masks, groups=args.groups, cache=args.cache, seed=args.seed)
+    common: dict[str, Any] = {"groups": args.groups, "cache": args.cache, "seed": args.seed}
+    dataset = load_dataset(args.data, args.masks, choice=choice_of(args), **common)
     metrics = measure_baselines(dataset, seed=args.seed, resamples=args.resamples)
     print("\n\n".join(tables.as_text(part) for part in overview.sections(metrics)))
     return 0

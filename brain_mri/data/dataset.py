@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.classes import ANY_TUMOR, CLASSES, NO_TUMOR
 from brain_mri.data import duplicates, mask_transfer
 from brain_mri.data.cache import Pixels, cache_file
+from brain_mri.data.class_names import ClassChoice, in_order
 from brain_mri.data.folders import (
     CLASS_FOLDER,
     NO_CLASS,
@@ -51,7 +52,7 @@ class Dataset:
                slice           of the volume `path`, counted from 0; -1 of a picture; see stacks.read_slice
                source          "class folder" | "mask pairs"
                origin          name of the folder that was given, told apart from others of that name
-               class           one of classes.CLASSES, "" when unknown
+               class           one of `classes`, "" when unknown
                tumor           surely shows a lesion, whatever its class
                sequence        one of classes.SEQUENCES: of a table, else of DICOM tags, else ""
                split           "train" | "validation" | "test"
@@ -72,6 +73,7 @@ class Dataset:
     size     S
     thumbnails  uint8 (N, 64, 64): the whole pictures as stored, aspect not kept;  small: at 32 pixels a side
     links    pairs that show the same slice, see duplicates.find_links
+    classes  names, in the order of a network's answers
     """
 
     table: pd.DataFrame
@@ -82,6 +84,12 @@ class Dataset:
     thumbnails: np.ndarray
     small: np.ndarray
     links: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=duplicates.LINK_COLUMNS))
+    classes: tuple[str, ...] = CLASSES
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int (N,): index into classes, -1 where the class is unknown."""
+        return labels_of(self.table, self.classes)
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split."""
@@ -122,28 +130,33 @@ def load_dataset(
     progress: bool = True,
     min_classes: int = 2,
     whole: bool = False,
+    choice: ClassChoice | None = None,
 ) -> Dataset:
     """Read class folders (and image/mask pairs), of one or several sources, and split them by patient and copy.
 
     groups: a CSV file,group[,kind], by default groups.csv in each of `data` that has one. cache: file or folder, by
     default $BRAIN_MRI_CACHE or ~/.cache/brain-mri. official_split: keep Training/Testing (leaks; for comparison).
     min_classes: 1 to judge a model on a single class, 0 on image/mask pairs alone. whole: every row is a test row, so
-    that a single patient will do. Raises DataError; unreadable files only go to `skipped`.
+    that a single patient will do. choice: which classes, and in its order; without it the folders decide
+    (class_names.names_of). Raises DataError; unreadable files only go to `skipped`.
     """
     folders = _roots(data)
     pairs = _roots(masks, folders)
     if groups and not groups.is_file():
         raise DataError(f"There is no groups file {groups}.")
-    sources, passed, given = _listed(folders, pairs, groups)
+    choice = choice or ClassChoice()
+    sources, passed, given = _listed(folders, pairs, groups, choice)
     roots = [*folders.values(), *pairs.values()]
     read, pixels, failed = read_all(sources, size, cache_file(roots, size, cache), progress)
     where = " and ".join(map(str, folders.values()))
-    _check_classes(sources, read, failed, where, min_classes, passed)
+    _check_classes(sources, read, failed, where, min_classes, passed, choice)
     if pairs and not len(pixels.mask_rows) and not (pixels.rows["doubt"] != "").any():
         example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.mask), "no pair")
         given_masks = " and ".join(map(str, pairs.values()))
         raise DataError(f"No mask in {given_masks} could be read (for example: {example}).")
     table = _table(read, pixels, given)
+    classes = choice.names or in_order(table["class"])
+    table["class"] = table["class"].where(table["class"].isin(classes), "")
     masks_array = _masks(table, pixels, size)
     split = split_official if official_split else split_groups
     table["split"] = "test" if whole else split(table, seed)
@@ -151,7 +164,7 @@ def load_dataset(
     skipped += [(printable(source.file), reason) for source, reason in failed]
     skipped += _left_out(table, pixels)
     left_out = pd.DataFrame(skipped, columns=["path", "reason"])
-    return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.small, pixels.links)
+    return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.small, pixels.links, classes)
 
 
 def _roots(given: Path | Sequence[Path] | None, others: Mapping[str, Path] | None = None) -> dict[str, Path]:
@@ -173,14 +186,14 @@ Given = dict[tuple[str, str], tuple[str, str]]  # (origin, file) of a class fold
 
 
 def _listed(
-    folders: dict[str, Path], pairs: dict[str, Path], groups: Path | None
+    folders: dict[str, Path], pairs: dict[str, Path], groups: Path | None, choice: ClassChoice
 ) -> tuple[list[Source], list[tuple[str, str]], Given]:
     """(files to read, (file, reason) of what was passed over, what the tables of groups say)."""
     sources: list[Source] = []
     passed: list[tuple[str, str]] = []
     given: Given = {}
     for origin, root in folders.items():
-        found, left = class_folders(root, list(pairs.values()))
+        found, left = class_folders(root, list(pairs.values()), choice)
         table = groups or root / "groups.csv"
         sequence, stated = read_sequences(table), read_groups(table)
         here = stated.keys() & {one.file for one in found}
@@ -199,12 +212,36 @@ def _listed(
         found, left = mask_pairs(root)
         sources += [replace(one, origin=origin) for one in found]
         passed += left
-    return sources, passed, given
+    return _agreed(sources, choice), passed, given
 
 
-def labels_of(table: pd.DataFrame) -> np.ndarray:
-    """int (N,): index into CLASSES, -1 where the class is unknown."""
-    return pd.Index(CLASSES).get_indexer(pd.Index(table["class"]))
+def _agreed(sources: list[Source], choice: ClassChoice) -> list[Source]:
+    """The same with classes that all sources share: those that are asked for, else those of the class folders.
+
+    Where one source tells kinds and another only that there is a tumor, the latter is a tumor of unknown kind. Where
+    none tells kinds, every tumor is just that.
+    """
+    of_folders = {source.label for source in sources if source.source == CLASS_FOLDER} - {""}
+    kinds = of_folders - {NO_TUMOR, ANY_TUMOR}
+    known: set[str] = {*choice.names} or of_folders or {source.label for source in sources}
+    if kinds and not choice.names:
+        known = (known - {ANY_TUMOR}) | {NO_TUMOR}
+        if kinds <= {*CLASSES}:
+            known |= {*CLASSES}  # a kind that only an outlined set has
+
+    def agreed(source: Source) -> Source:
+        if source.label in known or not source.label:
+            return source
+        ours = source.label in CLASSES and source.label != NO_TUMOR
+        tumor = source.tumor or ours or source.label == ANY_TUMOR
+        return replace(source, label=ANY_TUMOR if tumor and ANY_TUMOR in known else "", tumor=tumor)
+
+    return [agreed(source) for source in sources]
+
+
+def labels_of(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """int (N,): index into classes, -1 where the class is unknown."""
+    return pd.Index(list(classes)).get_indexer(pd.Index(table["class"]))
 
 
 def _check_classes(
@@ -214,6 +251,7 @@ def _check_classes(
     data: str,
     least: int,
     passed: list[tuple[str, str]],
+    choice: ClassChoice,
 ) -> None:
     wanted = {source.label for source in sources if source.source == CLASS_FOLDER} - {""}
     got = {source.label for source in read if source.source == CLASS_FOLDER} - {""}
@@ -222,10 +260,11 @@ def _check_classes(
         raise DataError(f"No file of the class {label} in {data} could be read (for example: {example}).")
     lesions = any(source.tumor for source in read)  # of no class, which a model can be judged on, too
     if len(got) < least and not (least == 1 and lesions):
-        others = ", ".join(printable(name) for name, why in passed[:8] if why == NO_CLASS)
+        others = ", ".join(printable(name) for name, why in passed[:8] if why.startswith(NO_CLASS))
+        asked = ", ".join(choice.names or CLASSES)
         raise DataError(
             f"{data} holds {f'only the class {min(got)}' if len(got) == 1 else 'no class'}"
-            f"{f' (passed over: {others})' if others else ''}; at least {least} of {', '.join(CLASSES)} "
+            f"{f' (passed over: {others})' if others else ''}; at least {least} of {asked} "
             "are needed."
         )
 

@@ -17,42 +17,28 @@ from pathlib import Path
 import pandas as pd
 
 from brain_mri.classes import CLASSES
+from brain_mri.data.class_names import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    ClassChoice,
+    class_of,
+    names_of,
+    own_name,
+    plain_name,
+    says_nothing,
+    shows_other_lesion,
+    split_of,
+)
 
+CLASS_TABLE = "classes.csv"  # in the folder of the classes: which folder is which
 CLASS_FOLDER, MASK_PAIRS = "class folder", "mask pairs"
-OTHER_LESION = (
-    "otherlesion",
-    "otherlesions",
-    "lesion",
-    "lesions",
-    "othertumor",
-    "othertumors",
-)  # of a folder's letters
-NO_CLASS = "folder name is none of the classes"
+NO_CLASS = "is none of the classes"
 
-# What is left of a folder name after everything but letters, "brain" and "tumor(s)" is taken away.
-_CLASS_WORDS = {
-    "glioma": "glioma", "gliomas": "glioma", "meningioma": "meningioma", "meningiomas": "meningioma",
-    "menin": "meningioma", "pituitary": "pituitary", "pituitaryadenoma": "pituitary", "no": "notumor",
-    "non": "notumor", "normal": "notumor", "healthy": "notumor", "none": "notumor",
-}  # fmt: skip
-_SPLIT_WORDS = {
-    "training": "Training", "train": "Training", "testing": "Testing", "test": "Testing",
-    "val": "Validation", "valid": "Validation", "validation": "Validation",
-}  # fmt: skip
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr")
-MASK_FOLDERS = ("masks", "mask", "labels", "labelstr", "annotations", "segmentations")
-# Words in the names of folders that tell neither a class nor a patient.
-_PLAIN = {
-    *IMAGE_FOLDERS, *MASK_FOLDERS, *_SPLIT_WORDS, "brain", "tumor", "tumors", "tumour", "tumours", "mri", "mr",
-    "t1", "t2", "t1c", "t1ce", "t1gd", "t1w", "t2w", "flair", "dwi", "contrast", "axial", "coronal", "sagittal", "ax",
-    "cor", "sag", "plane", "copy", "of", "new", "folder", "set", "data", "dataset", "scan", "scans", "slice", "slices",
-    "class", "case", "cases", "grade", "low", "high", "hgg", "lgg", "dicom", "dcm", "png", "jpg", "jpeg", "nifti",
-    "nii", "raw", "original", "augmented", "all", "deep",
-}  # fmt: skip
 _SUFFIX = (
     r"(\.(png|jpe?g|jpe|jfif|jp2|tiff?|bmp|gif|webp|avif|heic|nii|hdr|img|mha|mhd|nrrd|mgz|dcm|dicom|ima|txt|json|npy|mat)"
     r"(\.gz)?|\.gz)$"
 )
+_TEXTS = (".txt", ".json", ".npy", ".mat", ".csv", ".xml")
 _MASK_WORDS = "masks?|seg|segmentation|gt|ground[_-]?truth|labels?|annotation|roi"
 _MASK_AFFIX = rf"[ _.-]+({_MASK_WORDS})$|^({_MASK_WORDS})[ _.-]+"
 _SEQUENCE = r"[ _.-]+(t1|t1n|t1w|t1c|t1ce|t1gd|t2|t2w|t2f|flair|fl|pd|adc|dwi)$"  # one of several of a head
@@ -80,7 +66,7 @@ class Source:
     source: str  # CLASS_FOLDER or MASK_PAIRS
     file: str
     path: Path
-    label: str = ""  # one of classes.CLASSES, or "" when unknown
+    label: str = ""  # its class, or "" when unknown
     official: str = ""  # "Training", "Testing", "Validation" or ""
     mask: Path | None = None
     patient: str = ""
@@ -97,35 +83,10 @@ def printable(name: str | os.PathLike[str]) -> str:
     return os.fspath(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def class_of(folder: str) -> str | None:
-    """The class that a folder name stands for (glioma_tumor, "No Tumor", 2-PITUITARY, ...), or None."""
-    letters = re.sub(r"[^a-z]", "", folder.lower())
-    word = re.sub(r"^brain|tumou?rs?$|^mri", "", letters)
-    rest = "".join(re.sub(r"\d", "", part) for part in _words(folder) if part not in _PLAIN)
-    if rest in ("no", "non", "none") and "tumo" not in letters:  # no_contrast
-        rest = ""
-    return next((c for w in (word, rest) if (c := w if w in CLASSES else _CLASS_WORDS.get(w))), None)
-
-
 def sequence_of(text: object) -> str:
     """One of classes.SEQUENCES for what tables write (t1, T1ce, T1+C, T1Gd, t2w, Flair), else ""."""
     word = re.sub(r"[^a-z0-9+]", "", str(text).lower()).replace("weighted", "w")
     return next((name for name, form in _SEQUENCE_FORMS if re.fullmatch(form, word)), "")
-
-
-def _shows_other_lesion(folder: str) -> bool:
-    return re.sub(r"[^a-z]", "", folder.lower()) in OTHER_LESION
-
-
-def _words(folder: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", folder.lower())
-
-
-def split_of(folder: str) -> str | None:
-    """ "Training", "Testing", "Validation" or None."""
-    word = re.sub(r"[^a-z]", "", folder.lower()).removesuffix("set").removesuffix("data")
-    first = _words(folder)[:1] if class_of(folder) else []  # train_glioma
-    return _SPLIT_WORDS.get(word) or _SPLIT_WORDS.get("".join(first))
 
 
 def patient_folders(parts: list[tuple[str, ...]]) -> list[str]:
@@ -134,15 +95,11 @@ def patient_folders(parts: list[tuple[str, ...]]) -> list[str]:
     It is the outermost one whose name says neither plane nor sequence, split or class, when there are at least two of
     them. One name stands for one patient wherever it is: that may join two people, but it never cuts one.
     """
-    telling = [tuple(p for p in part if not _says_nothing(p)) for part in parts]
+    telling = [tuple(p for p in part if not says_nothing(p)) for part in parts]
     while any(telling) and len({part[:1] for part in telling}) == 1:
         telling = [part[1:] for part in telling]
     found = [part[0] if part else "" for part in telling]
     return [patient_id(printable(name)) for name in found] if len(set(found) - {""}) > 1 else [""] * len(parts)
-
-
-def _says_nothing(folder: str) -> bool:
-    return class_of(folder) is not None or split_of(folder) is not None or not set(_words(folder)) - _PLAIN
 
 
 def stem_of(name: str) -> str:
@@ -165,6 +122,12 @@ def head_name(name: str) -> str:
     """bare_name of a sequence of a head without the sequence: BraTS_1-t1ce.nii.gz -> brats_1, as of BraTS_1-seg."""
     volume = re.search(r"\.(nii|nrrd|mha)(\.gz)?$", name, re.IGNORECASE)
     return re.sub(r"_000\d$" if volume else _SEQUENCE, "", re.sub(_SEQUENCE, "", bare_name(name)))
+
+
+def _may_be_picture(name: str) -> bool:
+    """By its suffix; files of DICOM have none, or the last number of a UID."""
+    suffix = Path(name).suffix.lower()
+    return suffix not in _TEXTS and (stem_of(name) != name or not re.search("[a-z]", suffix))
 
 
 def _ignored(name: str) -> bool:
@@ -197,59 +160,86 @@ def existing_folder(path: Path, what: str) -> Path:
     return path
 
 
-def class_folders(root: Path, masks: Sequence[Path] = ()) -> tuple[list[Source], list[tuple[str, str]]]:
+def class_folders(
+    root: Path, masks: Sequence[Path] = (), choice: ClassChoice | None = None
+) -> tuple[list[Source], list[tuple[str, str]]]:
     """(files to read, (folder, reason) of what was passed over).
 
-    masks: folders of image/mask pairs, which may lie inside root. A file belongs to the innermost folder above it
-    whose name is a class, and to the official split whose name stands anywhere above it. Raises DataError when no class
-    folder with files is found.
+    masks: folders of image/mask pairs, which may lie inside root. choice: which classes are asked for, see
+    class_names.names_of; classes.csv in root says more. A file belongs to the official split whose name stands anywhere
+    above it. Raises DataError when no class folder with files is found.
     """
     root = existing_folder(root, "data")
-    found: list[Source] = []
-    inside: list[tuple[str, ...]] = []  # their folders below that of the class
+    choice = replace(choice or ClassChoice(), stated=read_classes(root / CLASS_TABLE))
     skipped: list[tuple[str, str]] = []
     # folders that are left out with all that is in them
     apart = [pairs.absolute() for pairs in masks if not root.absolute().is_relative_to(pairs.absolute())]
+    walked: list[tuple[Path, tuple[str, ...], list[str]]] = []
     for folder, names in walk(root):
+        parts = folder.relative_to(root).parts
         if any(folder.absolute().is_relative_to(other) for other in apart):
             continue
-        parts = folder.relative_to(root).parts
-        labels = [label for part in reversed(parts) if (label := class_of(part))]
-        other = not labels and any(map(_shows_other_lesion, parts))
-        splits = [split for part in reversed(parts) if (split := split_of(part))]
-        below = parts[len(parts) - next((i for i, part in enumerate(reversed(parts)) if class_of(part)), 0) :]
-        if not labels and not other:
+        alone = not any(choice.said_of(part) or class_of(part) for part in parts)
+        if parts and alone and holds(folder, IMAGE_FOLDERS) and holds(folder, MASK_FOLDERS):
+            apart.append(folder.absolute())
+            skipped.append((folder.relative_to(root).as_posix(), "image/mask pairs; give this folder as --masks"))
+            continue
+        walked.append((folder, parts, names))
+    holding = [(folder, parts, names) for folder, parts, names in walked if parts and names]
+    named = dict(
+        zip((parts for _, parts, _ in holding), names_of([parts for _, parts, _ in holding], choice), strict=True)
+    )
+    found: list[Source] = []
+    inside: list[tuple[str, ...]] = []  # their folders below that of the class
+    for folder, parts, names in walked:
+        within = folder.relative_to(root).as_posix()
+        name, at = named.get(parts) or ("", -1)
+        if name not in CLASSES and not any(map(_may_be_picture, names)):  # models, caches, tables
+            name = ""
+        other = not name and any(map(shows_other_lesion, parts))
+        if not name and not other:
             if not parts and class_of(root.name) and names:
                 raise DataError(
                     f"{root} is the folder of a single class; give the folder above it, with one folder per class."
                 )
-            if parts and holds(folder, IMAGE_FOLDERS) and holds(folder, MASK_FOLDERS):
-                apart.append(folder.absolute())
-                skipped.append((folder.relative_to(root).as_posix(), "image/mask pairs; give this folder as --masks"))
-            elif parts and names:
-                skipped.append((folder.relative_to(root).as_posix(), NO_CLASS))
+            if parts and names:
+                skipped.append((within, f"{NO_CLASS} ({len(names)} file{'s' if len(names) > 1 else ''})"))
+            elif parts and class_of(parts[-1]) and not any(folder.iterdir()):
+                skipped.append((within, "empty folder"))
             continue
-        if not names and not any(folder.iterdir()):
-            skipped.append((folder.relative_to(root).as_posix(), "empty folder"))
-        here = {each for name in names if not says_mask(name) for each in (bare_name(name), head_name(name))}
-        for name in names:
-            path = folder / name
-            if says_mask(name) and bare_name(name) in here:
+        splits = [split for part in reversed(parts) if (split := split_of(part))]
+        here = {each for file in names if not says_mask(file) for each in (bare_name(file), head_name(file))}
+        for file in names:
+            path = folder / file
+            if says_mask(file) and bare_name(file) in here:
                 skipped.append(
                     (path.relative_to(root).as_posix(), "a mask beside its picture; give the folder as --masks")
                 )
                 continue
-            file, split = path.relative_to(root).as_posix(), splits[0] if splits else ""
-            found.append(Source(CLASS_FOLDER, file, path, "" if other else labels[0], split, tumor=other))
-            inside.append(below)
+            split = splits[0] if splits else ""
+            found.append(Source(CLASS_FOLDER, path.relative_to(root).as_posix(), path, name, split, tumor=other))
+            inside.append(parts[at + 1 :] if name else parts)
     if not found:
         there = sorted(printable(p.name) for p in root.iterdir() if p.is_dir() and not _ignored(p.name))
+        wanted = choice.names or CLASSES
         raise DataError(
-            f"{root} holds no class folder with pictures; expected folders named {', '.join(CLASSES)} (also inside "
+            f"{root} holds no class folder with pictures; expected folders named {', '.join(wanted)} (also inside "
             f"Training and Testing), found {', '.join(there[:8]) or 'no folder'}."
         )
     found = [replace(source, folder=name) for source, name in zip(found, patient_folders(inside), strict=True)]
     return sorted(found, key=lambda item: item.file), skipped
+
+
+def read_classes(path: Path) -> dict[str, str]:
+    """classes.csv with the columns folder and class -> {folder in lower case: class}; empty without such a table.
+
+    Raises DataError.
+    """
+    if not path.is_file():
+        return {}
+    table = read_table(path, ("folder", "class"))
+    rows = [(folder, name) for folder, name in table[["folder", "class"]].to_numpy() if folder and name]
+    return {own_name(folder).lower(): plain_name(name) for folder, name in rows}
 
 
 def holds(root: Path, names: tuple[str, ...]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.shortcuts import shortcuts
@@ -85,7 +85,7 @@ def audit(dataset: Dataset, seed: int = 0) -> AuditResult:
     """Look for copies, leaks, contradictions and shortcuts. Seconds to a minute for thousands of pictures."""
     table = dataset.table
     in_folder = (table["source"] == CLASS_FOLDER).to_numpy()
-    known = np.flatnonzero(in_folder & table["class"].isin(CLASSES).to_numpy())
+    known = np.flatnonzero(in_folder & table["class"].isin(dataset.classes).to_numpy())
     sizes = table.groupby(["source", "class", "mode", "width", "height"]).size().rename("pictures").reset_index()
     links = dataset.links
     a, b = table.iloc[links["a"]], table.iloc[links["b"]]
@@ -125,7 +125,7 @@ def _counts(table: pd.DataFrame) -> pd.DataFrame:
 
 def _histograms(dataset: Dataset) -> dict[str, np.ndarray]:
     result = {}
-    for label in CLASSES:
+    for label in dataset.classes:
         rows = np.flatnonzero((dataset.table["class"] == label) & (dataset.table["source"] == CLASS_FOLDER))
         if len(rows):
             counts = np.bincount(dataset.thumbnails[rows].reshape(-1) // (256 // BINS), minlength=BINS)

@@ -21,7 +21,6 @@ import pandas as pd
 import segmentation
 from brain_mri.artifact.config import ArtifactConfig
 from brain_mri.artifact.folder import Artifact, load_artifact
-from brain_mri.classes import CLASSES
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import classification_rows, known_sources, mask_rows, official_rows
 from brain_mri.evaluation.baselines import baselines
@@ -172,10 +171,10 @@ def official_baselines(
 def measure_baselines(dataset: Dataset, *, seed: int = 0, resamples: int = 1000) -> Metrics:
     """What is scored on the test rows without learning anything about tumors, by group and on the official split."""
     rows = dataset.rows("test")
-    rows = rows[classification_rows(dataset.table.iloc[rows], CLASSES)]
-    common: dict[str, Any] = {"classes": CLASSES, "seed": seed, "resamples": resamples}
+    rows = rows[classification_rows(dataset.table.iloc[rows], dataset.classes)]
+    common: dict[str, Any] = {"classes": dataset.classes, "seed": seed, "resamples": resamples}
     return Metrics(
-        images=counts(dataset.table.iloc[rows], CLASSES),
+        images=counts(dataset.table.iloc[rows], dataset.classes),
         resamples=resamples,
         baselines=baselines(dataset, rows, **common),
         official_split=official_baselines(dataset, **common),

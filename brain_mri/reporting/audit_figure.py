@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from brain_mri.classes import CLASSES, title
+from brain_mri.classes import title
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.audit import AuditResult
-from brain_mri.reporting.plot_style import BASELINE, INK, WARN, bars, class_color, save, styled
+from brain_mri.reporting.plot_style import BASELINE, INK, MANY, WARN, bars, class_color, save, styled
 
 EXACT, NEAR, RELATED, NEW = "#A63A1E", "#E58A4E", "#F5CFA0", "#8DBFDC"
 LEAK_COLORS = {"exact copy": EXACT, "near copy": NEAR, "same patient or cluster": RELATED, "clean": NEW}
@@ -53,7 +53,7 @@ def _nothing(ax: Any, text: str) -> None:
 def _copies(ax: Any, result: AuditResult) -> None:
     table = result.dataset.table
     table = table[table["source"] == CLASS_FOLDER]
-    labels = [label for label in CLASSES if (table["class"] == label).any()]
+    labels = [label for label in result.dataset.classes if (table["class"] == label).any()]
     exact_rows, slice_rows = table.duplicated(["class", "digest"]), table.duplicated(["class", "cluster"])
     total = np.array([(table["class"] == label).sum() for label in labels])
     copies = np.array([(slice_rows & (table["class"] == label)).sum() for label in labels])
@@ -75,18 +75,20 @@ def _intensities(ax: Any, result: AuditResult) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set(ylabel="share of pixels", xlim=(0, 256))
     ax.set_ylim(0)
-    ax.legend()
+    if len(result.histograms) <= MANY:
+        ax.legend()
 
 
 def _sizes(ax: Any, result: AuditResult) -> None:
     table = result.dataset.table
     table = table[table["source"] == CLASS_FOLDER]
-    table = table[table["class"].isin(CLASSES)]
+    classes = result.dataset.classes
+    table = table[table["class"].isin(classes)]
     spread = np.random.default_rng(0)
     order = spread.permutation(len(table))
     reach = 0.008 * float(max(table["width"].max(), table["height"].max(), 1)) if len(table) else 1.0
     shift = spread.normal(0, reach, (2, len(table)))
-    colors = np.array([class_color(label) for label in table["class"]], dtype=object)[order]
+    colors = np.array([class_color(label, classes.index(label)) for label in table["class"]], dtype=object)[order]
     x, y = table["width"].to_numpy(float) + shift[0], table["height"].to_numpy(float) + shift[1]
     ax.scatter(x[order], y[order], s=9, c=list(colors), alpha=0.45, linewidths=0)
     ax.set(title="Sizes of the files, by class", xlabel="width, pixels", ylabel="height, pixels")

@@ -18,6 +18,7 @@ from brain_mri.reporting.plot_style import (
     BASELINE,
     FAINT,
     INK,
+    MANY,
     MODEL,
     WARN,
     class_color,
@@ -27,6 +28,8 @@ from brain_mri.reporting.plot_style import (
     styled,
 )
 from brain_mri.reporting.tables import BASELINE_TITLES, network, number
+
+WORST = 6  # classes whose curves are drawn where there are too many for all
 
 
 class Curve(NamedTuple):
@@ -96,15 +99,18 @@ def confusion(metrics: Metrics, path: Path) -> Path | None:
     counts = np.array(found.confusion)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [title(name) for name in found.classes]
-    figure, ax = new_figure(1.6 + 0.95 * len(names), 1.3 + 0.75 * len(names))
+    many = len(names) > MANY
+    across, down = (0.34, 0.3) if many else (0.95, 0.75)  # inches a cell
+    figure, ax = new_figure((3.2 if many else 1.6) + across * len(names), (2.8 if many else 1.3) + down * len(names))
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.grid(False)
     for i, j in np.ndindex(*counts.shape):
         color = "white" if share[i, j] > 0.55 else INK
-        ax.text(j, i, f"{counts[i, j]}\n{100 * share[i, j]:.0f} %", ha="center", va="center", color=color)
-    ticks = range(len(names))
-    ax.set_xticks(ticks, [name.replace(" tumor", "\ntumor") for name in names])
-    ax.set_yticks(ticks, [f"{n}\n(n = {c})" for n, c in zip(names, counts.sum(axis=1), strict=True)])
+        said = str(counts[i, j] or "") if many else f"{counts[i, j]}\n{100 * share[i, j]:.0f} %"
+        ax.text(j, i, said, ha="center", va="center", color=color, fontsize=7 if many else None)
+    ticks, gap = range(len(names)), " " if many else "\n"
+    ax.set_xticks(ticks, [name.replace(" tumor", f"{gap}tumor") for name in names], rotation=90 if many else 0)
+    ax.set_yticks(ticks, [f"{n}{gap}(n = {c})" for n, c in zip(names, counts.sum(axis=1), strict=True)])
     ax.set(xlabel="answer of the model", ylabel="truth", title="Confusion matrix")
     return save(figure, path)
 
@@ -116,7 +122,15 @@ def roc(metrics: Metrics, path: Path) -> Path | None:
         return None
     figure, ax = new_figure(4.8, 4.4)
     ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=":", linewidth=1)
-    for i, (name, curve) in enumerate(found.curves.roc.items()):
+    drawn = found.curves.roc
+    if many := len(drawn) > MANY:
+        areas = {name: found.per_class[name].roc_auc.value or 0.0 for name in drawn if name in found.per_class}
+        drawn = {
+            name: drawn[name]
+            for name in drawn
+            if name not in areas or name in sorted(areas, key=areas.__getitem__)[:WORST]
+        }
+    for i, (name, curve) in enumerate(drawn.items()):
         if name == "tumor" and found.binary:
             label, area = "Any tumor", found.binary.roc_auc
             look: dict[str, Any] = {"color": INK, "linewidth": 2.2, "linestyle": "--"}
@@ -131,7 +145,7 @@ def roc(metrics: Metrics, path: Path) -> Path | None:
     ax.set(
         xlabel="false positive rate",
         ylabel="true positive rate",
-        title="ROC, one class against the rest (area)",
+        title=f"ROC of the {WORST} hardest classes (area)" if many else "ROC, one class against the rest (area)",
         aspect="equal",
     )
     ax.legend(loc="lower right")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from brain_mri.classes import CLASSES, title
+from brain_mri.classes import title
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.folders import MASK_PAIRS
 from brain_mri.data.stacks import read_slice
@@ -22,7 +22,7 @@ SPLIT_COLORS = {"train": BASELINE, "validation": PREDICTION, "test": MODEL}
 def counts(dataset: Dataset, path: Path) -> Path:
     """Images and groups per class and split: many slices come from few patients."""
     table = dataset.table
-    names = [name for name in CLASSES if (table["class"] == name).any()]
+    names = [name for name in dataset.classes if (table["class"] == name).any()]
     figure, axes = new_figure(8.6, 2.9, 1, 2, sharey=True)
     panels = (("Images", "size"), ("Independent groups (patients, clusters)", "nunique"))
     for ax, (described, how) in zip(axes, panels, strict=True):

@@ -11,12 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.training.config import FitOptions
 from brain_mri.training.lesion_transplant import cover_lesions, give_lesions
 
 Tensor = Any
-ABSENT = CLASSES.index(NO_TUMOR)
 
 
 def change_intensity(x: Tensor, strength: float) -> Tensor:
@@ -36,12 +34,12 @@ def change_intensity(x: Tensor, strength: float) -> Tensor:
     return tf.clip_by_value(x, 0.0, 1.0)
 
 
-def compatible(labels: Tensor, known: Tensor) -> Tensor:
+def compatible(labels: Tensor, known: Tensor, absent: int) -> Tensor:
     """bool (N, N): may slice i get the lesion of slice j? Where i has none, or one of the same kind.
 
-    labels: one-hot (N, C); known: bool (N,), is the mask known?
+    labels: one-hot (N, C); known: bool (N,), is the mask known? absent: the label of "no tumor", below 0 without one.
     """
-    healthy = labels[:, ABSENT] > 0.5
+    healthy = labels[:, absent] > 0.5 if absent >= 0 else tf.zeros_like(known)
     same = tf.matmul(labels, labels, transpose_b=True) > 0.5
     return (healthy[:, None] | same) & known[:, None] & known[None, :]
 
@@ -56,18 +54,20 @@ def exchange_lesions(
     emptied: Tensor,
     healthy_weight: float,
     options: FitOptions,
+    absent: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Slices, masks, labels and their weights, some with another slice's lesion, some covered and so "no tumor".
 
     x, mask: float32 (N, S, S, 1) in 0..1; label: one-hot (N, C); weight: float32 (N,). known: bool (N,), is the mask
-    known? emptied: bool (N,), was the lesion folded away? healthy_weight: of what has become "no tumor".
+    known? emptied: bool (N,), was the lesion folded away? healthy_weight: of what has become "no tumor"; absent: the
+    label of that.
     """
     luck = tf.random.uniform(tf.shape(weight))
     x, mask, gone = cover_lesions(x, mask, known, luck > 1 - options.erased)
     gone |= emptied
-    label = tf.where(gone[:, None], tf.one_hot(ABSENT, len(CLASSES)), label)
+    label = tf.where(gone[:, None], tf.one_hot(absent, label.shape[1]), label)
     weight = tf.where(gone, healthy_weight, weight)
-    hosts = compatible(label, known) & ~gone[:, None]
+    hosts = compatible(label, known, absent) & ~gone[:, None]
     x, mask, donor, given = give_lesions(x, mask, hosts, luck < options.transplants)
     label = tf.where(given[:, None], tf.gather(label, donor), label)
     return x, mask, label, tf.where(given, tf.gather(weight, donor), weight)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from brain_mri.artifact.config import DecisionRule, Segmenter, SequenceRule, Thresholds
-from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.classes import NO_TUMOR, absent_of
 from brain_mri.data.dataset import Dataset, labels_of
 from brain_mri.data.selection import classification_rows, mask_rows
 from brain_mri.evaluation.classification import classification_metrics
@@ -37,7 +37,6 @@ from segmentation import postprocess
 ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor, when bias or stacking are fitted
 CUTS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 SPECKS = (0.0005, 0.001, 0.002, 0.004)  # share of the picture
-ABSENT = CLASSES.index(NO_TUMOR)
 
 
 @dataclass(frozen=True)
@@ -77,24 +76,27 @@ def calibrate(
     rows = np.concatenate([part.rows for part in parts])
     logits = np.concatenate([part.outputs.logits for part in parts])
     masks = np.concatenate([part.outputs.mask_probability for part in parts])
-    labels = labels_of(dataset.table)[rows]
+    labels, absent = dataset.labels[rows], absent_of(dataset.classes)
     known = np.flatnonzero(labels >= 0)
     evidence = mask_evidence(masks)
-    if segmenter.shared and (two := two_questions.calibrate(seen_of(parts, dataset, sequence), sequence)):
+    two_sided = segmenter.shared and absent >= 0
+    if two_sided and (two := two_questions.calibrate(seen_of(parts, dataset, sequence), sequence)):
         probabilities = class_probabilities(two, logits, evidence)
         cut, smallest = choose_mask_thresholds(answered(masks, two, probabilities), dataset, rows)
         limits = two.thresholds.model_copy(update={"mask": cut, "min_fraction": smallest})
         return two.model_copy(update={"thresholds": limits})
-    rule = DecisionRule(classes=CLASSES, temperature=fit_temperature(logits[known], labels[known]), sequence=sequence)
-    if segmenter.is_network:  # K-means outlines something on every slice
+    rule = DecisionRule(
+        classes=dataset.classes, temperature=fit_temperature(logits[known], labels[known]), sequence=sequence
+    )
+    if segmenter.is_network and absent >= 0:  # K-means outlines something on every slice
         groups = dataset.table["group"].to_numpy(str)
         real = logits[known], evidence[known, 0], labels[known], groups[rows[known]], np.ones(len(known))
-        copies = erased_answers(parts, groups, ERASED_WEIGHT * np.count_nonzero(labels == ABSENT))
+        copies = erased_answers(parts, groups, ERASED_WEIGHT * np.count_nonzero(labels == absent), absent)
         said, shown, truth, group, weight = (np.concatenate(column) for column in zip(real, *copies, strict=True))
         if segmenter.shared:
             if fitted := fit_bias(said, truth, weight):
                 temperature, bias = fitted
-                counted = classification_rows(dataset.table.iloc[rows], CLASSES)
+                counted = classification_rows(dataset.table.iloc[rows], dataset.classes)
                 sharper = match_confidence(logits[counted] / temperature + np.array(bias), labels[counted])
                 bias = [round(sharper * value, 6) for value in bias]
                 rule = rule.model_copy(update={"temperature": temperature / sharper, "bias": tuple(bias)})
@@ -109,7 +111,7 @@ def calibrate(
         min_fraction=smallest,
         # a gated net gives all slices without a lesion nearly the same confidence; do not cut through that plateau
         abstain=max(0.0, choose_abstain_threshold(confidence, right, min_coverage=0.85) - 0.02),
-        tumor=choose_tumor_threshold(1 - probabilities[known, ABSENT], labels[known] != ABSENT),
+        tumor=choose_tumor_threshold(1 - probabilities[known, absent], labels[known] != absent) if absent >= 0 else 0.5,
     )
     return rule.model_copy(update={"thresholds": thresholds})
 
@@ -123,16 +125,17 @@ def seen_of(parts: Sequence[Part], dataset: Dataset, sequence: SequenceRule | No
     return two_questions.Seen(
         logits=np.concatenate([outputs.logits for _, outputs, _ in said]).astype(np.float64),
         evidence=np.concatenate([mask_evidence(outputs.mask_probability) for _, outputs, _ in said]),
-        labels=np.where(erased, ABSENT, labels_of(table)),
+        labels=np.where(erased, absent_of(dataset.classes), labels_of(table, dataset.classes)),
         tumor=table["tumor"].to_numpy(bool) & ~erased,
         sources=table["origin"].to_numpy(str),
         sequences=table["sequence"].to_numpy(str),
         away=unlearned(sequence, table["sequence"].tolist()),
         erased=erased,
+        classes=dataset.classes,
     )
 
 
-def erased_answers(parts: Sequence[Part], groups: np.ndarray, total: float) -> list[tuple]:
+def erased_answers(parts: Sequence[Part], groups: np.ndarray, total: float, absent: int) -> list[tuple]:
     """(logits, evidence, labels, groups, weights) of all lesion-erased copies, which together weigh `total`."""
     found = [(copies, groups[part.copied]) for part in parts if (copies := part.copies) is not None]
     count = sum(len(own) for _, own in found)
@@ -140,7 +143,7 @@ def erased_answers(parts: Sequence[Part], groups: np.ndarray, total: float) -> l
         (
             said.logits,
             mask_evidence(said.mask_probability)[:, 0],
-            np.full(len(own), ABSENT),
+            np.full(len(own), absent),
             own,
             np.full(len(own), total / count),
         )
@@ -191,14 +194,14 @@ def cross_validation(
         found.append((part.rows, said.probabilities, decided(rule, said.probabilities), said.masks))
     rows, probabilities, predicted, masks = (np.concatenate(column) for column in zip(*found, strict=True))
     table = dataset.table.iloc[rows]
-    groups, labels = table["group"].to_numpy(object), labels_of(table)
+    groups, labels = table["group"].to_numpy(object), labels_of(table, dataset.classes)
     classification = segmentation = None
-    if len(chosen := classification_rows(table, CLASSES)):
+    if len(chosen := classification_rows(table, dataset.classes)):
         classification = classification_metrics(
             probabilities[chosen],
             labels[chosen],
             groups[chosen],
-            CLASSES,
+            dataset.classes,
             predicted=predicted[chosen],
             seed=seed,
             resamples=resamples,

@@ -53,6 +53,8 @@ class TrainConfig:
     fold: int | None = None
     split: Path | None = None
     leave_out: Sequence[str] = ()
+    classes: Sequence[str] = ()  # names, or "standard" or "folders"; (): see class_names.names_of
+    no_tumor: str = ""  # the folder that means it
     cache: Path | None = None
 
     classifier: str = "guided"

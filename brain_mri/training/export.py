@@ -26,6 +26,7 @@ import tensorflow as tf
 import model_def
 from brain_mri.artifact.config import CLASSIFIER, SEGMENTER, Network, Segmenter
 from brain_mri.artifact.folder import BUNDLED, load_artifact
+from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.splits import rotated
 from brain_mri.inference.onnx_model import ort
@@ -89,7 +90,7 @@ def validation_answers(config: TrainConfig, networks: Networks, folder: Path, da
 
     folder: of the exported networks; one network alone is asked there, several are exported one by one.
     """
-    seed = config.seed if config.fit_options().erased else None
+    seed = config.seed if config.fit_options().erased and NO_TUMOR in dataset.classes else None
     if len(networks.classifiers) == 1:
         return [ask(folder, dataset, dataset.rows("validation"), seed)]
     parts = []

@@ -39,7 +39,8 @@ class GradCAM(layers.Layer):
             x = ops.cast(layer(x), "float32")
             steps.append((layer, x))
 
-        gradient = ops.eye(x.shape[-1])[None]  # d logits / d logits: (1, C, C), then (N or 1, C, units)
+        # d logits / d the head's units: (1, C, C), then (N or 1, C, units); of a binary task see model_def.BothSides
+        gradient = ops.eye(x.shape[-1])[None] if x.shape[-1] > 1 else ops.array([[[-0.5], [0.5]]])
         for layer, output in reversed(steps):
             if isinstance(layer, layers.Dense):
                 if layer.activation is keras.activations.relu:

@@ -20,6 +20,7 @@ from brain_mri.artifact.config import (
     Preprocessing,
     TrainingFacts,
 )
+from brain_mri.classes import NO_TUMOR, title
 from brain_mri.data.dataset import Dataset
 from brain_mri.imaging.preprocessing import PREPROCESSING
 from brain_mri.inference.onnx_model import ort
@@ -40,6 +41,7 @@ def artifact_config(
 ) -> ArtifactConfig:
     """All but the metrics and the list of files. precision: what the networks were fitted with; run: its name."""
     decision: dict[str, Any] = rule.to_json() | ({"guard": guard} if guard else {})
+    none = NO_TUMOR if NO_TUMOR in dataset.classes else ""
     return ArtifactConfig(
         name=config.push or config.out.name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -48,6 +50,8 @@ def artifact_config(
         segmenter=exported.segmenter,
         training=training_facts(config, precision, networks, run),
         license=config.license,
+        class_titles={name: title(name) for name in dataset.classes},
+        no_tumor_class=none,
         data=DataFacts(**dataset.summary(), datasets=tuple(config.datasets)),
         versions=versions(),
         **decision,

@@ -11,7 +11,6 @@ import cv2
 import keras
 import numpy as np
 
-from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.imaging.preprocessing import head_mask
 from brain_mri.training.gradcam import with_heatmaps
 from brain_mri.training.training_set import TrainingSet
@@ -28,7 +27,7 @@ def with_pseudo_masks(slices: TrainingSet, classifier: keras.Model) -> TrainingS
     unknown.
     """
     heat = with_heatmaps(classifier).predict(slices.images[..., None], batch_size=64, verbose=0)["heatmaps"]
-    masks, known = np.zeros_like(slices.images), slices.labels == CLASSES.index(NO_TUMOR)
+    masks, known = np.zeros_like(slices.images), slices.labels == slices.absent
     size = masks.shape[1:]
     for row in np.flatnonzero((slices.labels >= 0) & ~known):
         one = heat[row, ..., slices.labels[row]].astype(np.float32)

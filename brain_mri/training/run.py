@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from brain_mri.artifact.config import ArtifactError, Network, Stage, Stages
 from brain_mri.artifact.folder import BUNDLED, load_artifact
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data import splits
+from brain_mri.data.class_names import ClassChoice
 from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.evaluation.held_out import as_before, held_out
 from brain_mri.files import read_json, sha256, write_json
@@ -104,7 +106,7 @@ def load(config: TrainConfig) -> Dataset:
     """The data, split as config says. Raises DataError, ArtifactError, ValueError."""
     dataset = load_dataset(
         config.data, config.masks, groups=config.groups, size=config.size, cache=config.cache, seed=config.seed,
-        official_split=config.official_split,
+        official_split=config.official_split, choice=ClassChoice(tuple(config.classes), no_tumor=config.no_tumor),
     )  # fmt: skip
     if config.split:
         dataset = as_before(config.split, dataset, config.seed)
@@ -272,7 +274,7 @@ def fit_network(
         if first:
             model.set_weights(first.model.get_weights())
         elif config.init:
-            start_from(config.init, name, model, number)
+            start_from(config.init, name, model, training.classes, number)
         elif config.starts_from_imagenet:
             load_imagenet(model)
     which = f" {number} of {config.networks}" if config.networks > 1 and kind == "classifier" else ""
@@ -296,6 +298,8 @@ def fit_network(
 def architecture_arguments(config: TrainConfig, name: str, training: TrainingSet) -> dict[str, Any]:
     """What model_def.build is asked for beside name and size."""
     arguments: dict[str, Any] = {"width": config.width} if config.width and name in ("guided", "resunet") else {}
+    if name in model_def.CLASSIFIERS and len(training.classes) != model_def.CLASS_COUNT:
+        arguments["classes"] = len(training.classes)
     if name == "guided":
         arguments["encoder"] = config.encoder
         if not training.outlines_tumors:
@@ -326,8 +330,10 @@ def outline_first(
     return fit(outliner, *feeds, options, checkpoints, resume=resume, claim=claim)
 
 
-def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> None:
+def start_from(folder: Path, name: str, model: keras.Model, classes: Sequence[str], number: int = 1) -> None:
     """Load the weights of an earlier run's network of this number, of its first one where it has fewer.
+
+    Of a network with other classes than these the head is left out, which then begins anew.
 
     Raises ArtifactError when they are of another architecture.
     """
@@ -336,4 +342,12 @@ def start_from(folder: Path, name: str, model: keras.Model, number: int = 1) -> 
     stated = config.classifier.architecture
     if stated != name or not path.is_file() or sha256(path) != config.files[path.name].sha256:
         raise ArtifactError(f"--init: {folder} holds no whole weights of a classifier {name} (but of {stated}).")
-    model.load_weights(path)
+    if tuple(classes) == tuple(config.classes):
+        model.load_weights(path)
+        return
+    print(f"--init: {folder} knows {', '.join(config.classes)}; the layer of classes begins anew.")
+    head = [weight.numpy() for weight in model.get_layer("head").weights]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the layer of classes does not fit
+        model.load_weights(path, skip_mismatch=True)
+    model.get_layer("head").set_weights(head)

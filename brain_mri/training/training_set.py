@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from brain_mri.classes import CLASSES
-from brain_mri.data.dataset import Dataset, labels_of
-from brain_mri.training.augment import ABSENT, change_intensity, exchange_lesions
+from brain_mri.classes import CLASSES, absent_of
+from brain_mri.data.dataset import Dataset
+from brain_mri.training.augment import change_intensity, exchange_lesions
 from brain_mri.training.config import FitOptions
 from brain_mri.training.degrade import degraded
 from brain_mri.training.fit import SOMEWHERE
@@ -35,6 +35,7 @@ class TrainingSet:
     units: np.ndarray  # int (N,), equal for copies of one slice
     tumor: np.ndarray  # bool (N,): surely shows a tumor, whatever its kind
     domains: np.ndarray  # int (N,), equal for slices of one source and sequence
+    classes: tuple[str, ...] = CLASSES  # what labels count in
 
     @classmethod
     def of(cls, dataset: Dataset, split: str) -> TrainingSet:
@@ -43,12 +44,17 @@ class TrainingSet:
         units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
         masked, tumor = table["has_mask"].to_numpy(bool), table["tumor"].to_numpy(bool)
         domains = np.unique((table["origin"] + "/" + table["sequence"]).to_numpy(str), return_inverse=True)[1]
-        labels = labels_of(dataset.table)[rows]
-        return cls(dataset.images[rows], dataset.masks[rows], labels, masked, units, tumor, domains)
+        images, masks, labels = dataset.images[rows], dataset.masks[rows], dataset.labels[rows]
+        return cls(images, masks, labels, masked, units, tumor, domains, dataset.classes)
+
+    @property
+    def absent(self) -> int:
+        return absent_of(self.classes)
 
     def where(self, chosen: np.ndarray) -> TrainingSet:
         """The rows where chosen, bool (N,), is set."""
-        return TrainingSet(**{name: values[chosen] for name, values in vars(self).items()})
+        arrays = {name: values[chosen] for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+        return replace(self, **arrays)
 
     def one_of_each(self) -> TrainingSet:
         """One row of every unit of copies, with a known mask where there is one: enough to choose an epoch by."""
@@ -59,8 +65,8 @@ class TrainingSet:
         """bool (N,): can the slice teach its kind of tumor? Not where its source and sequence show one kind only: it
         could teach to tell the source, not the kind (of FLAIR there are gliomas alone). Everywhere, if it is so in all.
         """
-        kind = (self.labels >= 0) & (self.labels != ABSENT)
-        cells = np.zeros((self.domains.max() + 1, len(CLASSES)), bool)
+        kind = (self.labels >= 0) & (self.labels != self.absent)
+        cells = np.zeros((self.domains.max() + 1, len(self.classes)), bool)
         cells[self.domains[kind], self.labels[kind]] = True
         several = cells.sum(axis=1) > 1
         return kind & (several[self.domains] | ~several.any())
@@ -71,9 +77,10 @@ class TrainingSet:
         A tumor whose kind nobody knows, or none of ours, is each kind alike: so the network learns that it is one, and
         to be unsure of what it has no class for (outlier exposure: Hendrycks et al. 2019).
         """
-        known, sure = self.labels >= 0, self.kinds_present() | (self.labels == ABSENT)
-        exact = np.eye(len(CLASSES))[np.maximum(self.labels, 0)]
-        vague = (np.arange(len(CLASSES)) != ABSENT) / (len(CLASSES) - 1)
+        known, sure = self.labels >= 0, self.kinds_present() | (self.labels == self.absent)
+        exact = np.eye(len(self.classes))[np.maximum(self.labels, 0)]
+        kinds = np.arange(len(self.classes)) != self.absent
+        vague = kinds / np.count_nonzero(kinds)
         share = np.where(sure, 1.0, np.where(known, ALONE, 0.0))[:, None]
         targets = share * exact + (1 - share) * vague
         return np.where((known | self.tumor)[:, None], targets, 0.0).astype(np.float32)
@@ -85,14 +92,16 @@ class TrainingSet:
         """
         share = 1.0 / np.bincount(self.units)[self.units]  # of its unit: one copy is shown an epoch
         kind = self.kinds_present()
-        sure = kind | (self.labels == ABSENT)
-        cells = np.zeros((self.domains.max() + 1, len(CLASSES)))
+        sure = kind | (self.labels == self.absent)
+        cells = np.zeros((self.domains.max() + 1, len(self.classes)))
         np.add.at(cells, (self.domains[kind], self.labels[kind]), share[kind])
         present = np.maximum(np.count_nonzero(cells, axis=1), 1)
         each = np.divide((cells.sum(axis=1) / present)[:, None], cells, out=np.zeros_like(cells), where=cells > 0)
         weights = np.where(kind, each[self.domains, self.labels], 1.0)
-        totals = np.bincount(self.labels[sure], (share * weights)[sure], minlength=len(CLASSES))
-        even = np.divide(totals.sum() / max(1, np.count_nonzero(totals)), totals, out=np.zeros(4), where=totals > 0)
+        totals = np.bincount(self.labels[sure], (share * weights)[sure], minlength=len(self.classes))
+        even = np.divide(
+            totals.sum() / max(1, np.count_nonzero(totals)), totals, out=np.zeros(len(totals)), where=totals > 0
+        )
         vague = VAGUE * ((self.labels >= 0) | self.tumor)
         return np.where(sure, weights * even[self.labels], vague).astype(np.float32)
 
@@ -113,12 +122,16 @@ class TrainingSet:
         """
         outputs, size = list(outputs), self.images.shape[1]
         of_class = self.class_weights() if class_weights is None else class_weights
-        healthy = of_class[self.labels == ABSENT]
+        healthy = of_class[self.labels == self.absent]
         healthy_weight = float(healthy.mean()) if healthy.size else 1.0
-        exact = tf.one_hot(self.labels, len(CLASSES))  # whose lesions may be exchanged, for networks of masks alone
+        exact = tf.one_hot(
+            self.labels, len(self.classes)
+        )  # whose lesions may be exchanged, for networks of masks alone
         all_labels, all_known = self.class_targets() if "logits" in outputs else exact, tf.constant(self.has_mask)
         all_weights = tf.constant(of_class, tf.float32)
         hinted = tf.constant(self.tumor & ~self.has_mask)
+        if self.absent < 0:  # what has lost its lesion could not be called anything
+            options = replace(options, erased=0.0, folded=0.0)
         exchanged = options.transplants or options.erased or options.folded
         folded = training and options.folded
         heads = Folds.of(self.images, self.masks, self.has_mask, options.folded) if folded else None
@@ -144,7 +157,7 @@ class TrainingSet:
                 if exchanged:
                     x, mask, label, weight = exchange_lesions(
                         x, mask, label, weight, known=known, emptied=emptied, healthy_weight=healthy_weight,
-                        options=options,
+                        options=options, absent=self.absent,
                     )  # fmt: skip
                 x = 255.0 * tf.ensure_shape(change_intensity(x, options.strength), [None, size, size, 1])
             hint = tf.gather(hinted, rows)

@@ -6,7 +6,7 @@ when to be silent, is chosen on answers about each source by a rule that was fit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -16,8 +16,6 @@ from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.inference.decision import class_probabilities, decided, tumor_evidence
 from brain_mri.training.operating_points import choose_abstain_threshold, fit_temperature
 
-ABSENT = CLASSES.index(NO_TUMOR)
-KINDS = [i for i in range(len(CLASSES)) if i != ABSENT]
 ERASED_WEIGHT = 0.25  # of lesion-erased slices beside the real ones without a tumor
 FEWEST = 20  # slices of a kind on sequences without kinds, to say how sure a kind is there
 LEAST = 0.5  # nobody is sure of what is less likely than not
@@ -37,14 +35,24 @@ class Seen:
     sequences: np.ndarray  # str (N,), "" where not known
     away: np.ndarray  # bool (N,): of a sequence that kinds were not learned on
     erased: np.ndarray  # bool (N,): a copy whose lesion was covered
+    classes: tuple[str, ...] = CLASSES  # "no tumor" is among them
 
     def where(self, chosen: np.ndarray) -> Seen:
-        return Seen(**{name: values[chosen] for name, values in vars(self).items()})
+        arrays = {name: values[chosen] for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+        return replace(self, **arrays)
+
+    @property
+    def absent(self) -> int:
+        return self.classes.index(NO_TUMOR)
+
+    @property
+    def kinds(self) -> list[int]:
+        return [i for i in range(len(self.classes)) if i != self.absent]
 
     @property
     def known(self) -> np.ndarray:
         """bool (N,): is it known whether there is a tumor?"""
-        return self.tumor | (self.labels == ABSENT)
+        return self.tumor | (self.labels == self.absent)
 
     def weights(self) -> np.ndarray:
         """float64 (N,): a source and sequence weighs by the root of its number of slices, with and without a tumor, so
@@ -80,18 +88,18 @@ def fit(seen: Seen, inputs: int) -> DecisionRule | None:
     truth = seen.tumor[rows]
     if truth.all() or not truth.any():
         return None
-    shown = tumor_evidence(seen.logits, seen.evidence, ABSENT)[rows, :inputs]
+    shown = tumor_evidence(seen.logits, seen.evidence, seen.absent)[rows, :inputs]
     model = LogisticRegression(C=1.0, max_iter=5000).fit(shown, truth, weights[rows])
     outlined = TumorRule(weights=tuple(model.coef_[0].round(6).tolist()), bias=round(float(model.intercept_[0]), 6))
-    kind = (seen.labels >= 0) & (seen.labels != ABSENT)
+    kind = (seen.labels >= 0) & (seen.labels != seen.absent)
 
     def temperature(chosen: np.ndarray) -> float:
-        among = np.searchsorted(KINDS, seen.labels[chosen])
-        return round(fit_temperature(seen.logits[chosen][:, KINDS], among, weights[chosen]), 6)
+        among = np.searchsorted(seen.kinds, seen.labels[chosen])
+        return round(fit_temperature(seen.logits[chosen][:, seen.kinds], among, weights[chosen]), 6)
 
     here, elsewhere = kind & ~seen.away, kind & seen.away
     return DecisionRule(
-        classes=CLASSES,
+        classes=seen.classes,
         temperature=temperature(here) if len(set(seen.labels[here])) > 1 else 1.0,  # one kind is always right
         outlined=outlined,
         elsewhere=temperature(elsewhere) if elsewhere.sum() >= FEWEST else None,
@@ -102,7 +110,7 @@ def left_out(seen: Seen, inputs: int) -> np.ndarray:
     """float64 (N, C): probabilities of each source by the rule of the others; with one source, or where the others do
     not suffice, by that of all."""
     whole = fit(seen, inputs)
-    found = np.full((len(seen.labels), len(CLASSES)), 1 / len(CLASSES))
+    found = np.full((len(seen.labels), len(seen.classes)), 1 / len(seen.classes))
     for source in np.unique(seen.sources):
         own = seen.sources == source
         rule = (fit(seen.where(~own), inputs) if not own.all() else None) or whole
@@ -114,7 +122,7 @@ def left_out(seen: Seen, inputs: int) -> np.ndarray:
 def abstain_below(seen: Seen, rule: DecisionRule, probabilities: np.ndarray) -> float:
     """The least probability of an answer. Kinds on sequences without kinds are left out: they are not sure anyway."""
     chosen = decided(rule, probabilities)
-    judged = (seen.labels >= 0) & ~seen.erased & ~(seen.away & seen.tumor & (chosen != ABSENT))
+    judged = (seen.labels >= 0) & ~seen.erased & ~(seen.away & seen.tumor & (chosen != seen.absent))
     confidence = probabilities[np.arange(len(chosen)), chosen]
     return choose_abstain_threshold(
         confidence[judged],
@@ -128,5 +136,5 @@ def abstain_below(seen: Seen, rule: DecisionRule, probabilities: np.ndarray) -> 
 def _likelihood(seen: Seen, probabilities: np.ndarray) -> float:
     """Mean log likelihood of tumor or none."""
     rows = seen.known
-    said = np.where(seen.tumor, 1 - probabilities[:, ABSENT], probabilities[:, ABSENT])[rows]
+    said = np.where(seen.tumor, 1 - probabilities[:, seen.absent], probabilities[:, seen.absent])[rows]
     return float(np.average(np.log(np.clip(said, 1e-12, 1)), weights=seen.weights()[rows]))

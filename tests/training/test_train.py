@@ -19,6 +19,7 @@ from huggingface_hub import ModelCard
 
 import model_def
 from brain_mri.artifact.folder import load_artifact
+from brain_mri.classes import CLASSES
 from brain_mri.data import phantom
 from brain_mri.evaluation.records import read_metrics
 from brain_mri.files import read_json
@@ -287,7 +288,7 @@ def test_networks_that_answer_together_are_one_artifact(phantoms, tmp_path, hand
 
     model, starts = model_def.build("guided", 64, width=6), []
     for number in (1, 2, 3):
-        run.start_from(out, "guided", model, number)
+        run.start_from(out, "guided", model, CLASSES, number)
         starts.append(model.get_weights()[0])
     assert not np.array_equal(starts[0], starts[1]), "--init: the second network starts from its own weights"
     assert np.array_equal(starts[0], starts[2]), "there is no third one"

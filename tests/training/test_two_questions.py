@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from brain_mri.artifact.config import SequenceRule
-from brain_mri.classes import CLASSES
+from brain_mri.classes import CLASSES, absent_of
 from brain_mri.inference.decision import MOST_SAID, class_probabilities, decided, tumor_evidence
 from brain_mri.training import two_questions
-from brain_mri.training.two_questions import ABSENT, Seen
+from brain_mri.training.two_questions import Seen
 
 EACH = 200
+ABSENT = absent_of(CLASSES)
 LEARNED = SequenceRule(
     sequences=("T1C+", "FLAIR"), weights=((0.0,), (0.0,)), bias=(0.0, 0.0), limits=(0.5, 0.5), kinds_on=("T1C+",)
 )
@@ -30,7 +34,9 @@ def source(name: str, seed: int, *, layers: float, sequence: str = "T1C+", kinds
 
 
 def together(*parts: Seen) -> Seen:
-    return Seen(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
+    arrays = [name for name, values in vars(parts[0]).items() if isinstance(values, np.ndarray)]
+    joined: dict[str, Any] = {name: np.concatenate([vars(part)[name] for part in parts]) for name in arrays}
+    return replace(parts[0], **joined)
 
 
 def test_class_layers_are_heard_where_they_help_on_sources_left_out() -> None:
