@@ -37,6 +37,7 @@ _PLAIN = {
     "class", "case", "cases", "grade", "low", "high", "hgg", "lgg", "dicom", "dcm", "png", "jpg", "jpeg", "nifti",
     "nii", "raw", "original", "augmented", "all", "deep",
 }  # fmt: skip
+_GRADES = {"low", "high", "hgg", "lgg"}  # no kind of ours, but classes where nothing else is
 _UNLABELLED = ("pred", "preds", "predict", "prediction", "predictions", "unlabeled", "unlabelled", "unknown")
 OTHER_LESION = (
     "otherlesion",
@@ -202,7 +203,11 @@ def _bare(folder: str) -> str:
 def _telling(places: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """Of each place the folders that may name a class, without those that hold all of them."""
     telling = [
-        tuple(p for p in place if not (split_of(p) and not class_of(p)) and (class_of(p) or set(_words(p)) - _PLAIN))
+        tuple(
+            p
+            for p in place
+            if not (split_of(p) and not class_of(p)) and (class_of(p) or set(_words(p)) - (_PLAIN - _GRADES))
+        )
         for place in places
     ]
     while len({parts[0] for parts in telling if parts}) == 1 and any(len(parts) > 1 for parts in telling):
