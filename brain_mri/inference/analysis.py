@@ -60,6 +60,9 @@ NO_SKULL = (
     "skull and scalp seem to be missing. The model has learned from whole heads only and is often wrong without them"
 )
 KIND_UNSURE = "A tumor, its kind not sure"
+CANNOT_TELL = (
+    'This model has learned no answer "no tumor": it says which class is the likeliest, never whether there is a tumor.'
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,7 @@ class Analysis:
     confidence: float  # its probability
     abstained: bool
     reason: str  # why it abstained, "" otherwise
-    tumor: bool  # the binary reading: P(any tumor) reaches its decision threshold
+    tumor: bool | None  # the binary reading: P(any tumor) reaches its decision threshold; None: see tumor_probability
     mask: np.ndarray  # bool (H, W); empty where the label is "no tumor"
     mask_probability: np.ndarray  # float32 (H, W) 0..1, whatever the label
     head: np.ndarray  # bool (H, W)
@@ -105,9 +108,9 @@ class Analysis:
         return self.heatmaps[self.label]
 
     @property
-    def tumor_probability(self) -> float:
-        """Probability of any tumor: 1 - P(notumor)."""
-        return 1.0 - self.probabilities.get(NO_TUMOR, 0.0)
+    def tumor_probability(self) -> float | None:
+        """Probability of any tumor: 1 - P(notumor); None of a model that has no such class."""
+        return any_tumor(self.probabilities)
 
     @property
     def tumor_fraction(self) -> float:
@@ -155,6 +158,11 @@ class Analysis:
             "model_id": self.model_id,
             "revision": self.revision,
         }
+
+
+def any_tumor(probabilities: Mapping[str, float]) -> float | None:
+    """1 - P(notumor); None where no class means that there is none."""
+    return 1.0 - probabilities[NO_TUMOR] if NO_TUMOR in probabilities else None
 
 
 def warnings_of(

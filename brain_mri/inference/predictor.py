@@ -29,7 +29,15 @@ from brain_mri.artifact.folder import BUNDLED, Artifact, load_artifact
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, Prepared, prepare, restore
 from brain_mri.imaging.scan import Scan
-from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL, Analysis, Heatmaps, warnings_of
+from brain_mri.inference.analysis import (
+    CANNOT_TELL,
+    KIND_UNSURE,
+    NO_SKULL,
+    Analysis,
+    Heatmaps,
+    any_tumor,
+    warnings_of,
+)
 from brain_mri.inference.decision import calibrated_by, class_probabilities, decided, mask_evidence, outlined
 from brain_mri.inference.guard import Guard
 from brain_mri.inference.guard_descriptors import descriptors
@@ -269,6 +277,9 @@ class Predictor:
         unsaid = int(np.count_nonzero(whatever)) if label == NO_TUMOR else 0
         kind_unsure = reason.startswith(KIND_UNSURE)
         warnings = [*scan.warnings, *warnings_of(scan, label, reason, seen.foreign, measures, agreement, unsaid)]
+        tumor = any_tumor(values)
+        if tumor is None and not seen.foreign:
+            warnings.append(CANNOT_TELL)
         if label != NO_TUMOR and (kind_unsure or not reason):
             warnings += doubts_of_kind(self.config.sequence, seen.shown)
         return Analysis(
@@ -282,7 +293,7 @@ class Predictor:
             abstained=bool(reason),
             reason=reason,
             kind_unsure=kind_unsure,
-            tumor=1.0 - values.get(NO_TUMOR, 0.0) >= self.tumor_threshold,
+            tumor=None if tumor is None else tumor >= self.tumor_threshold,
             mask=mask,
             mask_probability=probability,
             head=head,

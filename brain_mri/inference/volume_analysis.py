@@ -21,7 +21,7 @@ import numpy as np
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.orientation import DISPLAY, moved, permuted, turned
 from brain_mri.imaging.volume import Volume
-from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL
+from brain_mri.inference.analysis import CANNOT_TELL, KIND_UNSURE, NO_SKULL, any_tumor
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor, likeliest
 from brain_mri.inference.quality import SENTENCES
@@ -63,10 +63,15 @@ class VolumeAnalysis:
 
     @property
     def tumor(self) -> np.ndarray:
-        """float32 (D,): probability of any tumor per slice; 0 where there is no brain."""
-        index = self.classes.index(NO_TUMOR) if NO_TUMOR in self.classes else None
-        chance = np.ones(len(self.area), np.float32) if index is None else 1 - self.probabilities[:, index]
-        return np.where(self.foreign, 0, chance).astype(np.float32)
+        """float32 (D,): probability of any tumor per slice; 0 where there is no brain, and where no class tells it."""
+        if not self.tells_none:
+            return np.zeros(len(self.area), np.float32)
+        return np.where(self.foreign, 0, 1 - self.probabilities[:, self.classes.index(NO_TUMOR)]).astype(np.float32)
+
+    @property
+    def tells_none(self) -> bool:
+        """Has the model a class "no tumor"?"""
+        return NO_TUMOR in self.classes
 
     @property
     def unit(self) -> str:
@@ -94,7 +99,7 @@ class VolumeAnalysis:
     @property
     def label(self) -> str:
         """The class that the marked slices speak for, weighted by their area; NO_TUMOR when nothing is marked."""
-        return self._likeliest(self.answer) if self.marked else NO_TUMOR
+        return self._likeliest(self.answer) if self.marked or not self.tells_none else NO_TUMOR
 
     def _likeliest(self, chances: dict[str, float]) -> str:
         """As decision.decided does it."""
@@ -133,7 +138,7 @@ class VolumeAnalysis:
         if self.quality:
             return f"{self.said}, but {SENTENCES[self.quality[0]]}."
         first = self._likeliest(answer)
-        if not self.marked and first != NO_TUMOR:
+        if not self.marked and first != NO_TUMOR and self.tells_none:
             return f"{self.said}, but the classifier's most likely answer is {title(first)}: the two models disagree."
         if self.marked and label == NO_TUMOR:
             return f"{self.said}. On these slices the classifier sees no tumor, so the two models disagree."
@@ -180,8 +185,8 @@ class VolumeAnalysis:
             "label": self.label,
             "confidence": answer.get(self.label, 0.0),
             "probabilities": answer,
-            "tumor_probability": 1.0 - answer.get(NO_TUMOR, 0.0),
-            "tumor": bool(self.marked) and self.label != NO_TUMOR,
+            "tumor_probability": any_tumor(answer),
+            "tumor": bool(self.marked) and self.label != NO_TUMOR if self.tells_none else None,
             "abstained": bool(self.reason),
             "reason": self.reason,
             "kind_unsure": self.kind_unsure,
@@ -199,7 +204,7 @@ class VolumeAnalysis:
             "per_slice": [
                 {
                     "slice": i,
-                    "tumor_probability": round(float(self.tumor[i]), 5),
+                    "tumor_probability": round(float(self.tumor[i]), 5) if self.tells_none else None,
                     "area": round(float(self.area[i]), 2),
                     "label": self._likeliest(dict(zip(self.classes, self.probabilities[i].tolist(), strict=True))),
                     "not_brain_mri": bool(self.foreign[i]),
@@ -246,7 +251,8 @@ def analyze_volume(
         pool.shutdown(cancel_futures=True)  # after an exception, also one of `progress`, the rest is not begun
     most = most_show(shown)
     analysis = VolumeAnalysis(
-        volume, mask, probabilities, predictor.classes, area, foreign, stripped, _warnings(volume, foreign),
+        volume, mask, probabilities, predictor.classes, area, foreign, stripped,
+        (*_warnings(volume, foreign), *([] if NO_TUMOR in predictor.classes else [CANNOT_TELL])),
         predictor.model_id, predictor.revision, folder, predictor.abstain_below,
         predictor.config.outlined is not None, most.sequence, most.source,
         most_poor([faults for faults, other in zip(quality, foreign, strict=True) if not other]),
