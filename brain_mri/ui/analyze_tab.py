@@ -28,14 +28,13 @@ from brain_mri.ui.outline_editor import all_has_come, board, drawn, mask_of_runs
 from brain_mri.ui.scan_report import write_report, write_seg
 from brain_mri.ui.views import Settings, View
 
-KINDS = ", ".join(explained(title(name).lower()) for name in CLASSES if name != NO_TUMOR)
-WELCOME = f"""<section class="welcome"><h2>Three steps</h2><ol class="steps">
+WELCOME = """<section class="welcome"><h2>Three steps</h2><ol class="steps">
 <li><b>Choose a slice</b> of a brain MRI: an example, or a file of your own. Cut names off pictures first.</li>
 <li><b>Read the answer</b>: a sentence, then how likely each answer is, the area marked as tumor, and where the model
 looked.</li>
 <li><b>Look closer</b>: dotted words explain themselves, sliders change the pictures, and a report keeps it
 all.</li></ol>
-<p><b>What it cannot do:</b> tell whether somebody is ill. It knows three kinds of tumor ({KINDS}), sees one slice at a
+<p><b>What it cannot do:</b> tell whether somebody is ill. {knows}, sees one slice at a
 time, and can be sure and wrong ({open_tab("Model", "how often?")}). Everything else, a stroke or bleeding, it does not
 recognise.</p></section>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
@@ -48,6 +47,16 @@ ONE_BY_ONE: dict[str, Any] = common.QUIET | {"concurrency_id": "outline", "concu
 REPORTS: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "report", "concurrency_limit": 4}
 
 
+def welcome(classes: Sequence[str]) -> str:
+    """What stands on the tab before the first scan."""
+    kinds = [name for name in classes if name != NO_TUMOR]
+    named = ", ".join(explained(title(name).lower() if name in CLASSES else title(name)) for name in kinds[: views.FEW])
+    more = f" and {len(kinds) - views.FEW} more" if len(kinds) > views.FEW else ""
+    count = "one kind of answer" if len(kinds) == 1 else f"{len(kinds)} kinds"
+    what = f"knows {count} besides “no tumor”" if NO_TUMOR in classes else f"knows {count} and no “no tumor”"
+    return WELCOME.format(knows=f"It {what} ({named}{more})", often=open_tab("Model", "how often"))
+
+
 def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     kept = gr.State(None)  # a View, on the shelf
@@ -57,7 +66,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
     looks_at = gr.State("")  # the smaller tab opened last but the first; what stands in others is made when they open
     with gr.Accordion("Crop one slice out of a montage or a screenshot", open=False, elem_id="crop") as cropping:
         whole = crop.picture()
-    finding = gr.HTML(WELCOME, elem_id="finding", apply_default_css=False)
+    finding = gr.HTML(welcome(models.main.classes), elem_id="finding", apply_default_css=False)
     slice_number = gr.Slider(
         1, 2, 1, step=1, label="Slice of this file", visible=False, elem_id="slice-number", buttons=[]
     )
@@ -204,7 +213,8 @@ def adjust_controls(models: Models) -> list[Any]:
         with gr.Column(min_width=260):
             answers = [(title(name), name) for name in models.main.classes]
             question = "What would have spoken for another answer?"
-            heat_class = gr.Radio(answers, label="Heatmap for", info=question)
+            choice = gr.Radio if len(answers) <= views.FEW else gr.Dropdown
+            heat_class = choice(answers, label="Heatmap for", info=question)
             heat_opacity = slider("Heatmap opacity", 0.0, 1.0, 0.5, "")
         with gr.Column(min_width=260):
             centre = gr.Slider(0, 255, 127.5, label="Window level", info="Stored value shown as mid-gray.", buttons=[])

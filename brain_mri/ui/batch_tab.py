@@ -141,23 +141,25 @@ def overview(rows: Sequence[Row]) -> str:
 
 
 def rows_table(rows: Sequence[Row], classes: Sequence[str]) -> str:
-    columns = ["File", "", "Answer", *(title(name) for name in classes), "Marked", "Area", "Notes"]
-    return table(columns, [cells for row in rows for cells in (_cells(row, classes), *_slices(row, classes))])
+    named = classes if len(classes) <= views.FEW else ()  # else the answer's own probability stands alone
+    columns = ["File", "", "Answer", *(title(name) for name in named or ["Probability"]), "Marked", "Area", "Notes"]
+    return table(
+        columns, [cells for row in rows for cells in (_cells(row, len(named) or 1), *_slices(row, len(named) or 1))]
+    )
 
 
-def _cells(row: Row, classes: Sequence[str]) -> list[str]:
+def _cells(row: Row, columns: int) -> list[str]:
     name = f'<span class="file">{safe(row.file).replace("_", "_<wbr>")}</span>'
     if row.error:
-        return [name, "", '<span class="pill error">Not read</span>', *["–"] * (len(classes) + 2), safe(row.error)]
+        return [name, "", '<span class="pill error">Not read</span>', *["–"] * (columns + 2), safe(row.error)]
     r = row.result
     kind, word = answer(r)
     thumb = image(row.thumbnail, f"{row.file} with its mask") if row.thumbnail is not None else ""
-    chances = [
-        f"<b>{views.percent(p)}</b>" if n == r["label"] else views.percent(p) for n, p in r["probabilities"].items()
-    ]
+    shown = r["probabilities"] if columns > 1 else {r["label"]: r["confidence"]}
+    chances = [f"<b>{views.percent(p)}</b>" if n == r["label"] else views.percent(p) for n, p in shown.items()]
     area = f"{r['tumor_area_mm2']:,.0f} mm²" if r["tumor_area_mm2"] is not None else "–"
-    shown = said_of(r["sequence"], r["sequence_from"])
-    said = [f"{shown}." if shown else "", r["reason"], *r["warnings"]]
+    sequence = said_of(r["sequence"], r["sequence_from"])
+    said = [f"{sequence}." if sequence else "", r["reason"], *r["warnings"]]
     if "shown" in r:  # a volume
         where = f"slices {r['marked_on']} of {r['slices']}" if r["marked_on"] else f"on none of {r['slices']} slices"
         size = "" if r["volume_ml"] is None else f"{r['volume_ml']:.1f} mL{' (doubtful)' if r['doubt'] else ''}, "
@@ -171,14 +173,14 @@ def _cells(row: Row, classes: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def _slices(row: Row, classes: Sequence[str]) -> list[list[str]]:
+def _slices(row: Row, columns: int) -> list[list[str]]:
     """A row for each slice of a volume, when they were asked for."""
     found = row.result.get("per_slice", [])
     return [
         [
             f"slice {s['slice'] + 1} of {len(found)}", "",
             safe("Not a brain MRI?" if s["not_brain_mri"] else title(s["label"])),
-            *["–"] * len(classes), f"tumor {views.percent(s['tumor_probability'])}",
+            *["–"] * columns, f"tumor {views.percent(chance)}" if (chance := s["tumor_probability"]) is not None else "–",
             f"{s['area']:,.0f} {row.result['area_unit']}", "",
         ]
         for s in found

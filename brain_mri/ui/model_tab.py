@@ -122,7 +122,7 @@ def identity(predictor: Predictor) -> str:
             f"{'?' if config.training.epochs is None else config.training.epochs} epochs",
         ),
         ("Networks", " + ".join(tables.network(part) for part in own), f"{size:,} parameters"),
-        ("Accuracy", tables.percent(summary.accuracy), "four classes, patients it never saw"),
+        ("Accuracy", tables.percent(summary.accuracy), f"{len(config.classes)} classes, patients it never saw"),
         ("Mask overlap (Dice)", tables.score(summary.dice, 2), "mean over test slices with a tumor"),
     ]
     return tiles(facts)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 import segmentation
-from brain_mri.classes import NO_TUMOR, title
+from brain_mri.classes import CLASSES, NO_TUMOR, title
 from brain_mri.imaging.preprocessing import sharpness
 from brain_mri.imaging.scan import Scan, reduce, to_uint8, window_limits
 from brain_mri.inference.analysis import Analysis
@@ -21,7 +21,8 @@ from brain_mri.inference.sequence import HOW, said_of
 from brain_mri.ui.charts import heat_ramp, histogram
 from brain_mri.ui.html import banner, card, data_uri, explained, image, notes, open_tab, safe, tiles
 
-ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor"}
+ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor", "tumor": "a tumor"}
+FEW = 8  # classes that fit side by side
 
 SKY = (86, 180, 233)  # of masks that are not the model's: told from amber with any colour vision (Okabe and Ito)
 CROPPED = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -145,7 +146,8 @@ def sentence(a: Analysis) -> tuple[str, ...]:
         # The public sets show tumors on contrast-enhanced T1 mostly: evaluation/counterfactual.py says what comes of it
         missed = " On T2, FLAIR or T1 without contrast medium tumors are easily missed." * (a.sequence != "T1C+")
         return "clear", "No tumor", f"No tumor seen on this slice; {sure}{missed}"
-    return "tumor", "Tumor", f"Most likely {ARTICLES.get(a.label, title(a.label))}; {sure}"
+    word = "Tumor" if a.tumor is not None else "Answer"  # of classes that may be anything: grades, numbers
+    return "tumor", word, f"Most likely {ARTICLES.get(a.label, title(a.label))}; {sure}"
 
 
 def finding(view: View) -> str:
@@ -180,7 +182,7 @@ PANELS = {
     "bars": (
         "Class probabilities",
         "How likely the classifier finds each answer; together they make 100 %.",
-        "Four bars will appear here: glioma, meningioma, no tumor, pituitary tumor.",
+        "A bar for each answer that the model knows will appear here.",
     ),
     "mask": (
         "Mask overlay",
@@ -204,6 +206,12 @@ def panel(name: str, content: str = "", *, kind: str = "") -> str:
     return card(heading, text, content or f'<div class="empty"><span>{safe(before)}</span></div>', kind=kind)
 
 
+def in_view(a: Analysis) -> list[tuple[str, float]]:
+    """Classes and probabilities as the bars stand: in their order, the likeliest first where there are many."""
+    found = list(a.probabilities.items())
+    return sorted(found, key=lambda pair: -pair[1]) if len(found) > FEW else found
+
+
 def bars_panel(view: View) -> str:
     a, limit = view.analysis, view.predictor.abstain_below
     band = f'<span class="unsure" style="width:{100 * limit:.1f}%"></span>'
@@ -212,12 +220,17 @@ def bars_panel(view: View) -> str:
         f"<b>{percent(p, 1)}</b></div>"
         f'<div class="track" role="img" aria-label="{safe(title(name))}: {percent(p, 1)}">{band}'
         f'<span class="fill" style="width:{100 * p:.2f}%"></span></div></li>'
-        for name, p in a.probabilities.items()
+        for name, p in in_view(a)
     )
     key = f"Band of “not sure”: below {percent(limit)} the model names no class."
     key = f'<p class="key"><span class="hatch"></span>{key}</p>' if limit > 0 else ""
     key += f'<p class="key">{open_tab("Model", "How often is it right?")}</p>'
-    return panel("bars", f'<ul class="bars">{rows}</ul>{key}', kind="mute" if a.abstained else "")
+    many = (
+        ' many" tabindex="0" role="group" aria-label="Probabilities of all classes'
+        if len(a.probabilities) > FEW
+        else ""
+    )
+    return panel("bars", f'<ul class="bars{many}">{rows}</ul>{key}', kind="mute" if a.abstained else "")
 
 
 def wipe(before: np.ndarray, after: np.ndarray, alt: str, label: str, key: str, file: str) -> str:
@@ -270,6 +283,14 @@ def heat_panel(view: View, settings: Settings) -> str:
     return panel("heat", wipe(windowed(view, settings), picture, alt, label, key, "grad-cam.png"))
 
 
+def any_tumor_tile(a: Analysis) -> tuple[str, str, str]:
+    if a.tumor_probability is None:
+        return "Any tumor", "–", "the model knows no answer without one"
+    kinds = [title(name).lower() if name in CLASSES else title(name) for name in a.probabilities if name != NO_TUMOR]
+    listed = f"{', '.join(kinds[:-1])} or {kinds[-1]}" if 1 < len(kinds) <= FEW else f"one of {len(kinds)} kinds"
+    return "Any tumor", percent(a.tumor_probability), f"probability of {listed if len(kinds) > 1 else 'a tumor'}"
+
+
 def facts(view: View, settings: Settings) -> str:
     """The tiles below the panels, for the mask that is shown."""
     a, mask, own = view.analysis, mask_of(view, settings), view.corrected
@@ -279,7 +300,7 @@ def facts(view: View, settings: Settings) -> str:
     here, there = ("on this slice", "of the marked area") if a.spacing else ["the file states no pixel size"] * 2
     inside = "share of the classifier's evidence that lies in the mask"
     rows = [
-        ("Any tumor", percent(a.tumor_probability), "probability of glioma, meningioma or pituitary tumor"),
+        any_tumor_tile(a),
         ("Tumor share", percent(m.fraction, 1), "of the head on this slice, without the background"),
         ("Tumor area", area_of(m), here),
         ("Largest diameter", diameter_of(m), there),

@@ -71,7 +71,7 @@ def test_contract(model: Predictor) -> None:
     a = model.analyze(scan_from_array(image, spacing=(0.5, 0.8), name="one.png"))
     assert tuple(a.probabilities) == CLASSES and abs(sum(a.probabilities.values()) - 1) < 1e-12
     assert a.label == max(a.probabilities, key=lambda name: a.probabilities[name]) == "glioma"
-    assert a.confidence == a.probabilities["glioma"] and a.tumor and a.tumor_probability > 0.5
+    assert a.confidence == a.probabilities["glioma"] and a.tumor and (a.tumor_probability or 0) > 0.5
     assert a.mask.dtype == bool and a.mask.shape == image.shape
     assert a.mask_probability.dtype == np.float32 and 0 <= a.mask_probability.min() <= a.mask_probability.max() <= 1
     truth = cv2.circle(np.zeros_like(image), (100, 85), 18, 1, -1) > 0
