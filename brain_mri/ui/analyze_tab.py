@@ -35,7 +35,7 @@ looked.</li>
 <li><b>Look closer</b>: dotted words explain themselves, sliders change the pictures, and a report keeps it
 all.</li></ol>
 <p><b>What it cannot do:</b> tell whether somebody is ill. {knows}, sees one slice at a
-time, and can be sure and wrong ({open_tab("Model", "how often?")}). Everything else, a stroke or bleeding, it does not
+time, and can be sure and wrong ({often}). Everything else, a stroke or bleeding, it does not
 recognise.</p></section>"""
 REPORT = """One page with the pictures, the figures, the model's revision, your settings and the disclaimer; the same as
 JSON; the mask as PNG, a corrected outline as PNG beside it."""
@@ -54,7 +54,7 @@ def welcome(classes: Sequence[str]) -> str:
     more = f" and {len(kinds) - views.FEW} more" if len(kinds) > views.FEW else ""
     count = "one kind of answer" if len(kinds) == 1 else f"{len(kinds)} kinds"
     what = f"knows {count} besides “no tumor”" if NO_TUMOR in classes else f"knows {count} and no “no tumor”"
-    return WELCOME.format(knows=f"It {what} ({named}{more})", often=open_tab("Model", "how often"))
+    return WELCOME.format(knows=f"It {what} ({named}{more})", often=open_tab("Model", "how often?"))
 
 
 def analyze_tab(models: Models, examples: Sequence[Example]) -> None:

@@ -180,7 +180,7 @@ def _slices(row: Row, columns: int) -> list[list[str]]:
         [
             f"slice {s['slice'] + 1} of {len(found)}", "",
             safe("Not a brain MRI?" if s["not_brain_mri"] else title(s["label"])),
-            *["–"] * columns, f"tumor {views.percent(chance)}" if (chance := s["tumor_probability"]) is not None else "–",
+            *["–"] * columns, "–" if (chance := s["tumor_probability"]) is None else f"tumor {views.percent(chance)}",
             f"{s['area']:,.0f} {row.result['area_unit']}", "",
         ]
         for s in found
