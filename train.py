@@ -2,6 +2,7 @@
 
     python train.py --data /content/drive/MyDrive/brain-tumor-mri --masks /content/drive/MyDrive/segmentation
     python train.py --data DIR --epochs 10 --out runs/first            # no masks: the bundled segmenter is kept
+    python train.py --data kaggle:masoudnickparvar/brain-tumor-mri-dataset --epochs 10   # or a zip, a URL, hf:...
     python train.py --data DIR --resume --out runs/first               # go on after a Colab disconnect
     python -m brain_mri phantom phantoms && python train.py --data phantoms --masks phantoms/segmentation --epochs 2
 
@@ -28,6 +29,7 @@ from brain_mri.artifact.folder import Artifact, install, staging
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
 from brain_mri.data.dataset import describe
+from brain_mri.data.remote import given, without_secrets
 from brain_mri.evaluation.evaluate import evaluate
 from brain_mri.evaluation.held_out import write_split
 from brain_mri.evaluation.records import Summary
@@ -116,10 +118,11 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = p.add_argument_group("data").add_argument
-    add("--data", type=Path, nargs="+", required=True, metavar="DIR",
-        help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing")  # fmt: skip
-    add("--masks", type=Path, nargs="+", metavar="DIR",
-        help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png by X.png")  # fmt: skip
+    add("--data", type=given, nargs="+", required=True, metavar="DIR",
+        help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing; "
+        "also a zip or tar file, its URL, kaggle:owner/name[/versions/N], hf:user/name[@revision]")  # fmt: skip
+    add("--masks", type=given, nargs="+", metavar="DIR",
+        help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png by X.png, also packed")  # fmt: skip
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add(
         "--official-split",
@@ -187,7 +190,8 @@ def parser() -> argparse.ArgumentParser:
 def read_arguments(argv: Sequence[str]) -> TrainConfig:
     asked = vars(parser().parse_args(argv))
     asked["out"] = asked["out"] or default_out(asked["classifier"], asked["resume"])
-    return TrainConfig(**asked | {"command": " ".join(["train.py", *(word for word in argv if word != "--resume")])})
+    words = [without_secrets(word) for word in argv if word != "--resume"]
+    return TrainConfig(**asked | {"command": " ".join(["train.py", *words])})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

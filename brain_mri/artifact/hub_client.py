@@ -86,7 +86,7 @@ def _sentence(error: BaseException, repo: str, token: str | None, seconds: float
     chain = _chain(error)
     names = {cls.__name__ for one in chain for cls in type(one).__mro__}
     status = next((code for one in chain if (code := status_of(one)) is not None), None)
-    page = f"{endpoint()}/{'spaces/' if kind == 'space' else ''}{repo.split('@')[0]}"
+    page = f"{endpoint()}/{'' if kind == 'model' else f'{kind}s/'}{repo.split('@')[0]}"
     message = " ".join(str(one) for one in chain)
     if "OfflineModeIsEnabled" in names:
         return f"The Hub was not asked for {repo} because HF_HUB_OFFLINE is set."

@@ -2,6 +2,7 @@
 
     python -m brain_mri audit brain-tumor-mri --out audit
     python -m brain_mri audit brain-tumor-mri --masks segmentation --out audit
+    python -m brain_mri audit kaggle:masoudnickparvar/brain-tumor-mri-dataset
 
 Prints a table and writes figure.png and CSV files to --out.
 """
@@ -17,6 +18,7 @@ from typing import Any
 from brain_mri.data.class_names import ClassChoice
 from brain_mri.data.dataset import load_dataset
 from brain_mri.data.folders import DataError
+from brain_mri.data.remote import given
 from brain_mri.evaluation.audit import AuditResult, audit
 from brain_mri.files import atomic_write
 from brain_mri.inference.rows import guarded
@@ -27,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status; errors are one sentence on stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("data", type=Path, nargs="+", help="folders with one folder per class (also inside Training and Testing)")
-    add("--masks", type=Path, nargs="+", help="pictures and masks: images/ and masks/, or X_mask.png beside X.png")
+    add("data", type=given, nargs="+", help="folders with one folder per class (also inside Training and Testing); "
+        "also an archive, its URL, kaggle:owner/name, hf:user/name")  # fmt: skip
+    add("--masks", type=given, nargs="+", help="pictures and masks: images/ and masks/, or X_mask.png beside X.png")
     add("--classes", nargs="+", metavar="NAME", default=[], help="standard, folders or names, as in train.py")
     add(
         "--no-tumor",

@@ -28,6 +28,7 @@ from brain_mri.artifact.hub_client import HubError
 from brain_mri.data.class_names import ClassChoice, class_of
 from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.data.folders import DataError, printable
+from brain_mri.data.remote import fetched, given
 from brain_mri.evaluation.evaluate import evaluate, measure_also, measure_baselines, measure_official
 from brain_mri.evaluation.held_out import as_trained, held_out
 from brain_mri.evaluation.records import Evaluation
@@ -44,9 +45,10 @@ def parser() -> argparse.ArgumentParser:
     add("--model", dest="named", help="the same")
     add("--official", metavar="MODEL", help="the same model trained with train.py --official-split, to stand beside it")
     add = p.add_argument_group("data").add_argument
-    add("--data", type=Path, nargs="+", metavar="DIR",
-        help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing")  # fmt: skip
-    add("--masks", type=Path, nargs="+", metavar="DIR",
+    add("--data", type=given, nargs="+", metavar="DIR",
+        help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing; also an "
+        "archive, its URL, kaggle:owner/name, hf:user/name")  # fmt: skip
+    add("--masks", type=given, nargs="+", metavar="DIR",
         help="pictures and masks, of one or several sources: images/ and masks/, or X_mask.png by X.png")  # fmt: skip
     add("--classes", nargs="+", metavar="NAME", default=[],
         help="without a model: standard, folders or names, as in train.py")  # fmt: skip
@@ -57,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         help="the folder of pictures without one, by its name",
     )
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
-    add("--also", type=Path, nargs="+", metavar="DIR", default=[],
+    add("--also", type=given, nargs="+", metavar="DIR", default=[],
         help="further labelled folders, measured as they are, by class and sequence")  # fmt: skip
     add("--split", default="test", choices=["test", "validation", "all"],
         help="rows to measure (%(default)s); all includes training rows")  # fmt: skip
@@ -116,9 +118,10 @@ def choice_of(args: argparse.Namespace) -> ClassChoice:
 def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset], list[str], list[str]]:
     """Of the folders of --also (what this artifact has not seen, how that is known, why others cannot be measured)."""
     found, known, failed = [], [], []
-    folders = list({os.path.realpath(folder): folder for folder in reversed(args.also)}.values())[::-1]  # each once
-    names = [os.path.basename(os.path.abspath(folder)) for folder in folders]
-    for folder, name in zip(folders, names, strict=True):
+    there = [fetched(folder, args.cache) for folder in args.also]
+    each = list({os.path.realpath(folder): (name, folder) for name, folder in reversed(there)}.values())[::-1]  # once
+    names = [name for name, _ in each]
+    for name, folder in each:
         try:
             dataset, how = held_out(artifact, load_labelled(folder, artifact, args))
             if not dataset.rows("test").size:

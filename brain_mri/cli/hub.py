@@ -91,8 +91,8 @@ def ask(args: argparse.Namespace) -> None:
         return
     args.examples = MOST
     folder = "" if args.data else input("Folder of the data, as given to train.py --data: ").strip()
-    args.data = args.data or ([Path(folder)] if folder else None)
-    args.masks = args.masks or [Path(folder) for folder in input("Folder of the masks, or Enter: ").split()] or None
+    args.data = args.data or ([folder] if folder else None)
+    args.masks = args.masks or input("Folder of the masks, or Enter: ").split() or None
     args.examples_license = args.examples_license or input("Licence of these slices, for example CC BY 4.0: ")
 
 
@@ -111,8 +111,8 @@ def parser() -> argparse.ArgumentParser:
         help="slices of the run's test split to show on its page (at a terminal you are asked; 0: none)",
     )
     one.add_argument("--examples-license", metavar="TEXT", help="under which these slices may be shown")
-    one.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="where they lie: as for train.py")
-    one.add_argument("--masks", type=Path, nargs="+", metavar="DIR", help="as for train.py")
+    one.add_argument("--data", type=str, nargs="+", metavar="DIR", help="where they lie: as for train.py")
+    one.add_argument("--masks", type=str, nargs="+", metavar="DIR", help="as for train.py")
     one.add_argument("--groups", type=Path, help="as for train.py")
     two = commands.add_parser("pull", help="fetch and check a model; prints its folder")
     two.add_argument("repo_id", metavar="user/name[@revision]")

@@ -37,6 +37,7 @@ from brain_mri.data.folders import (
 )
 from brain_mri.data.pairs import mask_pairs
 from brain_mri.data.reader import FRAME_COLUMNS, read_all
+from brain_mri.data.remote import fetched
 from brain_mri.data.splits import SPLITS, split_groups, split_official
 from brain_mri.data.stacks import UNKNOWN
 
@@ -119,8 +120,8 @@ class Dataset:
 
 
 def load_dataset(
-    data: Path | Sequence[Path],
-    masks: Path | Sequence[Path] | None = None,
+    data: str | Path | Sequence[str | Path],
+    masks: str | Path | Sequence[str | Path] | None = None,
     *,
     groups: Path | None = None,
     size: int = SIZE,
@@ -134,14 +135,15 @@ def load_dataset(
 ) -> Dataset:
     """Read class folders (and image/mask pairs), of one or several sources, and split them by patient and copy.
 
-    groups: a CSV file,group[,kind], by default groups.csv in each of `data` that has one. cache: file or folder, by
-    default $BRAIN_MRI_CACHE or ~/.cache/brain-mri. official_split: keep Training/Testing (leaks; for comparison).
+    data, masks: folders, archives, names of data sets (remote.fetched). groups: a CSV file,group[,kind], by default
+    groups.csv in each of `data` that has one. cache: file or folder, by default $BRAIN_MRI_CACHE or
+    ~/.cache/brain-mri. official_split: keep Training/Testing (leaks; for comparison).
     min_classes: 1 to judge a model on a single class, 0 on image/mask pairs alone. whole: every row is a test row, so
     that a single patient will do. choice: which classes, and in its order; without it the folders decide
     (class_names.names_of). Raises DataError; unreadable files only go to `skipped`.
     """
-    folders = _roots(data)
-    pairs = _roots(masks, folders)
+    folders = _roots(data, cache)
+    pairs = _roots(masks, cache, folders)
     if groups and not groups.is_file():
         raise DataError(f"There is no groups file {groups}.")
     choice = choice or ClassChoice()
@@ -167,16 +169,17 @@ def load_dataset(
     return Dataset(table, pixels.images, masks_array, left_out, size, pixels.whole, pixels.small, pixels.links, classes)
 
 
-def _roots(given: Path | Sequence[Path] | None, others: Mapping[str, Path] | None = None) -> dict[str, Path]:
+def _roots(
+    given: str | Path | Sequence[str | Path] | None, cache: Path | None, others: Mapping[str, Path] | None = None
+) -> dict[str, Path]:
     """name -> folder: the folders' own names, with a number where two are alike, or one and another of `others`."""
     paths = [given] if isinstance(given, (str, Path)) else list(given or ())
     found: dict[str, Path] = {}
-    for path in paths:
-        path = Path(path).expanduser()
+    for one in paths:
+        own, path = fetched(one, cache)
         plain = Path(os.path.abspath(path))
         # masks beside the classes, in one folder, are of one source
         taken = {*found, *(name for name, other in (others or {}).items() if Path(os.path.abspath(other)) != plain)}
-        own = printable(plain.name) or "data"
         names = (f"{own}-{number}" if number > 1 else own for number in itertools.count(1))
         found[next(name for name in names if name not in taken)] = path
     return found

@@ -45,9 +45,9 @@ class FitOptions:
 class TrainConfig:
     """One run. `python train.py --help` says what each means."""
 
-    data: Sequence[Path]
+    data: Sequence[str | Path]  # folders, archives, names of data sets: see data/remote.py
     out: Path  # train.py has a new one for each run
-    masks: Sequence[Path] = ()
+    masks: Sequence[str | Path] = ()
     groups: Path | None = None
     official_split: bool = False
     fold: int | None = None
