@@ -122,7 +122,8 @@ def parser() -> argparse.ArgumentParser:
         help="class folders, of one or several sources: DIR/<class>/*.jpg or DIR/Training and DIR/Testing; "
         "also a zip or tar file, its URL, kaggle:owner/name[/versions/N], hf:user/name[@revision]")  # fmt: skip
     add("--masks", type=given, nargs="+", metavar="DIR",
-        help="pictures and masks, of one or several sources, as --data: images/ and masks/, X_mask.png by X.png")  # fmt: skip
+        help="pictures and masks, as --data of one or several sources: images/ and masks/, or X_mask.png by "
+        "X.png")  # fmt: skip
     add("--groups", type=Path, help="CSV with columns file,group; the default is ROOT/groups.csv where it exists")
     add(
         "--official-split",

@@ -118,7 +118,7 @@ def _name(answer: http.client.HTTPResponse) -> str:
 
 def safe_name(text: str) -> str:
     """A file or folder name, whatever the text."""
-    return re.sub(r"[^\w .+()-]", "_", text).strip(". ")[-100:] or "data"
+    return re.sub(r"[^\w .+()-]", "_", text).strip("._ ")[-100:] or "data"
 
 
 def _check_room(url: str, part: Path, missing: int) -> None:

@@ -1,7 +1,7 @@
 """A data set of the Hub whose pictures stand in Parquet tables -> class folders, or pictures and masks, on disk.
 
     label + image          ROOT/Training/glioma/train-000001.jpg, ROOT/groups.csv where a column names the patients
-    image + mask [+ label]  ROOT/images/train-000001.png, ROOT/masks/train-000001.png, ROOT/patients.csv
+    image + mask, label    ROOT/images/train-000001.png, ROOT/masks/train-000001.png, ROOT/patients.csv
 
 The package `datasets` reads the tables; the bytes of a picture are written as they are, so nothing is decoded here.
 """
@@ -68,11 +68,9 @@ def write_pictures(source: Path, folder: Path, said: str) -> None:
             _write_table(half, table)
     except DataError:
         raise
-    except ValueError as error:  # several configurations, of which one has to be named; no table that it knows
-        first_line = (str(error).strip().splitlines() or ["?"])[0]
-        raise DataError(f"{said} is no set of pictures that can be read here ({first_line}).") from None
-    except Exception as error:  # whatever pyarrow says of a damaged table
-        raise DataError(f"The tables of {said} could not be read ({type(error).__name__}: {error}).") from None
+    except Exception as error:  # several configurations, a damaged table, a picture of a kind that is not known
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"The tables of {said} could not be read ({first_line.rstrip('.')}).") from None
 
 
 def columns_of(features: Mapping[str, Any], said: str) -> Columns:

@@ -27,7 +27,7 @@ from brain_mri.data.class_names import IMAGE_FOLDERS, MASK_FOLDERS, class_of, sh
 from brain_mri.data.download import NoNetwork
 from brain_mri.data.folders import DataError, printable
 
-TRIES = 3
+TRIES, AGAIN = 3, 1.0  # of a connection that is lost, after so many seconds, then twice as many
 HUB_SECONDS = 20.0  # until the Hub must have said what a data set holds
 _WORD = r"[A-Za-z0-9][\w.-]*"
 _REPO, _REVISION = rf"({_WORD}/{_WORD})", r"(\w[\w./+-]*)"
@@ -156,7 +156,7 @@ def _again(work: Callable[[], str]) -> str:
         except Exception as error:
             if not {"ConnectionError", "ChunkedEncodingError", "Timeout", "DataCorruptionError"} & _kinds(error):
                 raise
-        time.sleep(2.0**attempt)
+        time.sleep(AGAIN * 2**attempt)
     return work()
 
 

@@ -82,6 +82,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has given up is no news."""
+
 
 def _handler(kaggle: LoopbackKaggle) -> type[BaseHTTPRequestHandler]:
     class Handler(_Handler):
