@@ -1,4 +1,4 @@
-"""colab_notebook.ipynb, run top to bottom as on Colab: a stub of google.colab, phantom slices, the loopback Hub."""
+"""colab_notebook.ipynb, run top to bottom as on Colab: a stub of google.colab, a Kaggle and a Hub on the loopback."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,13 @@ import pytest
 from brain_mri.cli import phantom
 from tests.helpers import space_process
 from tests.helpers.loopback_hub import LoopbackHub
+from tests.helpers.loopback_kaggle import LoopbackKaggle
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
 
-pytest_plugins = ("tests.helpers.loopback_hub",)  # the fixture `loopback`
+pytest_plugins = ("tests.helpers.loopback_hub", "tests.helpers.loopback_kaggle")  # fixtures `loopback` and `kaggle`
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "colab_notebook.ipynb"
 BADGE = "https://colab.research.google.com/github/{}/blob/main/colab_notebook.ipynb"
@@ -147,44 +146,50 @@ def test_a_wrong_address_is_said_before_anything_else_fails(colab: Path, tmp_pat
         execute(notebook, colab, cells=2)
 
 
-def test_wrong_paths_and_half_unpacked_zips(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def publish(kaggle: LoopbackKaggle, folder: Path, per_class: int) -> None:
+    """Drawn slices under the names that the notebook asks for, in the shape of the real ones: no table of patients."""
+    phantom.main([str(folder), "--per-class", str(per_class), "--size", "96"])
+    shutil.move(folder / "segmentation", folder.with_name("pairs"))
+    (folder.with_name("pairs") / "patients.csv").unlink()
+    (folder / "groups.csv").unlink()
+    kaggle.publish("masoudnickparvar/brain-tumor-mri-dataset", folder)
+    kaggle.publish("nikhilroxtomar/brain-tumor-segmentation", folder.with_name("pairs"))
+
+
+def test_wrong_paths_and_zips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(path: Path) -> dict[str, Any]:
-        notebook = filled({"use_synthetic_slices": False, "data_on_drive": str(path)})
+        notebook = filled({"data": str(path), "masks": ""})
         source = next(cell.source for cell in notebook.cells if "#@title 3." in cell.source)
         variables: dict[str, Any] = {"Path": Path, "shutil": shutil}
         exec(source, variables)
         return variables
 
-    drive = types.SimpleNamespace(mount=lambda where: None)
-    monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
-    monkeypatch.setattr(sys.modules["google.colab"], "drive", drive, raising=False)
+    monkeypatch.setenv("BRAIN_MRI_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=r"There is no .*slices\.zip"):
         run(tmp_path / "slices.zip")
     (tmp_path / "made" / "glioma").mkdir(parents=True)
-    (tmp_path / "made" / "glioma" / "1.txt").write_text("1")
+    (tmp_path / "made" / "glioma" / "1.png").write_text("1")
     shutil.make_archive("slices", "zip", "made")
-    (tmp_path / "unpacked-unfinished" / "now" / "half").mkdir(parents=True)  # the cell was interrupted
     for _ in range(2):
         folder = Path(run(tmp_path / "slices.zip")["data_folder"])
-        assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["glioma", "glioma/1.txt"]
+        assert [path.relative_to(folder).as_posix() for path in folder.rglob("*")] == ["glioma", "glioma/1.png"]
     assert run(tmp_path / "made")["data_folder"] == str(tmp_path / "made")
-    (tmp_path / "made" / "glioma" / "2.txt").write_text("2")
+    (tmp_path / "made" / "glioma" / "2.png").write_text("2")
     shutil.make_archive("slices", "zip", "made")  # replaced on Drive by one of the same name
-    assert Path(run(tmp_path / "slices.zip")["data_folder"], "glioma", "2.txt").is_file()
+    assert Path(run(tmp_path / "slices.zip")["data_folder"], "glioma", "2.png").is_file()
     (tmp_path / "page.zip").write_text("<html>please sign in</html>")
     with pytest.raises(SystemExit, match=r"page\.zip is no zip or tar file"):
         run(tmp_path / "page.zip")
 
 
 @pytest.mark.slow
-def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> None:
+def test_top_to_bottom(colab: Path, loopback: LoopbackHub, kaggle: LoopbackKaggle, tmp_path: Path) -> None:
+    """The two data sets of the form, fetched by the real client; trained, published, served."""
+    publish(kaggle, tmp_path / "made", 16)
     notebook = filled(
         {
             "repository": f"file://{tmp_path / 'origin'}",
-            "synthetic_slices_per_class": 16,
             "epochs": 1,
             "image_size": 64,
             "model_repository": "me/model",
@@ -195,13 +200,40 @@ def test_top_to_bottom(colab: Path, loopback: LoopbackHub, tmp_path: Path) -> No
         }
     )
     printed = execute(notebook, colab, then="print('url', interface.local_url, 'end')")
-    assert "url http://127.0.0.1:" in printed
+    assert "url http://127.0.0.1:" in printed and "DRAWN" not in printed
+    assert len(kaggle.requests("GET /archive/")) == 2
     assert pictures(notebook, "4.") >= 1 and pictures(notebook, "6.") >= 3
     model = loopback.repo("me/model")
     assert {"config.json", "classifier.onnx", "README.md", "metrics.json"} <= set(model.files) and model.tags
     assert {"examples/glioma_1.png", "examples/meningioma_1.png", "examples/LICENSE.txt"} <= set(model.files)
     space = loopback.repo("me/space", "space")
     assert "app.py" in space.files and space.variables == {"BRAIN_MRI_MODEL": "me/model"}
+
+
+@pytest.mark.slow
+def test_without_a_network_slices_are_drawn(colab: Path, kaggle: LoopbackKaggle, tmp_path: Path) -> None:
+    """It says so; with data that was fetched before nothing is drawn."""
+    fields = {"repository": f"file://{tmp_path / 'origin'}", "synthetic_slices_per_class": 4}
+    publish(kaggle, tmp_path / "made", 4)
+    ask = filled(fields)
+    first = execute(upto_audit(ask), colab)
+    assert "DRAWN" not in first and "versions/1 " in first and pictures(ask, "4.") >= 1
+    kaggle.stop()
+    assert "DRAWN" not in execute(upto_audit(filled(fields)), colab)
+    shutil.rmtree(tmp_path / "kagglehub")
+    offline = filled(fields)
+    printed = execute(upto_audit(offline), colab)
+    assert "Kaggle cannot be reached for masoudnickparvar/brain-tumor-mri-dataset: no network" in printed
+    assert "DRAWN SLICES TAKE ITS PLACE" in printed and "Classes: phantoms   Masks: phantoms/segmentation" in printed
+    assert pictures(offline, "4.") >= 1
+
+
+def upto_audit(notebook: Any) -> Any:
+    """The same notebook without its end, and without the import of TensorFlow."""
+    notebook.cells = [cell for cell in notebook.cells if "#@title 2." not in cell.source]
+    end = 1 + next(i for i, cell in enumerate(notebook.cells) if "#@title 4." in cell.source)
+    notebook.cells = notebook.cells[:end]
+    return notebook
 
 
 @pytest.mark.slow
@@ -212,12 +244,12 @@ def test_data_from_drive(colab: Path, tmp_path: Path) -> None:
     notebook = filled(
         {
             "repository": f"file://{tmp_path / 'origin'}",
-            "use_synthetic_slices": False,
-            "data_on_drive": str(tmp_path / "drive" / "slices.zip"),
+            "data": str(tmp_path / "drive" / "slices.zip"),
+            "masks": "",
         }
     )
-    notebook.cells = [cell for cell in notebook.cells if "#@title 2." not in cell.source]  # spares TensorFlow's import
-    upto = 1 + next(i for i, cell in enumerate(notebook.cells) if "#@title 4." in cell.source)
-    printed = execute(notebook, colab, cells=upto)
-    assert "Mounted at /content/drive" in printed and "Masks: none" in printed
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('"/content/drive"', f'"{tmp_path / "drive"}"')  # where this Drive is
+    printed = execute(upto_audit(notebook), colab)
+    assert f"Mounted at {tmp_path / 'drive'}" in printed and "Masks: none" in printed
     assert pictures(notebook, "4.") >= 1

@@ -60,7 +60,7 @@ def fetched(asked: str | Path, cache: Path | None = None) -> tuple[str, Path]:
     mine = _cache(cache)
     if not _NAMED.match(text):
         path = Path(asked).expanduser()
-        if not path.is_file():
+        if path.is_dir() or not (path.is_file() or unpack.is_archive(path)):
             return printable(os.path.basename(os.path.abspath(path))) or "data", path
         folder = unpack.unpacked(path, mine / "unpacked")
         return printable(folder.name), inner(folder)

@@ -36,7 +36,7 @@ def unpacked(path: str | Path, into: Path) -> Path:
     """
     path = Path(path)
     if not path.exists():
-        raise DataError(f"There is no {path}: look for it in the file list on the left and copy its path from there.")
+        raise DataError(f"There is no {path}: on Colab, copy its path from the file list on the left.")
     if path.is_dir():
         return path
     state = path.stat()
