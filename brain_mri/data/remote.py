@@ -21,7 +21,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from brain_mri.artifact.hub_client import client, explain, find_token, status_of, within
-from brain_mri.data import download, image_tables, unpack
+from brain_mri.data import download, image_tables, matlab, unpack
 from brain_mri.data.cache import note
 from brain_mri.data.class_names import IMAGE_FOLDERS, MASK_FOLDERS, class_of, shows_any_tumor, split_of
 from brain_mri.data.download import NoNetwork
@@ -61,9 +61,11 @@ def fetched(asked: str | Path, cache: Path | None = None) -> tuple[str, Path]:
     if not _NAMED.match(text):
         path = Path(asked).expanduser()
         if path.is_dir() or not (path.is_file() or unpack.is_archive(path)):
-            return printable(os.path.basename(os.path.abspath(path))) or "data", path
+            name = printable(os.path.basename(os.path.abspath(path))) or "data"
+            return name, _ready(path, mine / "unpacked", name, text) if any(path.glob("*.mat")) else path
         folder = unpack.unpacked(path, mine / "unpacked")
-        return printable(folder.name), inner(folder)
+        name = printable(folder.name)
+        return name, inner(_ready(folder, mine / "unpacked", name, text))
     page = text.split("?")[0].removesuffix("/data").rstrip("/")
     if match := _KAGGLE.fullmatch(page):
         name, folder = match[2], _kaggle(match[1], match[2], match[3])
@@ -98,21 +100,27 @@ def _cache(folder: Path | None) -> Path:
     return folder.parent if folder.suffix == ".npz" else folder
 
 
-def _ready(folder: Path, into: Path, name: str, said: str) -> Path:
-    """The folder itself where it holds pictures; else what its archives or its tables of pictures hold."""
+def _ready(folder: Path, into: Path, name: str, said: str, levels: int = 1) -> Path:
+    """The folder itself; where it holds no pictures, what its archives, Parquet tables or MATLAB files hold.
+
+    levels: how often archives are unpacked; one can hold itself.
+    """
     if unpack.has_pictures(folder):
         return folder
     found = [path for path in folder.rglob("*") if path.is_file()]
-    tables = [path for path in found if path.suffix == ".parquet"]
-    if not tables and not any(map(unpack.is_archive, found)):
-        raise DataError(f"{said} holds no pictures, no archive and no table of pictures.")
+    tables, slices = ([path for path in found if path.suffix == suffix] for suffix in (".parquet", ".mat"))
+    packed = not tables and not slices
+    if packed and not (levels and any(map(unpack.is_archive, found))):
+        return folder  # who reads it says what is missing
     ready = into / f"{zlib.crc32(os.path.realpath(folder).encode()):08x}" / name
     if not ready.is_dir():
         if tables:
             image_tables.write_pictures(folder, ready, said)
+        elif slices:
+            matlab.write_outlined(slices, ready, said)
         else:
             unpack.unpack_inside(folder, ready, said)
-    return ready
+    return _ready(ready, into, name, said, levels - 1) if packed else ready
 
 
 # -- Kaggle ---------------------------------------------------------------------------------------------------------
