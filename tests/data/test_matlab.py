@@ -52,8 +52,8 @@ def test_slices_masks_classes_patients(mats: Path, tmp_path: Path) -> None:
     assert [(s.path.name, s.label, s.patient) for s in pairs] == [
         ("0001.png", "meningioma", "100360"), ("0002.png", "glioma", "MR024780"), ("0010.png", "pituitary", "MR024780")
     ]  # fmt: skip
-    image = cv2.imread(str(pairs[1].path), cv2.IMREAD_UNCHANGED)
-    mask = cv2.imread(str(pairs[1].mask), cv2.IMREAD_UNCHANGED)
+    image, mask = (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (pairs[1].path, pairs[1].mask))
+    assert image is not None and mask is not None
     assert image.dtype == np.uint16 and np.array_equal(image, image_of(2))
     assert set(np.unique(mask)) == {0, 255} and mask[:3, :2].all() and mask.sum() == 6 * 255
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from brain_mri.cli import audit
 from brain_mri.data import remote, unpack
 from brain_mri.data.dataset import load_dataset
 from brain_mri.data.download import NoNetwork
@@ -252,7 +253,9 @@ def test_bombs_are_refused_before_they_are_written(
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_a_data_set_by_name_is_read_as_its_folder(kaggle: LoopbackKaggle, tmp_path: Path) -> None:
+def test_a_data_set_by_name_is_read_as_its_folder(
+    kaggle: LoopbackKaggle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All the way: the table names the data set, not a version or a hash."""
     write_dataset(tmp_path / "drawn", per_class=4, size=64)
     url = kaggle.file("drawn-brains.zip", zipped(tmp_path / "drawn"))
@@ -260,3 +263,7 @@ def test_a_data_set_by_name_is_read_as_its_folder(kaggle: LoopbackKaggle, tmp_pa
     direct = load_dataset([tmp_path / "drawn"], [tmp_path / "drawn"], size=64, cache=tmp_path / "cache", progress=False)
     assert set(named.table["origin"]) == {"drawn-brains"}
     assert named.fingerprint() == direct.fingerprint() and named.table["has_mask"].any()
+    words = [url, "--masks", url, "--out", str(tmp_path / "audit"), "--cache", str(tmp_path / "cache"), "--quiet"]
+    assert audit.main(words) == 0 and (tmp_path / "audit" / "figure.png").is_file()
+    assert audit.main(["kaggle:ada", *words[3:]]) == 2
+    assert "Error: 'kaggle:ada' is no name of a data set" in capsys.readouterr().err

@@ -151,11 +151,13 @@ def test_folds_end_with_mean_and_deviation(recipe, tmp_path):
 @pytest.mark.slow
 def test_each_source_is_left_out_once_and_all_stand_in_one_table(recipe, tmp_path):
     out, pairs = tmp_path / "out", tmp_path / "pairs"
-    done = recipe("--masks", str(pairs), "--epochs", "2", name="leave_one_out", out=out)
+    named = ("kaggle:ada/brain/versions/3", "hf:ada/heads@refs/pr/1")
+    done = recipe("--masks", str(pairs), *named, "--epochs", "2", name="leave_one_out", out=out)
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in out.iterdir() if path.is_dir()} == {f"without-{tmp_path.name}", "without-pairs"}
+    sources = {tmp_path.name, "pairs", "brain", "heads"}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {f"without-{source}" for source in sources}
     found = pd.read_csv(out / "left_out.csv")
-    assert set(found["source"]) == {tmp_path.name, "pairs"} and found["tumor_roc_auc.value"].notna().all()
+    assert set(found["source"]) == sources and found["tumor_roc_auc.value"].notna().all()
     assert "| pairs (left out) |" in (out / "left_out.md").read_text() and "pairs (left out)" in done.stdout
     done = recipe(name="leave_one_out", out=tmp_path / "two", SOURCES="a,b c")
     assert done.returncode == 0, done.stderr

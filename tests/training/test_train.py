@@ -413,3 +413,11 @@ def test_a_source_that_is_left_out_is_measured_and_the_card_says_what_the_owner_
     assert rows["web", ""].tumors == rows["web", ""].dice.count == 4  # all of them, not the test part alone
     card = ModelCard.load(out / "README.md").data
     assert card.license == "cc-by-nc-sa-4.0" and card.datasets == ["me/drawn", "phantoms"]
+
+
+def test_the_command_that_an_artifact_keeps_tells_no_secret_of_an_address():
+    import train
+
+    config = train.read_arguments(["--data", "https://me:word@x.org/a.zip?sig=1", "kaggle:a/b", "d", "--out", "o"])
+    assert config.data == ["https://me:word@x.org/a.zip?sig=1", "kaggle:a/b", Path("d")]
+    assert config.command == "train.py --data https://x.org/a.zip?... kaggle:a/b d --out o"
