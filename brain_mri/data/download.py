@@ -32,33 +32,34 @@ class NoNetwork(DataError):
     """Somebody who has the data cannot be reached; the message is one sentence for a person."""
 
 
-def download(url: str, part: Path, wait: Callable[[float], object] = time.sleep) -> str:
+def download(url: str, part: Path, said: str = "", wait: Callable[[float], object] = time.sleep) -> str:
     """Fetch `url` into the file `part`, going on with what is there; returns the name that its server gives it.
 
     What is there counts as the beginning of the same file only where the server says so (If-Range with its ETag or
-    date). A connection that is lost is taken up again. Raises NoNetwork, DataError.
+    date). A connection that is lost is taken up again. said: the address in sentences. Raises NoNetwork, DataError.
     """
+    said = said or url
     failed = ""
     for attempt in range(TRIES):
         if attempt:
             wait(2.0**attempt)
         try:
-            return _go_on(url, part)
+            return _go_on(url, part, said)
         except urllib.error.HTTPError as error:
             if error.code in (429, 500, 502, 503, 504):
                 failed = f"its server has a fault of its own or too much to do (HTTP {error.code})"
                 continue
-            raise DataError(f"{url} cannot be fetched: {_refusal(error.code)}.") from None
+            raise DataError(f"{said} cannot be fetched: {_refusal(error.code)}.") from None
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
             if attempt == 0 and isinstance(error, urllib.error.URLError):  # no such host, no way to it, nobody there
-                raise NoNetwork(f"{url} cannot be reached: no network, or no such server ({error.reason}).") from None
+                raise NoNetwork(f"{said} cannot be reached: no network, or no such server ({error.reason}).") from None
             failed = "the connection is lost again and again" if part.exists() else "its server does not answer"
         except OSError as error:
-            raise DataError(f"{part.parent} does not take {url} ({error.strerror or error}).") from None
-    raise NoNetwork(f"{url} cannot be fetched now: {failed}; what has arrived is kept, so try again later.")
+            raise DataError(f"{part.parent} does not take {said} ({error.strerror or error}).") from None
+    raise NoNetwork(f"{said} cannot be fetched now: {failed}; what has arrived is kept, so try again later.")
 
 
-def _go_on(url: str, part: Path) -> str:
+def _go_on(url: str, part: Path, said: str) -> str:
     about = part.with_name(f"{part.name}.json")
     have = part.stat().st_size if part.exists() else 0
     try:
@@ -74,18 +75,18 @@ def _go_on(url: str, part: Path) -> str:
         if error.code != 416 or not mark:
             raise
         part.unlink()  # it is complete, or longer than the file: fetched again, to be sure
-        return _go_on(url, part)
+        return _go_on(url, part, said)
     with answer:
         kind = answer.headers.get_content_type()
         if kind in ("text/html", "application/xhtml+xml"):
             raise DataError(
-                f"{url} is a web page, not a file: copy the address of its download button, or download it by hand."
+                f"{said} is a web page, not a file: copy the address of its download button, or download it by hand."
             )
         goes_on = answer.status == 206
         length = answer.headers.get("Content-Length")
         have = have if goes_on else 0
         total = have + int(length) if length and length.isdigit() else None
-        _check_room(url, part, (total or 0) - have)
+        _check_room(said, part, (total or 0) - have)
         write_json(about, {"mark": _mark(answer.headers)})
         with (
             part.open("ab" if goes_on else "wb") as file,
@@ -95,7 +96,7 @@ def _go_on(url: str, part: Path) -> str:
                 file.write(chunk)
                 bar.update(len(chunk))
                 if file.tell() > MAX_UNPACKED:
-                    raise DataError(f"{url} is larger than {MAX_UNPACKED / 2**30:.0f} GB and was refused.")
+                    raise DataError(f"{said} is larger than {MAX_UNPACKED / 2**30:.0f} GB and was refused.")
             got = file.tell()
     if total is not None and got < total:
         raise http.client.IncompleteRead(b"", total - got)
@@ -121,11 +122,11 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^\w .+()-]", "_", text).strip("._ ")[-100:] or "data"
 
 
-def _check_room(url: str, part: Path, missing: int) -> None:
+def _check_room(said: str, part: Path, missing: int) -> None:
     free = shutil.disk_usage(part.parent).free - RESERVE
     if missing > min(free, MAX_UNPACKED):
         raise DataError(
-            f"{url} has {missing / 2**30:.1f} GB, more than the {max(free, 0) / 2**30:.1f} GB that may be used of the "
+            f"{said} has {missing / 2**30:.1f} GB, more than the {max(free, 0) / 2**30:.1f} GB that may be used of the "
             f"disk of {part.parent}."
         )
 

@@ -8,15 +8,17 @@ already is used without a network. The pages of a data set on kaggle.com and hug
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from filelock import FileLock, Timeout
 from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -66,20 +68,44 @@ def fetched(asked: str | Path, cache: Path | None = None) -> tuple[str, Path]:
         folder = unpack.unpacked(path, mine / "unpacked")
         name = printable(folder.name)
         return name, inner(_ready(folder, mine / "unpacked", name, text))
+    try:
+        mine.mkdir(parents=True, exist_ok=True)
+        with _alone(mine / f"{zlib.crc32(text.encode()):08x}.lock", text):
+            name, folder = _by_name(text, mine)
+            return name, inner(_ready(folder, mine / "unpacked", name, without_secrets(text)))
+    except OSError as error:
+        where = error.filename or mine
+        raise DataError(f"{where} could not be read or written ({error.strerror or error}).") from None
+
+
+def _by_name(text: str, mine: Path) -> tuple[str, Path]:
     page = text.split("?")[0].removesuffix("/data").rstrip("/")
     if match := _KAGGLE.fullmatch(page):
-        name, folder = match[2], _kaggle(match[1], match[2], match[3])
-    elif match := _HUB.fullmatch(page):
+        return match[2], _kaggle(match[1], match[2], match[3])
+    if match := _HUB.fullmatch(page):
         repo, revision = match[1] or match[3], match[2] or match[4]
-        name, folder = repo.rpartition("/")[2], _hub(repo, revision)
-    elif _URL.fullmatch(text):
+        return repo.rpartition("/")[2], _hub(repo, revision)
+    if _URL.fullmatch(text):
         folder = _web(text, mine / "downloads")
-        name = folder.name
-    else:
-        raise DataError(
-            f"{text!r} is no name of a data set: write kaggle:owner/name, hf:user/name or the address of an archive."
-        )
-    return name, inner(_ready(folder, mine / "unpacked", name, text))
+        return folder.name, folder
+    raise DataError(
+        f"{text!r} is no name of a data set: write kaggle:owner/name, hf:user/name or the address of an archive."
+    )
+
+
+@contextlib.contextmanager
+def _alone(path: Path, said: str) -> Iterator[None]:
+    """One process at a time fetches a data set; the next finds it there."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=2.0)
+    except Timeout:
+        note(f"another process fetches {without_secrets(said)}; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def inner(folder: Path) -> Path:
@@ -210,9 +236,9 @@ def _hub(repo: str, revision: str | None) -> Path:
     common: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
     try:
         info = within(HUB_SECONDS, lambda: api.dataset_info(repo, revision=revision, files_metadata=True))
-        unpack.Budget(f"hf:{where}", Path(constants.HF_HUB_CACHE)).take(
-            sum(f.size or 0 for f in info.siblings or []), 0
-        )
+        kept = Path(constants.HF_HUB_CACHE, f"datasets--{repo.replace('/', '--')}", "snapshots", str(info.sha))
+        missing = [file.size or 0 for file in info.siblings or [] if not (kept / file.rfilename).exists()]
+        unpack.Budget(f"hf:{where}", kept).take(sum(missing), 0)
         return Path(api.snapshot_download(repo, **common))
     except DataError:
         raise
@@ -249,7 +275,7 @@ def _web(url: str, folder: Path) -> Path:
         return done
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{key}.part"
-    name = download.download(url, part)
+    name = download.download(url, part, said)
     done = folder / key / download.safe_name(unpack.stem(Path(unquote(name))))
     try:
         unpack.unpack(part, done, said)

@@ -23,7 +23,7 @@ def waited() -> list[float]:
 
 
 def fetch(url: str, folder: Path, waited: list[float]) -> str:
-    return download.download(url, folder / "x.part", waited.append)
+    return download.download(url, folder / "x.part", wait=waited.append)
 
 
 @pytest.mark.parametrize("headers", [{"ETag": '"1"'}, {"Last-Modified": "Sun, 29 Nov 2026 10:00:00 GMT"}])
@@ -110,11 +110,11 @@ def test_always_cut_ends_and_keeps_what_came(
         kaggle.cut = 100_000
 
     with pytest.raises(NoNetwork, match="lost again and again; what has arrived is kept"):
-        download.download(url, tmp_path / "x.part", cut_again)
+        download.download(url, tmp_path / "x.part", wait=cut_again)
     assert (tmp_path / "x.part").read_bytes() == CONTENT[: 5 * 100_000]
     monkeypatch.setattr(download, "RESERVE", 2**60)
     with pytest.raises(DataError, match=r"more than the 0\.0 GB that may be used of the disk"):
-        download.download(url, tmp_path / "x.part", cut_again)
+        download.download(url, tmp_path / "x.part", wait=cut_again)
     monkeypatch.setattr(download, "RESERVE", 0)
-    download.download(url, tmp_path / "x.part", cut_again)
+    download.download(url, tmp_path / "x.part", wait=cut_again)
     assert (tmp_path / "x.part").read_bytes() == CONTENT

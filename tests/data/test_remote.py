@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,10 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def left(cache: Path) -> list[str]:
+    return [name for name in names(cache) if not name.endswith(".lock")]
 
 
 def refused(asked: str, said: str, kind: type[DataError] = DataError) -> None:
@@ -171,6 +176,8 @@ def test_hub_of_a_zip_and_no_room(
     assert name == "zip" and names(folder) == names(folders)  # stepped into data/, where groups.csv lies
     assert fetched("hf:ada/zip") == (name, folder)
     monkeypatch.setattr(unpack, "MAX_UNPACKED", 1000)
+    assert fetched("hf:ada/zip") == (name, folder)  # is there, so it needs none
+    loopback.edit("ada/zip", {"more.zip": bytes(2000)}, "dataset")
     refused("hf:ada/zip", r"hf:ada/zip needs more than the 0\.0 GB")
 
 
@@ -187,7 +194,21 @@ def test_addresses(kaggle: LoopbackKaggle, folders: Path, capfd: pytest.CaptureF
 
 def test_an_address_of_no_archive_leaves_nothing(kaggle: LoopbackKaggle, tmp_path: Path) -> None:
     refused(kaggle.file("x.zip", b"text"), r"/files/x\.zip is no zip or tar file")
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert not left(tmp_path / "cache")
+
+
+def test_one_process_at_a_time_fetches(
+    kaggle: LoopbackKaggle, folders: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    url = kaggle.file("brain.zip", zipped(folders))
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(fetched, [url] * 4))
+    assert len(found) == 1 and len(kaggle.log) == 1
+
+
+def test_a_cache_that_cannot_be_written(kaggle: LoopbackKaggle, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file")
+    refused(kaggle.file("x.zip", b""), r"/cache could not be read or written \(File exists\)")
 
 
 def test_archives_on_this_machine(kaggle: LoopbackKaggle, folders: Path, tmp_path: Path) -> None:
@@ -250,7 +271,7 @@ def test_bombs_are_refused_before_they_are_written(
         for number in range(3):
             packed.addfile(tarfile.TarInfo(f"{number}.jpg"))
     refused(kaggle.file("many.tar.gz", many.getvalue()), "holds more than 2 files")
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert not left(tmp_path / "cache")
 
 
 def test_a_data_set_by_name_is_read_as_its_folder(
