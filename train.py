@@ -29,7 +29,7 @@ from brain_mri.artifact.folder import Artifact, install, staging
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
 from brain_mri.data.dataset import describe
-from brain_mri.data.remote import given, without_secrets
+from brain_mri.data.remote import given, on_the_hub, without_secrets
 from brain_mri.evaluation.evaluate import evaluate
 from brain_mri.evaluation.held_out import write_split
 from brain_mri.evaluation.records import Summary
@@ -191,6 +191,7 @@ def parser() -> argparse.ArgumentParser:
 def read_arguments(argv: Sequence[str]) -> TrainConfig:
     asked = vars(parser().parse_args(argv))
     asked["out"] = asked["out"] or default_out(asked["classifier"], asked["resume"])
+    asked["datasets"] = asked["datasets"] or on_the_hub([*asked["data"], *(asked["masks"] or ())])
     words = [without_secrets(word) for word in argv if word != "--resume"]
     return TrainConfig(**asked | {"command": " ".join(["train.py", *words])})
 

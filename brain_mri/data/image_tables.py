@@ -53,6 +53,10 @@ def write_pictures(source: Path, folder: Path, said: str) -> None:
         raise DataError(
             f"{said} keeps its pictures in Parquet tables, which need the package datasets: pip install datasets."
         ) from None
+    if int(datasets.__version__.split(".")[0]) < 4:
+        raise DataError(
+            f"{said} needs datasets 4 or newer (pip install -U datasets): earlier ones run code that a data set brings."
+        )
     try:
         parts = datasets.load_dataset(str(source), streaming=True)
         columns = {split: columns_of(part.features or {}, said) for split, part in parts.items()}

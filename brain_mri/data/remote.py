@@ -13,7 +13,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -50,6 +50,12 @@ def without_secrets(text: str) -> str:
         return text
     parts = urlsplit(text)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=parts.query and "...", fragment="").geturl()
+
+
+def on_the_hub(asked: Iterable[str | Path]) -> list[str]:
+    """The "user/name" of those that are data sets of the Hub: what a model's card names as its data."""
+    found = (_HUB.fullmatch(os.fspath(one).split("?")[0].rstrip("/")) for one in asked)
+    return list(dict.fromkeys(match[1] or match[3] for match in found if match))
 
 
 def fetched(asked: str | Path, cache: Path | None = None) -> tuple[str, Path]:

@@ -116,6 +116,26 @@ def test_damaged_and_empty_tables(tmp_path: Path) -> None:
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
+def test_code_of_a_data_set_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = labelled(tmp_path / "tables")
+    (folder / "tables.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')")  # named like its folder
+    with pytest.raises(DataError, match=r"could not be read \(Dataset scripts are no longer supported"):
+        write_pictures(folder, tmp_path / "out", "hf:ada/x")
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(datasets, "__version__", "3.6.0")
+    with pytest.raises(DataError, match="needs datasets 4 or newer"):
+        write_pictures(folder, tmp_path / "other", "hf:ada/x")
+
+
+def test_several_configurations_are_one_sentence(tmp_path: Path) -> None:
+    folder = labelled(tmp_path / "tables")
+    configs = "".join(f"- config_name: {name}\n  data_files: data/{name}-*.parquet\n" for name in ("train", "test"))
+    (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    with pytest.raises(DataError, match=r"of hf:ada/x could not be read \(Config name is missing") as error:
+        write_pictures(folder, tmp_path / "out", "hf:ada/x")
+    assert "\n" not in str(error.value)
+
+
 def test_columns_and_names() -> None:
     struct = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
     found = columns_of({"Scan": struct, "Scan_mask": struct, "Class": datasets.Value("int64")}, "x")

@@ -415,9 +415,12 @@ def test_a_source_that_is_left_out_is_measured_and_the_card_says_what_the_owner_
     assert card.license == "cc-by-nc-sa-4.0" and card.datasets == ["me/drawn", "phantoms"]
 
 
-def test_the_command_that_an_artifact_keeps_tells_no_secret_of_an_address():
+def test_what_an_artifact_keeps_of_data_sets_by_name():
     import train
 
     config = train.read_arguments(["--data", "https://me:word@x.org/a.zip?sig=1", "kaggle:a/b", "d", "--out", "o"])
-    assert config.data == ["https://me:word@x.org/a.zip?sig=1", "kaggle:a/b", Path("d")]
+    assert config.data == ["https://me:word@x.org/a.zip?sig=1", "kaggle:a/b", Path("d")] and not config.datasets
     assert config.command == "train.py --data https://x.org/a.zip?... kaggle:a/b d --out o"
+    named = ["--data", "hf:a/b@v1", "hf:a/b", "--masks", "https://huggingface.co/datasets/c/d", "--out", "o"]
+    assert train.read_arguments(named).datasets == ["a/b", "c/d"]
+    assert train.read_arguments([*named, "--datasets", "mine"]).datasets == ["mine"]
