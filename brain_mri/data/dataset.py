@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -278,7 +278,7 @@ def _table(read: list[Source], pixels: Pixels, given: Given) -> pd.DataFrame:
     stated = _groups(read, facts, given)
     table = pd.DataFrame(
         {
-            "path": [str(source.path) for source in read],
+            "path": _paths(source.path for source in read),
             "file": [printable(source.file) for source in read],
             "source": [source.source for source in read],
             "origin": [source.origin for source in read],
@@ -290,7 +290,7 @@ def _table(read: list[Source], pixels: Pixels, given: Given) -> pd.DataFrame:
             "patient": [group if kind == "patient" else "" for group, kind in stated],
             "official_split": [source.official for source in read],
             "fold": [source.fold for source in read],
-            "mask_path": [str(source.mask or "") for source in read],
+            "mask_path": _paths(source.mask for source in read),
             "slice": facts["slice"].to_numpy(np.int64),
             "mask_doubt": facts["doubt"].to_numpy(object),
         }
@@ -325,9 +325,14 @@ def _table(read: list[Source], pixels: Pixels, given: Given) -> pd.DataFrame:
     return table
 
 
+def _paths(paths: Iterable[Path | None]) -> pd.Series:
+    """As Python's own text: names that are no valid text are none to Arrow, which pandas takes where it is there."""
+    return pd.Series([str(path or "") for path in paths], dtype=object)
+
+
 def _stacks(read: list[Source], facts: pd.DataFrame) -> pd.Series:
     """The volume or series that each row belongs to, "" for pictures."""
-    paths = pd.Series([str(source.path) for source in read])
+    paths = _paths(source.path for source in read)
     return paths.where(facts["slice"] >= 0, facts["stack"])
 
 
