@@ -3,6 +3,7 @@
     python app.py                                    # the bundled model, http://127.0.0.1:7860
     python app.py --model runs/mine --compare weights
     python app.py --model user/name@revision --share --auth ada:secret
+    python app.py --label brain-tumor-mri            # also a tab on which you outline its tumors, for train.py --masks
 
 In a notebook:
 
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         auth = hosting.credentials(args.auth or os.environ.get("BRAIN_MRI_AUTH"))
         with lifetime.tidy_process():
-            page = build_interface(args.model, compare=args.compare, examples=args.examples)
+            label = {"label": args.label, "label_out": args.label_out}
+            page = build_interface(args.model, compare=args.compare, examples=args.examples, **label)
             page.launch(
                 share=args.share, server_port=args.port, auth=auth, mcp_server=args.mcp, prevent_thread_lock=True
             )
@@ -60,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a folder of files to try, shown with their names; default: $BRAIN_MRI_EXAMPLES",
     )
+    p.add_argument("--label", metavar="DIR", help="class folders whose tumors you outline; for this machine only")
+    p.add_argument("--label-out", metavar="DIR", help="where the outlines are kept; default: DIR-outlines, beside DIR")
     p.add_argument("--share", action="store_true", help="a public link for a week, through gradio.live")
     p.add_argument("--port", type=int, help="default: the first free one from 7860")
     p.add_argument(

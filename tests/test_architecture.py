@@ -39,8 +39,9 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "train": ("training", "reporting"),
     "cli": ("app", "train", "brain_mri"),
 }
-# Single modules that a room may import beyond its arrows: the tab Model shows metrics.json; data comes from the Hub.
-_SHOWN = ("reporting.overview", "reporting.tables", "reporting.texts", "evaluation.records")
+# Single modules that a room may import beyond its arrows: the tab Model shows metrics.json, the tab Label writes masks;
+# data comes from the Hub.
+_SHOWN = ("reporting.overview", "reporting.tables", "reporting.texts", "evaluation.records", "data.labelling")
 BESIDES = {"ui": {f"brain_mri.{name}" for name in _SHOWN}, "data": {"brain_mri.artifact.hub_client"}}
 
 # Modules without a test file of their own, by the test that goes through them, and why that is their test.

@@ -8,8 +8,14 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+OWN_MACHINE = ("127.0.0.1", "localhost", "::1", "[::1]")
+FOR_ALL = (
+    "The tab Label shows the pictures of a folder and writes beside it, so it is for this machine alone: with --share, "
+    "on a Space or at an address for other machines it needs --auth USER:PASSWORD."
+)
 _ARENA_MAX = -8  # M_ARENA_MAX of glibc's <malloc.h>
 
 
@@ -32,6 +38,19 @@ def credentials(text: str | None) -> Callable[[str, str], bool] | None:
     known = {user: digest(password) for user, password in pairs}
     nobody = secrets.token_bytes(64)
     return lambda user, password: hmac.compare_digest(known.get(user, nobody), digest(password))
+
+
+def kept_private(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of launch() for a page that works in a folder of its owner. Raises ValueError where strangers could.
+
+    share is decided here: where it is left open, Gradio makes a public link by itself in some notebooks.
+    """
+    share = options.get("share")
+    share = os.environ.get("GRADIO_SHARE", "").lower() == "true" if share is None else bool(share)
+    address = options.get("server_name") or os.environ.get("GRADIO_SERVER_NAME") or OWN_MACHINE[0]
+    if (share or address not in OWN_MACHINE) and not options.get("auth"):
+        raise ValueError(FOR_ALL)
+    return {**options, "share": share}
 
 
 def few_heaps(count: int = 2) -> bool:

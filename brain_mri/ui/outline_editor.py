@@ -5,6 +5,8 @@
     return {box: board(picture, mask, model, "which scan")}      # what is drawn on
     found = drawn(event._data, "which scan", mask.shape, step)   # (mask, its step), or None: see there
 
+Where a mask is wanted only when a button is pressed, it comes with that: `drawn_now` and `mask_on`.
+
 Not gr.ImageEditor: it brings 0.75 MB of scripts with every page, paints with soft edges on layers as large as the
 screen, and gives pictures back; here, with 10 kB that come when the editor is opened, every pixel is in or out.
 """
@@ -96,6 +98,20 @@ def all_has_come(sent: str | None, of: str, step: int) -> bool:
     """sent: what `sent_last` put in; of, step: of the last `drawn` event that came."""
     on, _, last = (sent or "").partition(" ")
     return on != of or not last.isdecimal() or int(last) <= step
+
+
+def drawn_now(elem_id: str = "outline") -> str:
+    """For `js=` of an event: puts the mask as it stands in the editor in place of the last input, for `mask_on`."""
+    return (
+        "(...values) => { const board = document.querySelector('#" + elem_id + " .outline')?.dataset; "
+        "return [...values.slice(0, -1), board ? `${board.of} ${board.now ?? board.mask}` : '']; }"
+    )
+
+
+def mask_on(sent: str | None, of: str, shape: tuple[int, int]) -> np.ndarray | None:
+    """bool (H, W) of what `drawn_now` put in; None when something else was on the board. Raises ScanError."""
+    on, _, runs = (sent or "").partition(" ")
+    return mask_of_runs(runs, shape) if on == of else None
 
 
 def runs_of(mask: np.ndarray) -> str:

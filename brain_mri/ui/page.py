@@ -1,4 +1,4 @@
-"""The whole page: masthead, disclaimer, four tabs and the endpoints, with its looks, limits and privacy settings."""
+"""The whole page: masthead, disclaimer, its tabs and the endpoints, with its looks, limits and privacy settings."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import DISCLAIMER
+from brain_mri.data.labelling import Labelling
 from brain_mri.imaging.scan import MAX_BYTES
 from brain_mri.inference.live_model import LiveModel, Models
 from brain_mri.inference.onnx_model import cores
@@ -27,6 +28,7 @@ from brain_mri.ui.common import speaking
 from brain_mri.ui.examples import load_examples
 from brain_mri.ui.gate import Gate
 from brain_mri.ui.keeping import tidying
+from brain_mri.ui.label_tab import label_tab
 from brain_mri.ui.model_tab import model_tab
 from brain_mri.ui.places import WAITING, Places
 from brain_mri.ui.reload import connect, newer_row, notice_of
@@ -43,13 +45,18 @@ def build_interface(
     *,
     compare: Sequence[str | Path] = (),
     examples: str | Path | None = None,
+    label: str | Path | None = None,
+    label_out: str | Path | None = None,
 ) -> Page:
     """The whole page.
 
     model: a Predictor, a folder, or "user/name[@revision]"; default: BRAIN_MRI_MODEL or the bundled one.
     compare: further models that visitors may put beside it. examples: a folder of files to try; default:
-    BRAIN_MRI_EXAMPLES, those of the model, or drawings. Raises ArtifactError, HubError or ScanError with one sentence.
+    BRAIN_MRI_EXAMPLES, those of the model, or drawings. label: a folder of classes whose slices are to be outlined on a
+    tab of their own; label_out: where the outlines are kept, see Labelling. Raises ArtifactError, HubError, ScanError
+    or DataError with one sentence.
     """
+    work = Labelling(label, label_out) if label else None
     lifetime.private_folder()  # before any component is made: each asks once where files are kept
     live = LiveModel(model or os.environ.get("BRAIN_MRI_MODEL") or BUNDLED)
     predictor = live.current
@@ -58,12 +65,16 @@ def build_interface(
     places = Places()
 
     with Page(title=TITLE, analytics_enabled=False) as page:
+        page.writes = work is not None
         gr.HTML(theme.asset("masthead.html"), apply_default_css=False)
         gr.HTML(NOTE, elem_id="disclaimer", apply_default_css=False)
         said = notice_of(predictor)
         notice = gr.HTML(said, elem_id="notice", visible=bool(said), apply_default_css=False)
         newer = newer_row()
         with gr.Tabs(elem_id="tabs"):
+            if work:
+                with gr.Tab("Label", id="label"):
+                    label_tab(page, models, work)
             with gr.Tab("Analyze", id="analyze"):
                 analyze_tab(models, offered)
             with gr.Tab("Volume", id="volume"):
@@ -80,7 +91,13 @@ def build_interface(
 
 
 class Page(gr.Blocks):
-    """Blocks whose launch() brings the looks, the limits and the privacy settings; each can be overridden."""
+    """Blocks whose launch() brings the looks, the limits and the privacy settings; each can be overridden.
+
+    writes: does a tab work in a folder of the page's owner? Then launch() raises ValueError where strangers could open
+    it.
+    """
+
+    writes = False
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> Any:
         """Before Gradio looks at what any event was given: it would fetch a file from its address."""
@@ -104,6 +121,7 @@ class Page(gr.Blocks):
             "auth": hosting.credentials(os.environ.get("BRAIN_MRI_AUTH")),
         }
         options["mcp_server"] = agents.wanted(options.get("mcp_server"))
+        options = hosting.kept_private(defaults | options) if self.writes else options
         for tries_left in (2, 1, 0):
             # A new dict each time, for Gradio writes into it.
             gate = [Middleware(Gate, shared=lambda: self.share)]

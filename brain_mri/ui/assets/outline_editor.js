@@ -92,6 +92,7 @@ const tell = () => {
   held = top();
   sent += 1;
   element.dataset.sent = `${of} ${sent}`;
+  find(".outline").dataset.now = steps[at]; // see drawn_now in outline_editor.py
   trigger({ of, runs: steps[at], step: sent });
 };
 const done = () => {
