@@ -147,11 +147,7 @@ class Labelling:
 
     def scan(self, item: Item) -> Scan:
         """Raises ScanError; what cannot be read is not offered again."""
-        try:
-            return self._read(item)[1]
-        except ScanError as error:
-            self.unread[item] = str(error)
-            raise
+        return self._read(item)[1]
 
     def mask(self, item: Item) -> np.ndarray | None:
         """bool (H, W) of the scan as it was saved, or None."""
@@ -165,7 +161,7 @@ class Labelling:
         """
         data, scan = self._read(item)
         if mask.shape != scan.shape:
-            mask = cv2.resize(mask.astype(np.uint8), scan.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+            mask = cv2.resize(mask.astype(np.uint8), scan.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
         with self._lock:
             try:
                 self._write_rows([item])
@@ -192,11 +188,15 @@ class Labelling:
         return mask
 
     def _read(self, item: Item) -> tuple[bytes, Scan]:
-        """Raises ScanError."""
-        data, name = content_of(item.path)
-        if is_stack(data):
-            raise ScanError(f"{name} {VOLUME}")
-        return data, read_scan(data, name=name)
+        """Raises ScanError, and remembers it."""
+        try:
+            data, name = content_of(item.path)
+            if is_stack(data):
+                raise ScanError(f"{name} {VOLUME}")
+            return data, read_scan(data, name=name)
+        except ScanError as error:
+            self.unread[item] = str(error)
+            raise
 
     def _found(self) -> dict[Item, bool]:
         """What is saved already -> is its mask empty? Half of a pair, or a mask that cannot be read, is none."""

@@ -28,8 +28,8 @@ from brain_mri.ui.html import banner, error_banner, notes, safe, tiles
 from brain_mri.ui.outline_editor import board, drawn_now, mask_on, outline_editor
 
 INTRO = """The model's mask is a proposal (amber line): correct it with brush and eraser, or draw your own. Each
-outline is saved as a pair of files that `train.py --masks` reads. Accept no proposal that you would not have drawn: from
-its own mask a model learns nothing."""
+outline is saved as a pair of files that `train.py --masks` reads. Accept no proposal that you would not have drawn: of
+its own mask a model learns nothing new."""
 KEYS = (
     "Keys: N or Enter saves and goes on, X says that no tumor is on this slice, S skips, P goes back, T takes the last "
     "one back."
@@ -52,7 +52,7 @@ class At:
 def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
     """Lay the tab out and connect it. Call inside `gr.Blocks`."""
     at = gr.State(At())
-    sent = gr.Textbox(visible=False)  # see drawn_now
+    sent = gr.Textbox(visible=False, elem_id="label-sent")  # see drawn_now
     gr.Markdown(INTRO)
     names = [(title(name), name) for name in work.labels]
     kind = gr.Dropdown(
@@ -151,8 +151,8 @@ def headline(work: Labelling, item: Item) -> str:
 def finished(work: Labelling) -> str:
     left = sum(not work.is_saved(item) and item not in work.unread for item in work.items)
     if left:
-        return banner("clear", "Done", f"Of these no slice is left; {left:,} of other kinds are.")
-    return banner("clear", "Done", "Every slice that can be read is outlined.")
+        return banner("", "Done", f"Of these no slice is left; {left:,} of other kinds are.")
+    return banner("", "Done", "Every slice that can be read is outlined.")
 
 
 def progress_of(work: Labelling) -> str:
@@ -185,4 +185,4 @@ def _fitted(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A saved mask at the size of a picture that was reduced."""
     if mask.shape == shape:
         return mask
-    return cv2.resize(mask.astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST) > 0
+    return cv2.resize(mask.astype(np.uint8), (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT) > 0

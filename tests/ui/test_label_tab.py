@@ -1,0 +1,242 @@
+"""The tab Label without a browser: what each button does to the folder, and who may have the tab. Strokes and keys:
+test_label_browser.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+
+import app
+from brain_mri.data.labelling import Labelling
+from brain_mri.data.pairs import mask_pairs
+from brain_mri.imaging.picture import png
+from brain_mri.imaging.read import read_scan
+from brain_mri.inference.predictor import Predictor
+from brain_mri.ui import hosting
+from brain_mri.ui.outline_editor import mask_of_runs, runs_of
+from brain_mri.ui.page import build_interface
+from dev.visitor import Visitor
+from tests.helpers.files import decode
+
+
+@pytest.fixture
+def root(tmp_path: Path, phantom_png) -> Path:
+    for label, seeds in {"glioma": (1, 2, 3), "meningioma": (21, 22), "notumor": (1,)}.items():
+        (tmp_path / "slices" / label).mkdir(parents=True)
+        for seed in seeds:
+            (tmp_path / "slices" / label / f"{seed}.png").write_bytes(phantom_png(label, seed, 128).read_bytes())
+    return tmp_path / "slices"
+
+
+class Hand(Visitor):
+    """Somebody at the tab."""
+
+    def __enter__(self) -> Hand:
+        return self
+
+    def come(self) -> str:
+        said = self._find("label-said")
+        load = next(e for e in self._events if e["targets"][0][1] == "load" and said in e["outputs"])
+        return "\n".join(self._run(load, 0, None))
+
+    def press(self, button: str, mask: np.ndarray | None = None, key: str | None = None) -> str:
+        """mask: what is drawn, else what stood on the board; key: of the board that was seen, else the last."""
+        drawn = self.shown("mask") if mask is None else runs_of(mask)
+        self._values[self._find("label-sent")] = f"{key or self.shown('of')} {drawn}"
+        return self.fire(f"label-{button}", "click")
+
+    def shown(self, what: str) -> str:
+        found = re.search(f'data-{what}="([^"]*)"', str(self._values[self._find("label-outline")]))
+        return found[1] if found else ""
+
+    @property
+    def file(self) -> str:
+        found = re.search(r'class="sentence">([^<]*)<', str(self._values[self._find("label-said")]))
+        return found[1] if found else ""
+
+    def text(self, name: str) -> str:
+        return str(self._values[self._find(name)])
+
+
+@pytest.fixture
+def hand(predictor: Predictor, root: Path) -> Iterator[Hand]:
+    page = build_interface(predictor, label=root)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    with Hand(url) as someone:
+        someone.come()
+        yield someone
+    page.close()
+
+
+def masks(root: Path) -> dict[str, np.ndarray]:
+    """Of what is saved, by the beginning of its name."""
+    found = root.with_name("slices-outlines").glob("masks/*")
+    return {path.name.rpartition("-")[0]: decode(path.read_bytes()) for path in found}
+
+
+def drawn() -> np.ndarray:
+    mask = np.zeros((128, 128), bool)
+    mask[50:70, 40:60] = True
+    return mask
+
+
+def test_the_proposal_is_the_model_s_and_what_is_drawn_is_saved(hand: Hand, root: Path, predictor: Predictor) -> None:
+    while hand.file != "meningioma/21.png":
+        hand.press("skip")
+    first = hand.file
+    own = predictor.analyze(read_scan(root / first)).mask_at(predictor.mask_threshold)
+    assert own.any() and hand.shown("mask") == hand.shown("model") == runs_of(own)
+    assert "0 of 5 saved" in hand.text("label-progress") and "train.py" not in hand.text("label-progress")
+    hand.press("next", drawn())
+    assert hand.file not in ("", first)
+    name = first.replace("/", "_").removesuffix(".png")
+    assert np.array_equal(masks(root)[name], drawn() * np.uint8(255))
+    pairs, skipped = mask_pairs(root.with_name("slices-outlines"))
+    assert not skipped and [pair.label for pair in pairs] == [first.split("/")[0]]
+    assert pairs[0].path.read_bytes() == (root / first).read_bytes()
+    said = hand.text("label-progress")
+    assert "1 of 5 saved" in said and f"--data {root} --masks {root}-outlines --init weights" in said
+    hand.press("next")  # the proposal as it stands
+    assert len(masks(root)) == 2
+
+
+def test_a_button_counts_for_the_slice_that_was_seen(hand: Hand, root: Path) -> None:
+    before = hand.shown("of")
+    hand.press("next", drawn())
+    second = hand.file
+    for button in ("next", "none", "skip"):  # pressed twice, before the next slice arrived
+        hand.press(button, drawn(), key=before)
+        assert hand.file == second and len(masks(root)) == 1
+    hand.press("next", drawn(), key="nonsense")
+    assert hand.file == second and len(masks(root)) == 1
+
+
+def test_damaged_outlines_are_a_sentence_and_nothing_is_lost(hand: Hand, root: Path) -> None:
+    first = hand.file
+    board = hand.shown("of")
+    said = hand.press("next", np.ones((3, 3), bool))
+    assert "arrived damaged" in said and not masks(root) and hand.shown("of") == board
+    hand.press("next", drawn())
+    assert first.replace("/", "_").removesuffix(".png") in masks(root)
+
+
+def test_no_tumor_skip_previous_and_take_back(hand: Hand, root: Path) -> None:
+    first = hand.file
+    hand.press("none")
+    assert [mask.any() for mask in masks(root).values()] == [False]
+    assert "1 without a tumor" in hand.text("label-progress")
+    second = hand.file
+    hand.press("skip")
+    third = hand.file
+    assert len({first, second, third}) == 3 and len(masks(root)) == 1
+    hand.press("previous")
+    assert hand.file == second
+    hand.press("previous")
+    assert (
+        hand.file == first
+        and "Saved" in hand.text("label-said")
+        and not mask_of_runs(hand.shown("mask"), (128, 128)).any()
+    )
+    hand.press("next", drawn())  # another opinion
+    assert next(iter(masks(root).values())).any() and len(masks(root)) == 1 and hand.file == second
+    hand.press("back")  # the last one that was saved
+    assert hand.file == first and not masks(root) and hand.shown("mask") == runs_of(drawn())
+    before = hand.text("label-said")
+    hand.press("back")  # there is nothing more
+    assert hand.text("label-said") == before
+    assert not list(root.with_name("slices-outlines").glob("images/*"))
+
+
+def test_to_the_end_and_on_the_next_day(hand: Hand, root: Path) -> None:
+    gone = next(path for path in (root / "glioma").iterdir() if path.name != Path(hand.file).name)
+    gone.write_bytes(b"gone bad")  # while the page was open
+    seen = []
+    while hand.file.endswith(".png"):
+        seen.append(hand.file)
+        hand.press("next", drawn())
+    assert len(seen) == 4 and hand.file == "Every slice that can be read is outlined."
+    assert f"Passed over: {gone.name}" in hand.text("label-progress") and "4 of 5 saved" in hand.text("label-progress")
+    hand.press("next")  # there is no board to save
+    hand.press("previous")
+    assert hand.file == seen[-1]
+    hand.come()
+    assert hand.file == "Every slice that can be read is outlined."
+    assert [count.saved for count in Labelling(root).counts()] == [2, 2]
+
+
+def test_one_class_at_a_time(hand: Hand, root: Path) -> None:
+    for _ in range(2):
+        hand.fire("label-kind", "input", "meningioma")
+        assert hand.file.startswith("meningioma/")
+        hand.press("next", drawn())
+    assert hand.file == "Of these no slice is left; 3 of other kinds are."
+    hand.fire("label-kind", "input", "")
+    assert hand.file.startswith("glioma/")
+
+
+def test_a_picture_with_many_pixels_is_saved_at_its_size(predictor: Predictor, root: Path) -> None:
+    path = root / "glioma" / "1.png"
+    path.write_bytes(png(cv2.resize(read_scan(path).image, (2100, 1050))))
+    page = build_interface(predictor, label=root)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    with Hand(url) as hand:
+        hand.come()
+        while hand.file != "glioma/1.png":
+            hand.press("skip")
+        mask = np.zeros((1024, 2048), bool)
+        mask[500:600, 900:1100] = True
+        hand.press("next", mask)
+        hand.press("back")
+        assert hand.file == "glioma/1.png" and hand.shown("mask") == runs_of(mask)
+        hand.press("next")
+    page.close()
+    assert masks(root)["glioma_1"].shape == (1050, 2100)
+
+
+def test_the_tab_is_there_when_it_was_asked_for_only(predictor: Predictor, root: Path) -> None:
+    assert "label-outline" not in json.dumps(build_interface(predictor).get_config_file(), default=str)
+    page = build_interface(predictor, label=root)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    endpoints = httpx.get(f"{url}gradio_api/info", timeout=60).json()["named_endpoints"]
+    page.close()
+    assert "/analyze" in endpoints and not any("save" in name or "label" in name for name in endpoints)
+
+
+def test_strangers_never_have_it(predictor: Predictor, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, object] = {}
+    monkeypatch.setattr(gr.Blocks, "launch", lambda self, *args, **options: seen.update(options))
+    page, let_in = build_interface(predictor, label=root), hosting.credentials("ada:secret")
+    for options in ({"share": True}, {"server_name": "0.0.0.0"}):
+        with pytest.raises(ValueError, match="--auth"):
+            page.launch(**options)
+        page.launch(**options, auth=let_in)
+        assert seen["auth"] is let_in
+    page.launch()
+    assert seen["share"] is False  # Gradio would make a public link by itself on Colab
+    monkeypatch.setenv("GRADIO_SHARE", "True")
+    with pytest.raises(ValueError, match="--auth"):
+        page.launch()
+    monkeypatch.setenv("GRADIO_SHARE", "False")
+    for name in ("SPACE_ID", "GRADIO_SERVER_NAME"):
+        monkeypatch.setenv(name, "0.0.0.0")
+        with pytest.raises(ValueError, match="--auth"):
+            page.launch()
+        monkeypatch.delenv(name)
+    build_interface(predictor).launch(share=True)  # without the tab everything is as it was
+    assert seen["share"] is True
+
+
+def test_the_command_line_says_why(handmade_artifact: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["--model", str(handmade_artifact), "--label", str(root), "--share"]) == 1
+    assert capsys.readouterr().err == f"error: {hosting.FOR_ALL}\n"
+    assert app.main(["--model", str(handmade_artifact), "--label", str(root / "nowhere")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: The data folder") and said.count("\n") == 1
