@@ -5,7 +5,7 @@
 const MOST = 60; // steps that can be undone
 const OWN = [86, 180, 233], MODELS = [255, 176, 0]; // sky blue and amber, as in the pictures of the server
 const find = (what) => element.querySelector(what);
-let of = null, width = 0, height = 0, mask, model, pixels, tool = 1, size = 1, zoom = 1, seen = true;
+let of = null, width = 0, height = 0, mask, model, pixels, tool = 1, size = 1, times = 1, zoom = 1, seen = true;
 let sent = 0; // what was told: a later one counts, whatever the net makes of their order; see sent_last in outline_editor.py
 let held = null; // where in the window the picture stands while it is drawn on, see below
 let steps = [], at = 0; // masks as runs: of pixels off, on, off, ... row by row
@@ -114,6 +114,7 @@ const step = (to) => {
 };
 const resize = (to) => {
   size = Math.min(Number(find("[data-size]").max), Math.max(1, Math.round(to)));
+  times = size / Number(find(".outline").dataset.brush);
   tools();
 };
 const enlarge = (to) => {
@@ -242,7 +243,8 @@ const load = () => {
   const same = of === root.dataset.of && steps[at] === root.dataset.mask;
   [of, width, height] = [root.dataset.of, Number(root.dataset.width), Number(root.dataset.height)];
   if (!same) [steps, at, zoom, cursor, seen] = [[root.dataset.mask], 0, 1, null, true];
-  if (!same || size > Number(find("[data-size]").max)) size = Number(root.dataset.brush);
+  const most = Number(find("[data-size]").max); // the brush that was chosen stays, whatever the pixels of the next scan
+  if (!same || size > most) size = Math.min(most, Math.max(1, Math.round(times * Number(root.dataset.brush))));
   [mask, model] = [unrolled(steps[at]), unrolled(root.dataset.model)];
   pixels = new ImageData(width, height);
   last = null;
