@@ -34,7 +34,7 @@ KEYS = (
     "Keys: N or Enter saves and goes on, X says that no tumor is on this slice, S skips, P goes back, T takes the last "
     "one back."
 )
-BUTTONS = {"next": "Save, next", "none": "No tumor here, next", "skip": "Skip", "previous": "Previous"}
+BUTTONS = {"next": "Save, next", "none": "No tumor here", "skip": "Skip", "previous": "Previous"}
 TAKE_BACK = "Take back"
 ONE_BY_ONE: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "label", "concurrency_limit": 1}
 
@@ -54,19 +54,21 @@ def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
     at = gr.State(At())
     sent = gr.Textbox(visible=False, elem_id="label-sent")  # see drawn_now
     gr.Markdown(INTRO)
+    said = gr.HTML(elem_id="label-said", apply_default_css=False)
+    with gr.Row(elem_id="label-buttons"):
+        pressed = {
+            name: gr.Button(
+                text, elem_id=f"label-{name}", variant="primary" if name == "next" else "secondary", min_width=120
+            )
+            for name, text in BUTTONS.items()
+        }
+        back = gr.Button(TAKE_BACK, elem_id="label-back", interactive=False, min_width=120)
+    editor = outline_editor(views.NOTHING, "label-outline")
+    gr.HTML(f'<p class="key keys">{KEYS}</p>', apply_default_css=False, js_on_load=theme.asset("label.js"))
     names = [(title(name), name) for name in work.labels]
     kind = gr.Dropdown(
         [("All of them", ""), *names], value="", label="Slices of", elem_id="label-kind", visible=len(names) > 1
     )
-    said = gr.HTML(elem_id="label-said", apply_default_css=False)
-    editor = outline_editor(views.NOTHING, "label-outline")
-    with gr.Row(elem_id="label-buttons"):
-        pressed = {
-            name: gr.Button(text, elem_id=f"label-{name}", variant="primary" if name == "next" else "secondary")
-            for name, text in BUTTONS.items()
-        }
-        back = gr.Button(TAKE_BACK, elem_id="label-back", interactive=False)
-    gr.HTML(f'<p class="key keys">{KEYS}</p>', apply_default_css=False, js_on_load=theme.asset("label.js"))
     progress = gr.HTML(elem_id="label-progress", apply_default_css=False)
     shown = [at, said, editor, back, progress]
 
