@@ -9,9 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+import numpy as np
 import pytest
 
 from brain_mri.cli import phantom
+from brain_mri.data.labelling import Labelling
 from tests.helpers import space_process
 from tests.helpers.loopback_hub import LoopbackHub
 from tests.helpers.loopback_kaggle import LoopbackKaggle
@@ -181,6 +184,38 @@ def test_wrong_paths_and_zips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "page.zip").write_text("<html>please sign in</html>")
     with pytest.raises(SystemExit, match=r"page\.zip is no zip or tar file"):
         run(tmp_path / "page.zip")
+
+
+def test_what_was_outlined_by_hand_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is no public one; outlines join the masks that there are, and without any nothing changes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    phantom.main(["made", "--per-class", "3", "--size", "64", "--no-masks"])
+    launched: list[dict[str, Any]] = []
+    calls: list[list[str]] = []
+
+    def trained(argv: list[str]) -> int:
+        calls.append(argv)
+        return 0
+
+    monkeypatch.setattr(gr.Blocks, "launch", lambda self, *args, **options: launched.append(options))
+    monkeypatch.setitem(sys.modules, "train", types.SimpleNamespace(main=trained))
+
+    def run(number: str, variables: dict[str, Any], **values: Any) -> dict[str, Any]:
+        notebook = filled(values)
+        exec(next(cell.source for cell in notebook.cells if f"#@title {number}." in cell.source), variables)
+        return variables
+
+    for by_hand, masks, folder in ((False, "", ""), (True, "", ""), (True, "more", ""), (True, "", "elsewhere")):
+        variables: dict[str, Any] = {"Path": Path, "data_folder": "made", "masks_folder": masks}
+        run("4b", variables, outline_by_hand=by_hand, keep_outlines_in=folder)
+        if by_hand:
+            work = Labelling("made", folder or None)
+            work.save(work.items[0], np.ones(work.scan(work.items[0]).shape, bool))
+        run("5", variables)
+        expected = ["--masks", *filter(None, [masks, folder or "made-outlines"])] if by_hand else []
+        assert calls[-1][2 : 2 + len(expected)] == expected and calls[-1][2 + len(expected)] == "--epochs"
+    assert [options["share"] for options in launched] == [False] * 3
 
 
 @pytest.mark.slow

@@ -23,6 +23,17 @@ def test_bad_credentials_are_refused(text: str) -> None:
         hosting.credentials(text)
 
 
+def test_a_page_that_writes_is_for_its_own_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GRADIO_SHARE", "GRADIO_SERVER_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert hosting.kept_private({"share": None, "quiet": True}) == {"share": False, "quiet": True}
+    assert hosting.kept_private({"server_name": "localhost"})["share"] is False
+    for options in ({"share": True}, {"server_name": "0.0.0.0"}, {"server_name": "example.org"}):
+        with pytest.raises(ValueError, match="for this machine alone"):
+            hosting.kept_private(options)
+        assert hosting.kept_private(options | {"auth": ("ada", "secret")})["auth"]
+
+
 def test_a_function_is_marked_on_zero_gpu_hardware_only(monkeypatch: pytest.MonkeyPatch) -> None:
     marked: list[Any] = []
     monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=marked.append))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brain_mri.imaging.scan import ScanError
-from brain_mri.ui.outline_editor import all_has_come, board, drawn, mask_of_runs, runs_of
+from brain_mri.ui.outline_editor import all_has_come, board, drawn, mask_of_runs, mask_on, runs_of
 
 RNG = np.random.default_rng(4)
 MASKS = [
@@ -49,6 +49,17 @@ def test_what_was_sent_and_has_not_come() -> None:
     assert not all_has_come("one 5", "one", 4)
     assert all_has_come("one 5", "one", 5) and all_has_come("other 5", "one", 0)
     assert all_has_come(None, "one", 0) and all_has_come("one x", "one", 0)
+
+
+def test_a_mask_that_comes_with_a_button_counts_on_its_own_board_only() -> None:
+    found = mask_on("one 0,15", "one", (3, 5))
+    assert found is not None and found.all()
+    assert (
+        mask_on("other 0,15", "one", (3, 5)) is None
+        and mask_on("", "one", (3, 5)) is mask_on(None, "one", (3, 5)) is None
+    )
+    with pytest.raises(ScanError, match="damaged"):
+        mask_on("one", "one", (3, 5))
 
 
 def test_the_board_holds_picture_and_both_masks() -> None:
