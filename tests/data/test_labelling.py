@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brain_mri.data import labelling
 from brain_mri.data.dataset import load_dataset
 from brain_mri.data.folders import DataError, read_patients
 from brain_mri.data.labelling import Item, Labelling
@@ -260,10 +259,15 @@ def test_a_full_disk_leaves_what_was_saved(root: Path, monkeypatch: pytest.Monke
     item = work.items[0]
     work.save(item, blot(work, item))
 
-    def full(mask: np.ndarray) -> bytes:
-        raise OSError(28, "No space left on device")
+    write = Path.write_bytes
 
-    monkeypatch.setattr(labelling, "png", full)
+    def full(path: Path, data: bytes) -> int:
+        write(path, data[: len(data) // 2 if path.parent.name == "masks" else len(data)])
+        if path.parent.name == "masks":
+            raise OSError(28, "No space left on device")
+        return len(data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(FileError, match=r"could not be saved in .* \(No space left on device\)\.$"):
         work.save(item, blot(work, item, 50))
     assert same(work.mask(item), blot(work, item))
