@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -163,6 +164,23 @@ def test_on_a_phone(chromium: Browser, url: str, root: Path) -> None:
     after(phone, first)
     assert saved(root, first) is not None
     context.close()
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_axe_finds_nothing_serious(chromium: Browser, url: str, look: str) -> None:
+    faults = pytest.importorskip("tests.ui.test_axe_browser").faults
+    width, height, _ = screenshots.LOOKS[look]
+    scheme: Literal["light", "dark"] = "dark" if look == "dark" else "light"
+    page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.goto(url)
+    first = file(page)
+    assert not faults(page)
+    page.locator("#label-none").click()
+    while after(page, first).endswith(".png"):
+        first = file(page)
+        page.locator("#label-none").click()
+    assert not faults(page)  # everything is done
+    page.close()
 
 
 def test_both_editors_of_a_page_work(page: Page, root: Path, phantom_png) -> None:
