@@ -287,13 +287,18 @@ def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
     for row in table.to_dict("records"):
         fold = str(row.get("fold", "")).strip()
         entry = (
-            class_of(row.get("class", "")) or "",
+            _stated_class(row.get("class", "")),
             patient_id(row.get("patient", "")),
             int(fold) if fold.isdecimal() and len(fold) < 10 else -1,
         )
         name = row["file"]
         result[name] = result[stem_of(name)] = entry
     return result
+
+
+def _stated_class(word: str) -> str:
+    """Of a table: one of ours, or a word of its own, which counts where the folders have such a class."""
+    return "" if word.lower() in ("", "nan", "<na>", "unknown", "n/a", "?") else plain_name(word)
 
 
 def unknown_sequences(path: Path) -> list[tuple[str, str]]:

@@ -104,6 +104,15 @@ def test_classes_of_any_names(tmp_path: Path) -> None:
     assert data.classes == ("notumor", "tumor") and work.items[0].file in list(here["file"])
 
 
+def test_classes_that_nobody_knows_stay_what_they_are(tmp_path: Path) -> None:
+    work = Labelling(slices(tmp_path / "slices", ("Schwannoma", "Grade 2", "control")))
+    for item in work.items:
+        work.save(item, blot(work, item))
+    table = load_dataset(work.root, work.out, size=64, progress=False).table
+    pairs = table[table["source"] == "mask pairs"]
+    assert pairs.groupby("class").size().to_dict() == {"Schwannoma": 4, "Grade 2": 4, "control": 4}
+
+
 def test_names_are_unlike_and_tell_where_a_slice_comes_from(tmp_path: Path) -> None:
     picture = Image.fromarray(make_phantom("glioma", 1, 64).image)
     files = ["Training/glioma/a b.png", "Training/glioma/a_b.png", "Testing/glioma/a_b.png", "Testing/glioma/A_B.png"]
