@@ -9,8 +9,8 @@ from __future__ import annotations
 import html
 import secrets
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,37 @@ TAKE_BACK = "Take back"
 ONE_BY_ONE: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "label", "concurrency_limit": 1}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class At:
-    """What is on the board of one page. shape: (H, W) of the picture there; saved: what this page saved, in order."""
+    """What is on the board of one page.
+
+    start  bool (H, W): the outline that drawing began with
+    key    comes back with what was drawn
+    saved  what this page saved, in order
+    drafts  bool (H, W): what was drawn on other slices and is not saved
+    """
 
     item: Item | None = None
-    shape: tuple[int, int] = (0, 0)
+    start: np.ndarray | None = None
     key: str = ""
     saved: tuple[Item, ...] = ()
+    drafts: Mapping[Item, np.ndarray] = field(default_factory=dict)
+
+    def with_saved(self, item: Item) -> At:
+        now = self.without(item)
+        return replace(now, saved=(*now.saved, item))
+
+    def without(self, item: Item, draft: np.ndarray | None = None) -> At:
+        """draft: what the slice starts from when it comes again."""
+        drafts = {one: mask for one, mask in self.drafts.items() if one != item}
+        drafts |= {} if draft is None else {item: draft}
+        return replace(self, saved=tuple(one for one in self.saved if one != item), drafts=drafts)
+
+    def last(self, work: Labelling) -> Item | None:
+        """What would be taken back: the slice on the board, else the one that this page saved last."""
+        if self.item and work.is_saved(self.item):
+            return self.item
+        return self.saved[-1] if self.saved else None
 
 
 def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
@@ -76,23 +99,23 @@ def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
         """The sentence; what was drawn stays on the board."""
         return {said: error_banner(message)}
 
-    def put(items: Iterable[Item], saved: tuple[Item, ...], drawn: np.ndarray | None = None) -> Update:
-        """The first of the items that can be read on the board. drawn: bool, what its outline starts from."""
+    def put(items: Iterable[Item], now: At) -> Update:
+        """The first of the items that can be read on the board."""
         for item in items:
             try:
                 view = views.analyze_scan(models.main, work.scan(item))
             except ScanError:  # work.unread tells
                 continue
             proposed = view.analysis.mask_at(view.predictor.mask_threshold)
-            start = work.mask(item) if drawn is None else drawn
+            start = now.drafts.get(item, work.mask(item))
             start = proposed if start is None else _fitted(start, proposed.shape)
-            now = At(item, view.analysis.image.shape, secrets.token_hex(8), saved)
+            now = replace(now, item=item, start=start, key=secrets.token_hex(8))
             marks = board(view.analysis.image, start, proposed, now.key)
-            return around(now) | {said: headline(work, item), editor: marks}
-        return around(At(saved=saved)) | {said: finished(work), editor: views.NOTHING}
+            return around(now) | {said: headline(work, item, item in now.drafts), editor: marks}
+        return around(replace(now, item=None)) | {said: finished(work), editor: views.NOTHING}
 
     def around(now: At) -> Update:
-        last = now.item if now.item and work.is_saved(now.item) else next(iter(reversed(now.saved)), None)
+        last = now.last(work)
         text = f"{TAKE_BACK} {Path(last.file).name}" if last else TAKE_BACK
         return {at: now, progress: progress_of(work), back: gr.Button(text, interactive=last is not None)}
 
@@ -100,52 +123,70 @@ def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
         assert now.item
         if why := work.save(now.item, mask):
             gr.Warning(html.escape(f"Saved, but training will leave it out: it {why}.", quote=False))
-        saved = (*(one for one in now.saved if one != now.item), now.item)
-        return put(work.walk(now.item, label), saved)
+        return put(work.walk(now.item, label), now.with_saved(now.item))
 
     def save(now: At, label: str, drawn: str | None) -> Update:
-        mask = mask_on(drawn, now.key, now.shape) if now.item else None
+        mask = seen(now, drawn)
         return gr.skip() if mask is None else keep(now, label, mask)
 
     def none(now: At, label: str, drawn: str | None) -> Update:
-        return keep(now, label, np.zeros(now.shape, bool)) if sees(now, drawn) else gr.skip()
+        mask = seen(now, drawn)
+        return gr.skip() if mask is None else keep(now, label, np.zeros_like(mask))
 
     def skip(now: At, label: str, drawn: str | None) -> Update:
-        return put(work.walk(now.item, label), now.saved) if sees(now, drawn) else gr.skip()
+        return gr.skip() if seen(now, drawn) is None else put(work.walk(now.item, label), aside(now, drawn))
 
-    def previous(now: At, label: str, _: str | None) -> Update:
-        item = next(iter(work.before(now.item, label) if now.item else reversed(now.saved)), None)
-        if item is None:
+    def previous(now: At, label: str, drawn: str | None) -> Update:
+        items = list(work.before(now.item, label) if now.item else reversed(now.saved))
+        if not items:
             gr.Info("This is the first one.")
             return gr.skip()
-        return put([item], now.saved)
+        return put(items, aside(now, drawn))
 
-    def take_back(now: At, *_: Any) -> Update:
-        item = now.item if now.item and work.is_saved(now.item) else now.saved[-1] if now.saved else None
+    def take_back(now: At, _: str, drawn: str | None) -> Update:
+        item = now.last(work)
         if item is None:
             return gr.skip()
-        mask, saved = work.take_back(item), tuple(one for one in now.saved if one != item)
-        return put([item], saved, mask if mask is not None and mask.any() else None)
+        now, mask = aside(now, drawn), work.take_back(item)
+        return put([item], now.without(item, mask if mask is not None and mask.any() else None))
 
-    def other_kind(now: At, label: str, _: str | None) -> Update:
-        return put(work.walk(None, label), now.saved)
+    def other_kind(now: At, label: str, drawn: str | None) -> Update:
+        return put(work.walk(None, label), aside(now, drawn))
 
-    given: Any = [at, kind, sent]
-    handlers = {"next": save, "none": none, "skip": skip, "previous": previous}
-    for name, handler in handlers.items():
-        pressed[name].click(settled(handler, failed), given, shown, js=drawn_now("label-outline"), **ONE_BY_ONE)
-    back.click(settled(take_back, failed), given, shown, **ONE_BY_ONE)
-    kind.input(settled(other_kind, failed), given, shown, **ONE_BY_ONE)
-    page.load(settled(other_kind, failed), given, shown, **ONE_BY_ONE)
+    events: list[tuple[Any, Any]] = [
+        (pressed["next"].click, save),
+        (pressed["none"].click, none),
+        (pressed["skip"].click, skip),
+    ]
+    events += [(pressed["previous"].click, previous), (back.click, take_back), (kind.input, other_kind)]
+    for event, handler in [*events, (page.load, other_kind)]:
+        event(
+            settled(handler, failed),
+            [at, kind, sent],
+            shown,
+            js=drawn_now("label-outline"),
+            show_progress_on=[said],
+            **ONE_BY_ONE,
+        )
 
 
-def sees(now: At, drawn: str | None) -> bool:
-    """Is what is on the visitor's board what the server has put there last?"""
-    return now.item is not None and (drawn or "").partition(" ")[0] == now.key
+def seen(now: At, drawn: str | None) -> np.ndarray | None:
+    """bool (H, W): what is drawn on the visitor's board, None when the server has put another slice there since. Raises
+    ScanError."""
+    return None if now.item is None or now.start is None else mask_on(drawn, now.key, now.start.shape)
 
 
-def headline(work: Labelling, item: Item) -> str:
+def aside(now: At, drawn: str | None) -> At:
+    """With what was drawn and is not saved laid aside, until the slice comes again."""
+    mask = seen(now, drawn)
+    if now.item is None or now.start is None or mask is None or np.array_equal(mask, now.start):
+        return now
+    return replace(now, drafts={**now.drafts, now.item: mask})
+
+
+def headline(work: Labelling, item: Item, draft: bool) -> str:
     state = "Saved; what you change counts when you save it again." if work.is_saved(item) else ""
+    state = "Here is what you drew before; it is not saved." if draft else state
     patient = f"Patient {item.patient}." if item.patient else ""
     return banner("", title(item.label), item.file, state, patient)
 

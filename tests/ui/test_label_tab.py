@@ -155,6 +155,26 @@ def test_no_tumor_skip_previous_and_take_back(hand: Hand, root: Path) -> None:
     assert not list(root.with_name("slices-outlines").glob("images/*"))
 
 
+def test_what_was_drawn_and_not_saved_comes_again(hand: Hand, root: Path) -> None:
+    first = hand.file
+    hand.press("skip", drawn())
+    second = hand.file
+    hand.press("previous", ~drawn())
+    assert hand.file == first and hand.shown("mask") == runs_of(drawn()) != hand.shown("model")
+    assert "not saved" in hand.text("label-said") and not masks(root)
+    hand.press("next")  # as it stands
+    assert hand.file == second and hand.shown("mask") == runs_of(~drawn())
+    hand.press("back")
+    hand.press("back")  # nothing more: what was taken back stands there as it was
+    assert hand.file == first and hand.shown("mask") == runs_of(drawn()) and not masks(root)
+    hand.press("none")
+    hand.press("next")
+    hand.press("previous")
+    assert hand.file == second and "not saved" not in hand.text("label-said")
+    saved = masks(root)[second.replace("/", "_").removesuffix(".png")]
+    assert np.array_equal(saved > 0, ~drawn()) and hand.shown("mask") == runs_of(~drawn())
+
+
 def test_to_the_end_and_on_the_next_day(hand: Hand, root: Path) -> None:
     gone = next(path for path in (root / "glioma").iterdir() if path.name != Path(hand.file).name)
     gone.write_bytes(b"gone bad")  # while the page was open
