@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -284,6 +285,17 @@ def test_a_full_disk_leaves_what_was_saved(root: Path, monkeypatch: pytest.Monke
         work.save(work.items[1], blot(work, work.items[1]))
     assert not work.is_saved(work.items[1]) and not Labelling(root).is_saved(work.items[1])
     assert {path.suffix for path in work.out.rglob("*") if path.is_file()} == {".png", ".csv"}  # nothing half written
+
+
+def test_several_people_at_once_lose_nothing(root: Path) -> None:
+    works = [Labelling(root), Labelling(root)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda item: works[0].save(item, blot(works[0], item)), works[0].items))
+    assert set(rows(works[0])) == {item.name for item in works[0].items}
+    works[1].take_back(works[1].items[0])  # another page on the same folder
+    again = Labelling(root)
+    assert len(mask_pairs(again.out)[0]) == len(rows(again)) == len(again.items) - 1
+    assert list(again.walk()) == [again.items[0]]
 
 
 def test_what_cannot_be_labelled_is_one_sentence(root: Path, tmp_path: Path) -> None:
