@@ -99,6 +99,22 @@ def held_out(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:
     )
 
 
+def carried_on(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:
+    """(dataset for a training that starts from this artifact, a sentence): what it has seen is not tested on.
+
+    What it was trained on, tuned on or tested on keeps its part; what is new to it is split as `dataset` is, so that it
+    can be learned from. Raises DataError as `held_out` does.
+    """
+    judged, seen = held_out(artifact, dataset)
+    path = artifact.folder / SPLIT_FILE
+    if judged is dataset or not path.is_file():
+        return dataset, seen
+    table, known = dataset.table, read_split(path)
+    tested = table["digest"].str[:DIGITS].isin(known.loc[known["split"] == "test", "digest"])
+    stays = (judged.table["split"] != "test") | table["group"].isin(table.loc[tested, "group"])
+    return replace(dataset, table=table.assign(split=judged.table["split"].where(stays, table["split"]))), seen
+
+
 def as_before(path: Path, dataset: Dataset, seed: int) -> Dataset:
     """The dataset split as the split.csv of an earlier run says; groups that were not part of it are dealt anew.
 

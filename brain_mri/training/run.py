@@ -19,7 +19,7 @@ from brain_mri.classes import NO_TUMOR
 from brain_mri.data import splits
 from brain_mri.data.class_names import ClassChoice
 from brain_mri.data.dataset import Dataset, load_dataset
-from brain_mri.evaluation.held_out import as_before, held_out
+from brain_mri.evaluation.held_out import as_before, carried_on
 from brain_mri.files import read_json, sha256, write_json
 from brain_mri.imaging.preprocessing import PREPROCESSING
 from brain_mri.training.claim import RUN, Claim
@@ -111,7 +111,7 @@ def load(config: TrainConfig) -> Dataset:
     if config.split:
         dataset = as_before(config.split, dataset, config.seed)
     if config.init:
-        dataset, seen = held_out(load_artifact(config.init), dataset)
+        dataset, seen = carried_on(load_artifact(config.init), dataset)
         print(seen)
     if config.fold is not None:
         dataset = on_fold(dataset, config.fold, config.seed)

@@ -35,6 +35,22 @@ def test_pictures_seen_in_training_are_set_aside_under_any_name_with_their_whole
     assert (again.table["split"].sort_index() == dataset.table["split"]).all()
 
 
+def test_a_training_that_starts_from_a_model_learns_from_what_is_new_to_it(dataset, tmp_path):
+    artifact = load_artifact(write_handmade(tmp_path / "a"))
+    old = dataset.table["group"].isin(sorted(dataset.table["group"].unique())[::2])
+    other = dataset.table["split"].map({"train": "validation", "validation": "test", "test": "train"})
+    held_out.write_split(artifact.folder, replace(dataset, table=dataset.table.assign(split=other)[old]))
+    found, _ = held_out.carried_on(artifact, dataset)
+    assert (found.table["split"] == other)[old].all()  # what it has seen is not tested on, what tested it still does
+    assert (found.table["split"] == dataset.table["split"])[~old].all()
+    held_out.write_split(artifact.folder, replace(dataset, table=dataset.table.assign(digest="f" * 32)))
+    found, known = held_out.carried_on(artifact, dataset)  # all is new to it: it used to be tested on as a whole
+    assert (found.table["split"] == dataset.table["split"]).all() and "None of the pictures" in known
+    (artifact.folder / held_out.SPLIT_FILE).unlink()
+    found, known = held_out.carried_on(artifact, dataset)
+    assert (found.table["split"] == dataset.table["split"]).all() and "does not say" in known
+
+
 def test_an_earlier_split_is_kept_and_new_patients_are_dealt(dataset, tmp_path):
     half = dataset.table["group"].isin(sorted(dataset.table["group"].unique())[::2])
     other = dataset.table["split"].map({"train": "test", "validation": "train", "test": "validation"})
