@@ -41,6 +41,7 @@ from brain_mri.training.claim import Claim, claimed, default_out
 from brain_mri.training.config import TrainConfig
 from brain_mri.training.export import export_networks, validation_answers
 from brain_mri.training.fit import choose_precision
+from brain_mri.training.follow import LOGS
 from brain_mri.training.imagenet_weights import PretrainedError
 from brain_mri.training.provenance import artifact_config
 from brain_mri.training.quality_fit import fit_quality
@@ -171,6 +172,7 @@ def parser() -> argparse.ArgumentParser:
     add("--augment", type=float, help="strength of the augmentation, 0: none")
     add("--precision", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
     add("--seed", type=int)
+    add("--log", choices=LOGS, help="curves while it trains, kept on this machine; a package of its own each")
     add("--verbose", type=int, help="0: silent, 1: progress bars, 2: one line an epoch")
     add = p.add_argument_group("result").add_argument
     add("--out", type=Path,

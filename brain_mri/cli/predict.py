@@ -9,9 +9,12 @@ predictions.json (the same, with the model's particulars), overlays/*.png, masks
 for, heatmaps/*.png. A volume (NIfTI, multi-frame, animated picture, archive; the DICOM files of one series in a folder)
 is one row, and all of its slices are analysed: the answer, the slices it is marked on, mL; its mask is
 masks/*.nii.gz, its pictures are of the slice with the largest mark. --slices adds predictions_slices.csv, a row for
-each slice. --dicom-seg adds dicom_segs/*.dcm for what is DICOM: the mask as hospital viewers take it, which names the
-patient as the scan does; nothing else of the results does. Both tables appear when they are complete; until then the
-rows so far are in *.partial.*. The same command again, after a kill or Ctrl-C, keeps them and goes on from there.
+each slice. --patients adds predictions_patients.csv, a row for each patient: the highest slice, the share of slices
+that are called a tumor, the largest volume. Whose a file is says the outermost folder that is no plane, sequence or
+class (--patients folder), or a CSV with the columns file and patient, whose others are kept. --dicom-seg adds
+dicom_segs/*.dcm for what is DICOM: the mask as hospital viewers take it, which names the patient as the scan does; but
+for --patients nothing else of the results does. The tables appear when they are complete; until then the rows so far
+are in *.partial.*. The same command again, after a kill or Ctrl-C, keeps them and goes on from there.
 Exit status: 0 every file was analysed, 1 some could not be, 2 none could be or the run could not start or go on.
 """
 
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +32,14 @@ from tqdm.auto import tqdm
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import BUNDLED
 from brain_mri.artifact.hub_client import HubError
-from brain_mri.imaging.scan import ScanError
+from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.inference.batch import PICTURES, SEG, to_folder
 from brain_mri.inference.jobs import BatchError, find, named
 from brain_mri.inference.onnx_model import cores
+from brain_mri.inference.patients import PatientTable, Whose, read_patients
 from brain_mri.inference.predictor import Predictor
+
+FOLDER = "folder"  # of --patients
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,16 +55,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             dicom_seg.require()
         paths = find(args.inputs, args.out)
+        whose = whose_of(args.patients, paths)
         # One thread inside the models: the cores are busy with whole files.
         model = Predictor.load(args.model, threads=1 if args.threads > 1 else None)
-        rows = to_folder(model, named(paths), args.out, pictures=pictures, threads=args.threads, slices=args.slices)
+        patients = PatientTable(model.classes, model.abstain_below, whose)
+        jobs = patients.noted(named(paths))
+        rows = to_folder(model, jobs, args.out, pictures=pictures, threads=args.threads, slices=args.slices)
         with tqdm(total=len(paths), unit="file", disable=None) as bar:  # silent when the output is no terminal
             for row in rows:
+                patients.add(row)
                 files += row.files
                 failed += row.files if row.error else 0
                 kept += row.files if row.kept else 0
                 bare += not row.error and SEG not in row.result
                 bar.update(row.files)
+        by_patient = write_patients(patients, args.out) if args.patients else ""
     except (ArtifactError, BatchError, HubError, ScanError) as error:
         print(f"predict: {error}", file=sys.stderr)
         return 2
@@ -70,7 +82,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{files - failed} of {files} files analysed by {model.model_id} ({model.revision}): {table}")
     if args.dicom_seg and bare:
         print(f"Rows without a DICOM-SEG: {bare}; they are no DICOM, or their warnings say what is missing.")
+    if by_patient:
+        print(by_patient)
     return 0 if not failed else 1 if failed < files else 2
+
+
+def whose_of(asked: str, paths: Sequence[Path]) -> Whose:
+    """Whose each file is: of nobody unless it is asked. Raises BatchError."""
+    if not asked:
+        return Whose(lambda job: "")
+    if asked != FOLDER:
+        return read_patients(Path(asked))
+    from brain_mri.data.folders import patient_folders  # pandas, only when needed
+
+    top = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    found = patient_folders([path.absolute().parent.relative_to(top).parts for path in paths])
+    if not any(found):  # those of one patient
+        found = [clean_name(top.name)] * len(paths)
+    known = dict(zip(paths, found, strict=True))
+    return Whose(lambda job: known.get(job.paths[0], ""))
+
+
+def write_patients(patients: PatientTable, out: Path) -> str:
+    """What was written, in a sentence. Raises BatchError."""
+    path = out / "predictions_patients.csv"
+    try:
+        patients.write(path)
+    except OSError as error:
+        raise BatchError(f"The results could not be written to {out} ({error.strerror or error}).") from None
+    count, lost = patients.count, patients.of_nobody
+    said = f"{count} patient{'s' * (count != 1)}: {path}"
+    return f"{said}; {lost} files are of no patient that is known, and in no row of it." if lost else said
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -82,6 +124,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--heatmaps", action="store_true", help="also write Grad-CAM pictures")
     add("--dicom-seg", action="store_true", help="also write masks as DICOM-SEG, with the patient's name (highdicom)")
     add("--slices", action="store_true", help="also write a row for each slice of a volume")
+    add("--patients", default="", metavar="folder|CSV", help="also write a row for each patient")
     add("--table-only", action="store_true", help="write no pictures")
     add("--threads", type=int, default=cores(), help="files worked on at once (default: all cores)")
     args = parser.parse_args(arguments)

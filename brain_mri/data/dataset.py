@@ -22,6 +22,7 @@ import pandas as pd
 
 from brain_mri.classes import ANY_TUMOR, CLASSES, NO_TUMOR
 from brain_mri.data import duplicates, mask_transfer
+from brain_mri.data.about import with_about
 from brain_mri.data.cache import Pixels, cache_file
 from brain_mri.data.class_names import ClassChoice, in_order
 from brain_mri.data.folders import (
@@ -30,6 +31,7 @@ from brain_mri.data.folders import (
     DataError,
     Source,
     class_folders,
+    group_table,
     printable,
     read_groups,
     read_sequences,
@@ -68,6 +70,7 @@ class Dataset:
                mirrored        against duplicate_of
                has_mask        masks is meaningful;  mask_from: row whose mask it was given, -1 for its own or none
                top, left, side preprocessing.Frame
+               about age, ...  further columns of groups.csv and patients.csv, see about.py
     images   uint8 (N, S, S) through preprocessing.preprocess
     masks    uint8 (N, S, S) 0/255; only meaningful where table.has_mask
     skipped  columns path, reason
@@ -156,7 +159,7 @@ def load_dataset(
         example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.mask), "no pair")
         given_masks = " and ".join(map(str, pairs.values()))
         raise DataError(f"No mask in {given_masks} could be read (for example: {example}).")
-    table = _table(read, pixels, given)
+    table = with_about(_table(read, pixels, given), folders | pairs, groups)
     classes = choice.names or in_order(table["class"])
     table["class"] = table["class"].where(table["class"].isin(classes), "")
     masks_array = _masks(table, pixels, size)
@@ -197,7 +200,7 @@ def _listed(
     given: Given = {}
     for origin, root in folders.items():
         found, left = class_folders(root, list(pairs.values()), choice)
-        table = groups or root / "groups.csv"
+        table = groups or group_table(root)
         sequence, stated = read_sequences(table), read_groups(table)
         here = stated.keys() & {one.file for one in found}
         if groups and (twice := here & {file for _, file in given}):
@@ -206,7 +209,7 @@ def _listed(
                 "groups.csv into each folder instead."
             )
         given |= {(origin, file): stated[file] for file in here}
-        if stated and not here:
+        if stated and not here and not (table.name == "patients.csv" and root in pairs.values()):  # a table of those
             passed.append((table.name, f"names no file of {root}; it has {next(iter(stated))}, not {found[0].file}"))
         passed += [one for one in unknown_sequences(table) if one not in passed]
         sources += [replace(one, origin=origin, sequence=sequence.get(one.file, "")) for one in found]

@@ -272,19 +272,31 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         table[name] = table[name].replace(["nan", "NaN", "None", "<NA>"], "")  # as Python writes what is not known
     if "file" in table:
         table["file"] = table["file"].str.replace("\\", "/").str.removeprefix("./")
+    _require(table, columns, path)
+    return table
+
+
+def _require(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> None:
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise DataError(f"{path} lacks the column {missing[0]}; it has {', '.join(table.columns)}.")
+
+
+def _rows_of_files(path: Path) -> pd.DataFrame:
+    """A table with a row for each file; empty without one, and of a table of patients. Raises DataError."""
+    if not path.is_file():
+        return pd.DataFrame()
+    table = read_table(path, ())
+    if "file" not in table and "patient" in table:
+        return pd.DataFrame()
+    _require(table, ("file",), path)
     return table
 
 
 def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
     """file name and its stem -> (class, patient, fold); empty when there is no such table. Raises DataError."""
-    if not path.is_file():
-        return {}
-    table = read_table(path, ("file",))
     result: dict[str, tuple[str, str, int]] = {}
-    for row in table.to_dict("records"):
+    for row in _rows_of_files(path).to_dict("records"):
         fold = str(row.get("fold", "")).strip()
         entry = (
             _stated_class(row.get("class", "")),
@@ -303,7 +315,7 @@ def _stated_class(word: str) -> str:
 
 def unknown_sequences(path: Path) -> list[tuple[str, str]]:
     """[(table, what is said of it)] where its column sequence has words that sequence_of does not know; else []."""
-    table = read_table(path, ("file",)) if path.is_file() else pd.DataFrame()
+    table = _rows_of_files(path)
     words = (
         [word for word in table["sequence"].unique() if word and not sequence_of(word)] if "sequence" in table else []
     )
@@ -314,22 +326,31 @@ def unknown_sequences(path: Path) -> list[tuple[str, str]]:
 
 def read_sequences(path: Path) -> dict[str, str]:
     """file name and its stem -> sequence, of a table with the columns file and sequence; else empty."""
-    table = read_table(path, ("file",)) if path.is_file() else pd.DataFrame()
+    table = _rows_of_files(path)
     if "sequence" not in table:
         return {}
     known = {name: sequence_of(word) for name, word in table[["file", "sequence"]].to_numpy()}
     return {stem_of(name): word for name, word in known.items()} | known
 
 
+def group_table(root: Path) -> Path:
+    """The table that says whose the pictures of a folder of classes are: groups.csv, else patients.csv."""
+    own = root / "groups.csv"
+    return own if own.is_file() else root / "patients.csv"
+
+
 def read_groups(path: Path) -> dict[str, tuple[str, str]]:
     """groups.csv: file ("/" separated, relative to the data folder) -> (group, kind); empty without such a table.
 
-    Raises DataError.
+    A column patient in place of group will do. Raises DataError.
     """
-    if not path.is_file():
-        return {}
+    table = _rows_of_files(path)
+    if "group" not in table and "patient" in table:
+        table = table.assign(group=table["patient"], kind="patient")
+    if len(table.columns):
+        _require(table, ("file", "group"), path)
     result: dict[str, tuple[str, str]] = {}
-    for row in read_table(path, ("file", "group")).to_dict("records"):
+    for row in table.to_dict("records"):
         kind = row.get("kind", "").lower() or "patient"
         if group := patient_id(row["group"]) if kind == "patient" else row["group"]:
             result.setdefault(row["file"], (group, kind))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from brain_mri.classes import NO_TUMOR
+from brain_mri.data.about import ABOUT, columns_about, number_in
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.shortcuts import shortcuts
@@ -33,6 +34,7 @@ class AuditResult:
     conflicts    cluster, file, class: one slice in folders of different classes
     patients     patient, Training, Testing: pictures of patients that are on both sides
     shortcuts    see shortcuts.py
+    columns      column, class, known (pictures), values, said: what tables say of patients, beside their classes
     findings     sentences
     """
 
@@ -45,6 +47,7 @@ class AuditResult:
     conflicts: pd.DataFrame
     patients: pd.DataFrame
     shortcuts: pd.DataFrame
+    columns: pd.DataFrame
     findings: list[str] = field(default_factory=list)
 
     def text(self) -> str:
@@ -64,6 +67,7 @@ class AuditResult:
         out += block("TESTING PICTURES, by what Training holds of them", self.leaks)
         out += block("PATIENTS ON BOTH SIDES, pictures", self.patients, 6)
         out += block("ONE SLICE UNDER TWO CLASSES", self.conflicts)
+        out += block("COLUMNS OF THE TABLES, by class", self.columns, 24)
         probes = self.shortcuts.drop(columns=["probe"])
         out += block("SHORTCUTS: what predicts the class without the brain (cross-validated by group)", probes)
         out += block("SKIPPED", self.dataset.skipped, 10)
@@ -72,7 +76,7 @@ class AuditResult:
     def tables(self) -> dict[str, pd.DataFrame]:
         """Everything as tables, by the names of their files."""
         histograms = pd.DataFrame(self.histograms, index=pd.RangeIndex(0, 256, 256 // BINS, name="from_value"))
-        own = ("counts", "sizes", "leaks", "conflicts", "patients", "shortcuts")
+        own = ("counts", "sizes", "leaks", "conflicts", "patients", "shortcuts", "columns")
         return {name: getattr(self, name) for name in own} | {
             "pictures": self.dataset.table,
             "duplicates": self.links,
@@ -106,6 +110,7 @@ def audit(dataset: Dataset, seed: int = 0) -> AuditResult:
         _conflicts(table),
         both.rename_axis(columns=None),
         shortcuts(dataset, known, seed),
+        _columns(table.iloc[known]),
     )
     return replace(result, findings=_findings(result))
 
@@ -121,6 +126,21 @@ def _counts(table: pd.DataFrame) -> pd.DataFrame:
     counts["slices"], counts["groups"] = grouped["cluster"].nunique(), grouped["group"].nunique()
     counts["copies"] = grouped.size() - counts["slices"]
     return counts.reset_index().rename_axis(columns=None)
+
+
+def _columns(table: pd.DataFrame) -> pd.DataFrame:
+    """A line for each class and column: median and range of numbers, the three most frequent words of others."""
+    lines = []
+    for column in [*(["sequence"] if (table["sequence"] != "").any() else []), *columns_about(table)]:
+        numeric = table.loc[table[column] != "", column].map(number_in).notna().all()
+        for label, part in table.groupby("class"):
+            words = part.loc[part[column] != "", column]
+            said = ", ".join(f"{str(word)[:20]} {count}" for word, count in words.value_counts().head(3).items())
+            if numeric and words.nunique() > 3:
+                low, middle, high = words.map(number_in).quantile([0, 0.5, 1])
+                said = f"median {middle:g}, {low:g} to {high:g}"
+            lines.append((column.removeprefix(ABOUT), label, len(words), words.nunique(), said))
+    return pd.DataFrame(lines, columns=["column", "class", "known", "values", "said"])
 
 
 def _histograms(dataset: Dataset) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from brain_mri.artifact.config import DecisionRule
 from brain_mri.classes import NO_TUMOR
+from brain_mri.data.about import columns_about
 from brain_mri.data.dataset import Dataset
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.masks import MISSED_DICE
@@ -32,9 +33,9 @@ PLACE = ["origin", "sequence"]
 def judged(dataset: Dataset, rows: np.ndarray, said: Answers, rule: DecisionRule) -> pd.DataFrame:
     """What the model says of these rows of the dataset; those of which nothing is known are left out.
 
-    Columns origin, sequence, class, group, and tumor: is there one? chance: of any tumor, says the model; called: a
-    tumor; sure_free, sure_tumor: and does not say "not sure" to that; right, answered: 1 or 0, NaN without a class that
-    the model knows; dice: NaN without an outline of its own.
+    Columns origin, sequence, class, group, patient, those of data.about, and tumor: is there one? chance: of any tumor,
+    says the model; called: a tumor; sure_free, sure_tumor: and does not say "not sure" to that; right, answered: 1 or
+    0, NaN without a class that the model knows; dice: NaN without an outline of its own.
     """
     table = dataset.table.iloc[rows]
     names, sure = np.asarray(rule.classes), rule.thresholds.abstain
@@ -42,7 +43,7 @@ def judged(dataset: Dataset, rows: np.ndarray, said: Answers, rule: DecisionRule
     tumor = 1 - said.probabilities[:, names == NO_TUMOR].sum(axis=1)
     called, confident = names[answer] != NO_TUMOR, said.probabilities[np.arange(len(rows)), answer] >= sure
     of_a_class = table["class"].isin(rule.classes).to_numpy()
-    found = table[[*PLACE, "class", "group", "tumor"]].assign(
+    found = table[[*PLACE, "class", "group", "patient", "tumor", *columns_about(table)]].assign(
         chance=tumor,
         called=called,
         sure_free=~called & confident,
@@ -78,7 +79,7 @@ def by_source(
     scores = []
     for (origin, sequence), part in found.groupby(PLACE, sort=True):
         name: dict[str, Any] = {"source": origin, "sequence": sequence, "left_out": origin in unseen}
-        scores.append(SourceScores(**name, **_scores(part, part, free, seed, resamples)))
+        scores.append(SourceScores(**name, **scores_of(part, part, free, seed, resamples)))
     return scores
 
 
@@ -95,12 +96,14 @@ def by_class(
     for (origin, sequence), part in pd.concat(others).groupby(PLACE, sort=True):
         for label, some in part.groupby("class", sort=True):
             name: dict[str, Any] = {"source": origin, "sequence": sequence, "label": label or OTHER}
-            scores.append(SourceScores(**name, **_scores(some, part, free, seed, resamples)))
+            scores.append(SourceScores(**name, **scores_of(some, part, free, seed, resamples)))
     return scores
 
 
-def _scores(part: pd.DataFrame, place: pd.DataFrame, free: pd.DataFrame, seed: int, resamples: int) -> dict[str, Any]:
-    """place: all slices of this source and sequence; free: slices without a tumor of all sources."""
+def scores_of(part: pd.DataFrame, place: pd.DataFrame, free: pd.DataFrame, seed: int, resamples: int) -> dict[str, Any]:
+    """The fields of SourceScores that are figures, of a part of what `judged` found.
+
+    place: all slices of this source and sequence; free: slices without a tumor of all sources."""
     tumors, own = part[part["tumor"]], place[~place["tumor"]]
     others = len(own) < LEAST_FREE
     negatives = free if others else own

@@ -24,6 +24,7 @@ from brain_mri.artifact.folder import Artifact, load_artifact
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.selection import classification_rows, known_sources, mask_rows, official_rows
 from brain_mri.evaluation.baselines import baselines
+from brain_mri.evaluation.by_patient import by_patient
 from brain_mri.evaluation.by_source import by_class, by_source, judged
 from brain_mri.evaluation.calibration import calibration_metrics
 from brain_mri.evaluation.cases import folded_cases, pick_cases
@@ -44,6 +45,7 @@ from brain_mri.evaluation.scores import (
     SanityCheck,
     Uncalibrated,
 )
+from brain_mri.evaluation.subgroups import by_subgroup
 from brain_mri.imaging.preprocessing import head_mask
 from brain_mri.inference.decision import Answers, answers_of, calibrated_by, decided
 from brain_mri.inference.runner import Outputs, run_model, softmax
@@ -131,6 +133,8 @@ def evaluate(
         by_source=by_source(found, config.training.left_out, **run.draws),
         also=by_class([_judged(artifact, other) for other in also], found, **run.draws) if also else None,
         degraded=degraded_metrics(artifact, dataset, rows, **run.draws) if sanity else [],
+        by_patient=by_patient(dataset, rows, run.said, config, **run.draws),
+        by_subgroup=by_subgroup(found, **run.draws),
     )
     return Evaluation(metrics, cases, folded_cases(artifact, dataset, rows) if sanity else [])
 

@@ -29,8 +29,10 @@ from brain_mri.evaluation.scores import (
     GuardCheck,
     MaskScores,
     OfficialSplit,
+    PatientScores,
     SanityCheck,
     SourceScores,
+    SubgroupScores,
     Uncalibrated,
 )
 from brain_mri.files import FileError, read_json
@@ -88,6 +90,8 @@ class Metrics(Record):
     cross_validation: CrossValidation | None = None
     by_source: list[SourceScores] | None = None  # each sequence of each source, where there are several
     also: list[SourceScores] | None = None  # each class and sequence of further folders
+    by_patient: PatientScores | None = None  # where patients with several slices are known
+    by_subgroup: list[SubgroupScores] | None = None  # age, sex and whatever tables say of patients
 
 
 class Summary(Record):

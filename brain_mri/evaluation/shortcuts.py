@@ -16,11 +16,13 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_sco
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from brain_mri.classes import NO_TUMOR
+from brain_mri.data.about import ABOUT, columns_about, number_in
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.splits import folds
 from brain_mri.evaluation.baselines import BORDER, THUMBNAIL, Forest, border
 
 TREES, FOLDS = 150, 5
+WORDS = 50  # different ones of a column that are told apart
 ALARM = 0.10  # accuracy above the most frequent class from which a probe is called a shortcut
 
 
@@ -46,7 +48,25 @@ def probes(dataset: Dataset, rows: np.ndarray) -> list[Probe]:
         Probe("look", "mean, spread, sharpness", look),
         Probe("border", f"border of the picture ({BORDER} of {THUMBNAIL} pixels)", _ring(dataset.thumbnails[rows])),
         Probe("model border", f"preprocessed border ({BORDER} of {THUMBNAIL} pixels)", _ring(dataset.images[rows])),
+        *_columns(table),
     ]
+
+
+def _columns(table: pd.DataFrame) -> list[Probe]:
+    """Age, sex, sequence and what else tables say of patients: as numbers where they are, else which word it is."""
+    found = []
+    for column in [*(["sequence"] if "sequence" in table else []), *columns_about(table)]:
+        name, words = column.removeprefix(ABOUT), table[column]
+        numbers = words.map(number_in)
+        if words.nunique() < 2:
+            continue
+        if numbers[words != ""].notna().all():
+            features = np.column_stack([numbers.fillna(-1), words == ""]).astype(np.float32)
+        else:
+            often = words.value_counts().index[:WORDS]
+            features = pd.get_dummies(words.where(words.isin(often), "other")).to_numpy(np.float32)
+        found.append(Probe(f"column {name}", f"column {name} of the tables", features))
+    return found
 
 
 def _ring(pictures: np.ndarray) -> np.ndarray:

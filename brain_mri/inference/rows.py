@@ -136,10 +136,10 @@ class Tables:
         flat = dict(record) | {f"p_{label}": value for label, value in record.get("probabilities", {}).items()}
         flat["warnings"] = " | ".join(record.get("warnings", []))
         flat["quality"] = " ".join(record.get("quality", []))
-        self._writers[0].writerow(_cells(flat))
+        self._writers[0].writerow(cells(flat))
         for slice_ in record.get("per_slice", []) if len(self._writers) > 1 else []:
             about = {key: record.get(key) for key in SLICE_COLUMNS}
-            self._writers[1].writerow(_cells(about | slice_ | {"slice": slice_["slice"] + 1}))
+            self._writers[1].writerow(cells(about | slice_ | {"slice": slice_["slice"] + 1}))
 
     def __enter__(self) -> Tables:
         return self
@@ -169,7 +169,8 @@ def _record(line: bytes) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _cells(values: dict[str, Any]) -> dict[str, Any]:
+def cells(values: dict[str, Any]) -> dict[str, Any]:
+    """A row of a table as text."""
     return {key: f"{v:.6g}" if isinstance(v, float) else guarded(v) for key, v in values.items()}
 
 

@@ -174,6 +174,8 @@ class VolumeAnalysis:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON. Slices are counted from 0, only in `marked_on` from 1."""
         answer = self.answer
+        named = [self._likeliest(dict(zip(self.classes, row, strict=True))) for row in self.probabilities.tolist()]
+        highest = int(self.tumor.argmax())
         return {
             "name": self.volume.name,
             "choice": self.volume.choice,
@@ -198,6 +200,9 @@ class VolumeAnalysis:
             "marked_slices": self.marked,
             "marked_on": self.marked_on,
             "largest_slice": int(self.area.argmax()) if self.marked else None,
+            "called_slices": sum(n != NO_TUMOR and not far for n, far in zip(named, self.foreign, strict=True)),
+            "highest_slice": highest if self.tells_none else None,
+            "highest_probability": round(float(self.tumor[highest]), 5) if self.tells_none else None,
             "volume_ml": self.millilitres,
             "doubt": self.volume.doubt,
             "area_unit": self.unit,
@@ -206,7 +211,7 @@ class VolumeAnalysis:
                     "slice": i,
                     "tumor_probability": round(float(self.tumor[i]), 5) if self.tells_none else None,
                     "area": round(float(self.area[i]), 2),
-                    "label": self._likeliest(dict(zip(self.classes, self.probabilities[i].tolist(), strict=True))),
+                    "label": named[i],
                     "not_brain_mri": bool(self.foreign[i]),
                 }
                 for i in range(len(self.area))

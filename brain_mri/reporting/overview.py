@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from brain_mri.classes import title
 from brain_mri.evaluation.records import Metrics
-from brain_mri.evaluation.scores import SourceScores
+from brain_mri.evaluation.scores import SourceScores, SubgroupScores
 from brain_mri.reporting.tables import (
     Table,
     as_text,
@@ -50,8 +50,32 @@ def overview(metrics: Metrics) -> str:
 
 
 def elsewhere(metrics: Metrics) -> list[Table]:
-    """Source by source, and on further folders."""
-    return of_sources(metrics.by_source or (), "source") + of_sources(metrics.also or (), "class of further folders")
+    """Patient by patient, source by source, on further folders, and by what tables say of patients."""
+    found = (metrics.by_source, "source"), (metrics.also, "class of further folders"), (metrics.by_subgroup, "subgroup")
+    return [*by_patient(metrics), *(table for rows, by in found for table in of_sources(rows or (), by))]
+
+
+def by_patient(metrics: Metrics) -> list[Table]:
+    """What is said of patients beside what is said of their slices; [] where no patients are known."""
+    found = metrics.by_patient
+    if not found:
+        return []
+    both = found.by_slice, found.by_patient
+    rows = [
+        ["With a tumor / without", *(f"{part.tumors} / {part.free}" for part in both)],
+        ["Tumor or not, ROC-AUC", *(score(part.tumor_roc_auc) for part in both)],
+        ["  by the share of slices called a tumor", "", score(found.share_roc_auc)],
+        ["Called a tumor, of those with one", *(percent(part.sensitivity) for part in both)],
+        ["Not called one, of those without", *(percent(part.specificity) for part in both)],
+        ["Right class", *(percent(part.right) for part in both)],
+        ["Answered (else “not sure”)", *(percent(part.answered) for part in both)],
+        ["  right where answered", *(percent(part.right_answered) for part in both)],
+    ]
+    if found.by_patient.dice.count:
+        rows.append(["Dice, mean; of a patient: of all slices together", *(score(part.dice) for part in both)])
+        rows.append(["Marked volume, off by", "", percent(found.volume_error)])
+    note = f"{found.patients} known patients, {found.slices} slices. A patient is called a tumor when a slice is."
+    return [Table("By patient, beside by slice", ["", "By slice", "By patient"], rows, note)]
 
 
 def of_sources(rows: Sequence[SourceScores], by: str) -> list[Table]:
@@ -101,6 +125,8 @@ def _kind_and_place(rows: Sequence[SourceScores], by: str) -> Table:
 
 
 def _place(row: SourceScores) -> str:
+    if isinstance(row, SubgroupScores):
+        return f"{row.source}: {row.value}"
     place = f"{row.source} {row.sequence}".strip() + (f": {title(row.label)}" if row.label else "")
     return f"{place} (left out)" if row.left_out else place
 

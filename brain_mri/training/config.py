@@ -10,7 +10,7 @@ from brain_mri.data.dataset import SIZE
 
 LITE = "efficientnet_lite0"  # the encoder that starts from ImageNet weights
 # What does not make another run out of one that is resumed
-PASSING = ("command", "resume", "push", "private", "license", "datasets", "verbose", "cache", "out", "brief")
+PASSING = ("command", "resume", "push", "private", "license", "datasets", "verbose", "cache", "out", "brief", "log")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class FitOptions:
     folded: float = 0.3  # share of nearly symmetrical heads that are folded at the midline
     seed: int = 0
     verbose: int | str = "auto"
+    log: str = ""  # see follow.LOGS
 
     def for_masks(self) -> FitOptions:
         return replace(self, erased=0.0)
@@ -80,6 +81,7 @@ class TrainConfig:
     precision: str = "auto"
     seed: int = FitOptions.seed
     verbose: int | None = None
+    log: str = ""
 
     resume: bool = False
     brief: bool = False
@@ -130,6 +132,7 @@ class TrainConfig:
             folded=FitOptions.folded if guided else 0.0,
             seed=self.seed,
             verbose="auto" if self.verbose is None else self.verbose,
+            log=self.log,
         )
 
     def settings(self) -> dict[str, str]:

@@ -26,6 +26,7 @@ from brain_mri.files import atomic_write, read_json, write_json
 from brain_mri.inference.decision import SUREST
 from brain_mri.training.claim import Claim
 from brain_mri.training.config import FitOptions
+from brain_mri.training.follow import followers
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux; elsewhere there is none, and no AMX known
 STATE = "state.json"  # what a resumed run must know besides the weights
@@ -286,7 +287,7 @@ def fit(
             validation_data=validation,
             epochs=options.epochs,
             initial_epoch=state.epoch,
-            callbacks=[keras.callbacks.TerminateOnNaN(), checkpoint],
+            callbacks=[keras.callbacks.TerminateOnNaN(), checkpoint, *followers(options.log, folder, state)],
             shuffle=False,  # the tf.data set does that
             verbose=options.verbose,
         )

@@ -22,6 +22,7 @@ from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.evaluation.held_out import as_before, carried_on
 from brain_mri.files import read_json, sha256, write_json
 from brain_mri.imaging.preprocessing import PREPROCESSING
+from brain_mri.training import follow
 from brain_mri.training.claim import RUN, Claim
 from brain_mri.training.config import FitOptions, TrainConfig
 from brain_mri.training.fit import fit
@@ -77,6 +78,7 @@ def checked(config: TrainConfig) -> TrainConfig:
     All that can be said before minutes go into reading the data.
     """
     model_def.check_size(config.size)
+    follow.require(config.log)
     for option in ("members", "cross_validate", "refit_epochs"):
         if (count := getattr(config, option)) is not None and count < 1:
             raise ValueError(f"--{option.replace('_', '-')} is a number from 1 up, not {count}.")

@@ -96,7 +96,7 @@ def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
     paths = command.write(result, tmp_path / "out")
     figure = cv2.imread(str(tmp_path / "out" / "figure.png"))
     assert figure is not None and figure.shape[0] > 1000 and figure.std() > 10
-    assert len(paths) == 11 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
+    assert len(paths) == 12 and not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".")]
     for name, table in (("leaks", result.leaks), ("duplicates", result.links), ("conflicts", result.conflicts)):
         assert len(pd.read_csv(tmp_path / "out" / f"{name}.csv")) == len(table)
 
