@@ -56,6 +56,7 @@ TESTED_THROUGH: dict[str, str] = {
     "tests/data/test_dataset.py": "data.folders data.reader data.cache",  # what load_dataset makes of folders
     "tests/data/test_phantom.py": "data.phantom_anatomy data.phantom_tumors",  # what is drawn, not how
     "tests/evaluation/test_records.py": "evaluation.scores",  # the whole of metrics.json, both ways
+    "tests/evaluation/test_by_patient.py": "evaluation.scores_of_patients",  # both ways
     "tests/evaluation/test_audit.py": "cli.audit reporting.audit_figure",  # one bad data set for all of it
     "tests/evaluation/test_volumes.py": "cli.volumes",  # the same volumes
     "tests/training/test_augment.py": "training.warp training.lesion_transplant training.midline_folds",

@@ -44,7 +44,7 @@ FILES = (
     "segmentation.py",
     "brain_mri/*.py",
     *(f"brain_mri/{room}/**/*" for room in ("artifact", "imaging", "inference", "ui")),
-    *(f"brain_mri/evaluation/{module}.py" for module in ("__init__", "records", "scores")),
+    *(f"brain_mri/evaluation/{module}.py" for module in ("__init__", "records", "scores", "scores_of_patients")),
     *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "overview", "tables", "texts")),
     "brain_mri/reporting/assets/texts.toml",
     "assets/**/*",

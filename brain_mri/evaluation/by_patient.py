@@ -17,7 +17,8 @@ from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.by_source import judged
-from brain_mri.evaluation.scores import Counted, PatientScores, UnitScores
+from brain_mri.evaluation.scores import Counted
+from brain_mri.evaluation.scores_of_patients import PatientScores, UnitScores
 from brain_mri.inference.decision import Answers
 from brain_mri.inference.patients import patient_answer
 

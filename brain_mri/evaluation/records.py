@@ -29,12 +29,11 @@ from brain_mri.evaluation.scores import (
     GuardCheck,
     MaskScores,
     OfficialSplit,
-    PatientScores,
     SanityCheck,
     SourceScores,
-    SubgroupScores,
     Uncalibrated,
 )
+from brain_mri.evaluation.scores_of_patients import PatientScores, SubgroupScores
 from brain_mri.files import FileError, read_json
 
 METRICS_FORMAT = 1

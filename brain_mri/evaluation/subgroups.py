@@ -15,7 +15,7 @@ import pandas as pd
 
 from brain_mri.data.about import ABOUT, columns_about, number_in
 from brain_mri.evaluation.by_source import scores_of
-from brain_mri.evaluation.scores import SubgroupScores
+from brain_mri.evaluation.scores_of_patients import SubgroupScores
 
 LEAST = 5  # groups in a part
 MOST = 8  # parts of a column of words: more of them are names, dates or free text

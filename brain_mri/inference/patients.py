@@ -25,7 +25,7 @@ import numpy as np
 from brain_mri.classes import NO_TUMOR
 from brain_mri.files import atomic_write
 from brain_mri.inference.jobs import BatchError, Job
-from brain_mri.inference.rows import Row, cells
+from brain_mri.inference.rows import Row, cells, guarded
 
 COLUMNS = (
     "label", "confidence", "abstained", "kind_unsure", "tumor_probability", "highest", "highest_slice", "slices",
@@ -235,5 +235,5 @@ class PatientTable:
             temporary.open("w", encoding=encoding, errors="backslashreplace", newline="") as file,
         ):
             writer = csv.DictWriter(file, columns)
-            writer.writerow(cells({name: name for name in columns}))
+            writer.writerow({name: guarded(name) for name in columns})
             writer.writerows(map(cells, lines))

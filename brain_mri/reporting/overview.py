@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from brain_mri.classes import title
 from brain_mri.evaluation.records import Metrics
-from brain_mri.evaluation.scores import SourceScores, SubgroupScores
+from brain_mri.evaluation.scores import SourceScores
+from brain_mri.evaluation.scores_of_patients import SubgroupScores
 from brain_mri.reporting.tables import (
     Table,
     as_text,

@@ -25,7 +25,7 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.inference import batch
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import Tables
-from tests.helpers.files import dicom, saved
+from tests.helpers.files import dicom, make_volume, saved, write_nifti
 from tests.helpers.handmade import picture_of
 
 Png = Callable[..., Path]
@@ -289,6 +289,93 @@ def test_what_has_no_dicom_seg_is_counted(
     predict.main(["--model", str(handmade_artifact), "--dicom-seg", "--out", str(tmp_path / "out"), str(folder)])
     without = sum(not row["error"] for row in rows_of(tmp_path / "out"))
     assert f"Rows without a DICOM-SEG: {without};" in capsys.readouterr().out
+
+
+def patients_of(out: Path) -> list[dict[str, str]]:
+    with (out / "predictions_patients.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def patients(tmp_path: Path, png: Png) -> Path:
+    """Two patients with folders for their sequences, and a volume of the second one."""
+    root = tmp_path / "scans"
+    for place, label, seed in (
+        ("P1/T1/1.png", "meningioma", 5),  # which the handmade model calls one
+        ("P1/T1/2.png", "notumor", 2),
+        ("P2/T2/1.png", "notumor", 3),
+    ):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(png(label, seed), root / place)
+    voxels, _, spacing = make_volume("glioma", 4, size=64, depth=6)
+    write_nifti(root / "P2/flair.nii.gz", voxels, spacing)
+    (root / "P1/T1/broken.png").write_bytes(b"x")
+    return root
+
+
+def test_a_line_a_patient_by_their_folders(
+    tmp_path: Path, phantom_png: Png, handmade_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans, out = patients(tmp_path, phantom_png), tmp_path / "out"
+    assert predict.main(["--model", str(handmade_artifact), "--out", str(out), "--patients", "folder", str(scans)]) == 1
+    assert f"2 patients: {out / 'predictions_patients.csv'}\n" in capsys.readouterr().out
+    first, second = patients_of(out)
+    rows = {Path(row["file"]).relative_to(scans).as_posix(): row for row in rows_of(out)}
+    assert (first["patient"], first["files"], first["not_read"], first["slices"]) == ("P1", "3", "1", "2")
+    called = [name for name in ("P1/T1/1.png", "P1/T1/2.png") if rows[name]["label"] != "notumor"]
+    assert called and int(first["tumor_slices"]) == len(called) and first["label"] == rows[called[0]]["label"]
+    assert float(first["tumor_probability"]) == max(float(rows[name]["tumor_probability"]) for name in called)
+    assert (second["patient"], second["files"], second["slices"]) == ("P2", "2", "7")
+    scan = next(s for s in json.loads((out / "predictions.json").read_text())["scans"] if s["file"].endswith(".nii.gz"))
+    assert int(second["tumor_slices"]) == scan["called_slices"] + (rows["P2/T2/1.png"]["label"] != "notumor")
+    assert float(second["volume_ml"]) == pytest.approx(scan["volume_ml"], rel=1e-4)
+    assert second["volume_of"].endswith("flair.nii.gz")
+    highest = int(second["highest_slice"] or 0)
+    assert highest == (scan["highest_slice"] + 1 if second["highest"].endswith(".gz") else 0)
+
+
+def test_a_run_that_was_stopped_gives_the_same_patients(
+    tmp_path: Path, phantom_png: Png, handmade_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, whole, out = patients(tmp_path, phantom_png), tmp_path / "whole", tmp_path / "out"
+    words = ["--model", str(handmade_artifact), "--patients", "folder", str(scans), "--out"]
+    predict.main([*words, str(whole)])
+    real = Tables.add
+    calls: list[Any] = []
+
+    def add(self, row):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(row)
+        real(self, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tables, "add", add)
+        assert predict.main([*words, str(out)]) == 2
+    assert not (out / "predictions_patients.csv").exists()
+    assert predict.main([*words, str(out)]) == 1
+    assert patients_of(out) == patients_of(whole)
+
+
+def test_a_line_a_patient_by_a_table(
+    tmp_path: Path, phantom_png: Png, handmade_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans, out, table = patients(tmp_path, phantom_png), tmp_path / "out", tmp_path / "patients.csv"
+    table.write_text("file,patient,age,sex\nscans/P1/T1/1.png,A,63,F\nscans/P2/T2/1.png,A,,\nflair.nii.gz,B,40,M\n")
+    words = ["--model", str(handmade_artifact), "--out", str(out), "--table-only", str(scans), "--patients"]
+    assert predict.main([*words, str(table)]) == 1
+    assert "2 files are of no patient that is known" in capsys.readouterr().out
+    lines = patients_of(out)
+    assert [(line["patient"], line["files"], line["age"], line["sex"]) for line in lines] == [
+        ("A", "2", "63", "F"), ("B", "1", "40", "M"),
+    ]  # fmt: skip
+    assert predict.main([*words, str(scans / "P1/T1/1.png")]) == 2
+    assert capsys.readouterr().err.startswith("predict: ")
+
+
+def test_one_folder_is_one_patient(folder: Path, tmp_path: Path, handmade_artifact: Path) -> None:
+    out = tmp_path / "out"
+    predict.main(["--model", str(handmade_artifact), "--out", str(out), "--patients", "folder", str(folder / "b")])
+    assert [(line["patient"], line["files"]) for line in patients_of(out)] == [("b", "3")]
 
 
 def test_dicom_seg_without_its_package_is_a_sentence(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def write(root: Path, patients: int = 4) -> None:
 
 
 def loaded(root: Path, *, groups: Path | None = None) -> Dataset:
-    where = {"cache": root / "cache", "progress": False, "size": 64, "whole": True}
+    where: dict[str, Any] = {"cache": root / "cache", "progress": False, "size": 64, "whole": True}
     return load_dataset(root / "data", root / "pairs", groups=groups, **where)
 
 
@@ -61,7 +62,7 @@ def test_the_same_folder_as_classes_and_pairs_is_not_told_off_for_its_table(tmp_
     for name in ("images", "masks"):
         (tmp_path / "pairs" / name).rename(tmp_path / "data" / name)
     (tmp_path / "data/patients.csv").write_text("file,patient,age\n0.png,P0,30\n")
-    where = {"cache": tmp_path / "cache", "progress": False, "size": 64, "whole": True}
+    where: dict[str, Any] = {"cache": tmp_path / "cache", "progress": False, "size": 64, "whole": True}
     dataset = load_dataset(tmp_path / "data", tmp_path / "data", **where)
     assert not dataset.skipped["path"].eq("patients.csv").any() and said(dataset, "age")["images/0.png"] == "30"
     (tmp_path / "data/patients.csv").write_text("file,patient,age\nelsewhere.png,P0,30\n")

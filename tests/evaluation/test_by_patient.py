@@ -21,10 +21,14 @@ RULE = DecisionRule.model_validate({"classes": CLASSES, "temperature": 1.0, "thr
 SIDE = 8
 
 
+def first(count: int) -> np.ndarray:
+    """bool (SIDE, SIDE): so many pixels."""
+    return np.arange(SIDE * SIDE).reshape(SIDE, SIDE) < count
+
+
 def dataset_of(rows: list[tuple[str, str, int]], **more: Any) -> Dataset:
     """rows: (patient, class, pixels that are outlined; -1: nobody outlined it)."""
     patients, names, sizes = (list(column) for column in zip(*rows, strict=True))
-    count = len(rows)
     table = pd.DataFrame(
         {
             "patient": patients, "group": patients, "class": names, "origin": "a", "sequence": "",
@@ -33,23 +37,18 @@ def dataset_of(rows: list[tuple[str, str, int]], **more: Any) -> Dataset:
         }
         | more
     )  # fmt: skip
-    masks = np.zeros((count, SIDE * SIDE), np.uint8)
-    for mask, size in zip(masks, sizes, strict=True):
-        mask[: max(size, 0)] = 255
-    masks = masks.reshape(count, SIDE, SIDE)
+    masks = np.stack([255 * first(max(size, 0)).astype(np.uint8) for size in sizes])
     skipped = pd.DataFrame(columns=["path", "reason"])
     return Dataset(table, masks, masks, skipped, SIDE, masks, masks)
 
 
 def said_of(rows: list[tuple[str, float, int]]) -> Answers:
     """rows: (class that is said, its probability, pixels that are marked); the rest goes to another one."""
-    chances, masks = np.zeros((len(rows), len(CLASSES))), np.zeros((len(rows), SIDE * SIDE), bool)
-    for i, (name, chance, size) in enumerate(rows):
+    chances, masks = np.zeros((len(rows), len(CLASSES))), np.stack([first(size) for _, _, size in rows])
+    for i, (name, chance, _) in enumerate(rows):
         chances[i, CLASSES.index(name)] = chance
         other = "pituitary" if name == NO_TUMOR else NO_TUMOR
         chances[i, CLASSES.index(other)] = 1 - chance
-        masks[i, :size] = True
-    masks = masks.reshape(-1, SIDE, SIDE)
     return Answers(chances, masks.astype(np.float32), masks)
 
 

@@ -28,7 +28,7 @@ def test_a_source_that_is_compared_with_others_or_left_out_says_so() -> None:
 
 def test_tables_by_source_come_last_and_only_where_they_were_measured(evaluation) -> None:
     metrics: Metrics = evaluation.metrics
-    bare = metrics.model_copy(update={"by_source": None, "also": None})
+    bare = metrics.model_copy(update={"by_source": None, "also": None, "by_patient": None})
     assert overview.elsewhere(bare) == [] and overview.sections(bare)
     both = metrics.model_copy(update={"by_source": [KNOWN], "also": [KNOWN]})
     titles = [table.title for table in overview.sections(both)]
