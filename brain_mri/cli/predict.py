@@ -58,18 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         whose = whose_of(args.patients, paths)
         # One thread inside the models: the cores are busy with whole files.
         model = Predictor.load(args.model, threads=1 if args.threads > 1 else None)
-        patients = PatientTable(model.classes, model.abstain_below, whose)
-        jobs = patients.noted(named(paths))
-        rows = to_folder(model, jobs, args.out, pictures=pictures, threads=args.threads, slices=args.slices)
+        patients = PatientTable(model.classes, model.abstain_below, whose) if whose else None
+        rows = to_folder(
+            model, named(paths), args.out, pictures=pictures, threads=args.threads, slices=args.slices,
+            patients=patients,
+        )  # fmt: skip
         with tqdm(total=len(paths), unit="file", disable=None) as bar:  # silent when the output is no terminal
             for row in rows:
-                patients.add(row)
                 files += row.files
                 failed += row.files if row.error else 0
                 kept += row.files if row.kept else 0
                 bare += not row.error and SEG not in row.result
                 bar.update(row.files)
-        by_patient = write_patients(patients, args.out) if args.patients else ""
     except (ArtifactError, BatchError, HubError, ScanError) as error:
         print(f"predict: {error}", file=sys.stderr)
         return 2
@@ -82,15 +82,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{files - failed} of {files} files analysed by {model.model_id} ({model.revision}): {table}")
     if args.dicom_seg and bare:
         print(f"Rows without a DICOM-SEG: {bare}; they are no DICOM, or their warnings say what is missing.")
-    if by_patient:
-        print(by_patient)
+    if patients:
+        print(said_of(patients, args.out))
     return 0 if not failed else 1 if failed < files else 2
 
 
-def whose_of(asked: str, paths: Sequence[Path]) -> Whose:
-    """Whose each file is: of nobody unless it is asked. Raises BatchError."""
+def whose_of(asked: str, paths: Sequence[Path]) -> Whose | None:
+    """Whose each file is; None where that is not asked. Raises BatchError."""
     if not asked:
-        return Whose(lambda job: "")
+        return None
     if asked != FOLDER:
         return read_patients(Path(asked))
     from brain_mri.data.folders import patient_folders  # pandas, only when needed
@@ -103,15 +103,9 @@ def whose_of(asked: str, paths: Sequence[Path]) -> Whose:
     return Whose(lambda job: known.get(job.paths[0], ""))
 
 
-def write_patients(patients: PatientTable, out: Path) -> str:
-    """What was written, in a sentence. Raises BatchError."""
-    path = out / "predictions_patients.csv"
-    try:
-        patients.write(path)
-    except OSError as error:
-        raise BatchError(f"The results could not be written to {out} ({error.strerror or error}).") from None
+def said_of(patients: PatientTable, out: Path) -> str:
     count, lost = patients.count, patients.of_nobody
-    said = f"{count} patient{'s' * (count != 1)}: {path}"
+    said = f"{count} patient{'s' * (count != 1)}: {out / 'predictions_patients.csv'}"
     return f"{said}; {lost} files are of no patient that is known, and in no row of it." if lost else said
 
 

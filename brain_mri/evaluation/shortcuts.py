@@ -65,7 +65,7 @@ def _columns(table: pd.DataFrame) -> list[Probe]:
         else:
             often = words.value_counts().index[:WORDS]
             features = pd.get_dummies(words.where(words.isin(often), "other")).to_numpy(np.float32)
-        found.append(Probe(f"column {name}", f"column {name} of the tables", features))
+        found.append(Probe(f"column {name}", f"column {name[:24]} of the tables", features))
     return found
 
 

@@ -34,6 +34,7 @@ from brain_mri.imaging.volume import Volume, is_stack, read_volume
 from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.jobs import BatchError, Job
 from brain_mri.inference.onnx_model import cores
+from brain_mri.inference.patients import PatientTable
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import Row, Tables
 from brain_mri.inference.volume_analysis import Gone, analyze_volume
@@ -202,8 +203,10 @@ def to_folder(
     pictures: Sequence[str] = PICTURES,
     threads: int | None = None,
     slices: bool = False,
+    patients: PatientTable | None = None,
 ) -> Generator[Row, None, None]:
-    """Write predictions.csv, predictions.json and a folder for each kind of picture. Raises BatchError.
+    """Write predictions.csv, predictions.json and a folder for each kind of picture, and with patients
+    predictions_patients.csv. Raises BatchError.
 
     What a run with the same model and options has written before it was stopped is kept as far as it is of the same
     files in the same order; those rows come first, and nothing is worked out again for them.
@@ -212,19 +215,25 @@ def to_folder(
         for folder in [out, *(out / f"{kind}s" for kind in pictures)]:
             folder.mkdir(parents=True, exist_ok=True)
         with Tables(out, "predictions", predictor, slices=slices, pictures=pictures, resume=True) as tables:
-            jobs = iter(jobs)
+            jobs = patients.noted(jobs) if patients else iter(jobs)
             for job in jobs:
                 kept = tables.kept(job)
                 if kept is None:
                     jobs = chain([job], jobs)
                     break
+                if patients:
+                    patients.add(kept)
                 yield kept
             for row in analyze_files(predictor, jobs, pictures=pictures, threads=threads, slices=slices):
                 for place, data in row.pictures.items():
                     with atomic_write(out / place) as temporary:
                         temporary.write_bytes(data)
                 tables.add(row)
+                if patients:
+                    patients.add(row)
                 yield row
+        if patients:
+            patients.write(out / "predictions_patients.csv")
     except OSError as error:
         raise BatchError(f"The results could not be written to {out} ({error.strerror or error}).") from None
 
@@ -237,11 +246,13 @@ def to_zip(
     pictures: Sequence[str] = PICTURES,
     reduced: bool = False,
     slices: bool = False,
+    patients: PatientTable | None = None,
     explain: Callable[[Exception, str], str] = explained,
     check: Callable[[], object] = lambda: None,
 ) -> Iterator[Row]:
-    """Write results.csv, results.json, and results.zip, which holds both of them and the pictures. check: see
-    analyze_files."""
+    """Write results.csv, results.json, and results.zip, which holds both of them and the pictures; with patients also
+    results_patients.csv. check: see analyze_files."""
+    jobs = patients.noted(jobs) if patients else jobs
     with zipfile.ZipFile(folder / "results.zip", "w", zipfile.ZIP_STORED) as bundle:
         with Tables(
             folder, "results", predictor, encoding="utf-8-sig", slices=slices
@@ -252,7 +263,11 @@ def to_zip(
                 for place, data in row.pictures.items():
                     bundle.writestr(place, data)
                 tables.add(row)
+                if patients:
+                    patients.add(row)
                 yield row
-        for name in tables.names:
+        if patients:
+            patients.write(folder / "results_patients.csv", "utf-8-sig")
+        for name in (*tables.names, *(["results_patients.csv"] if patients else [])):
             bundle.write(folder / name, name)
         bundle.writestr("README.txt", f"{DISCLAIMER}\nModel: {predictor.model_id}, revision {predictor.revision}\n")

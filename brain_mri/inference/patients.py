@@ -2,9 +2,9 @@
 
     whose = read_patients(Path("patients.csv"))             # columns file, patient and whatever else is to be kept
     table = PatientTable(predictor.classes, predictor.abstain_below, whose)
-    for row in to_folder(predictor, table.noted(jobs), out):
-        table.add(row)
-    table.write(out / "predictions_patients.csv")
+    for row in to_folder(predictor, jobs, out, patients=table):     # writes predictions_patients.csv when all are there
+        ...
+    table.lines()
 
 The models see single slices. A patient has a tumor when one of the slices is called one, and its kind is the likeliest
 on these slices: the more slices, the more chances of a false alarm, so the share of such slices stands beside it.
@@ -31,6 +31,7 @@ COLUMNS = (
     "label", "confidence", "abstained", "kind_unsure", "tumor_probability", "highest", "highest_slice", "slices",
     "tumor_slices", "tumor_share", "volume_ml", "volume_of", "largest_area_mm2", "files", "not_brain_mri", "not_read",
 )  # fmt: skip
+LARGEST = 16 * 2**20  # bytes of a table of patients
 
 
 def patient_answer(
@@ -63,38 +64,41 @@ class Whose:
         return list(dict.fromkeys(name for known in self.about.values() for name in known))
 
 
-def read_patients(path: Path) -> Whose:
+def read_patients(path: Path, name: str = "") -> Whose:
     """A CSV with the columns file and patient; others are kept, of a patient's first row that fills them.
 
     A file is named by its path from the table's folder or from here, or by its name alone where no other row has it.
-    Raises BatchError.
+    name: how sentences call it. Raises BatchError.
     """
+    called = name or path
     try:
+        if path.stat().st_size > LARGEST:
+            raise BatchError(f"{called} has more than {LARGEST // 2**20} MB; a table of patients is smaller.")
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
-        raise BatchError(f"{path} could not be read ({error.strerror or error}).") from None
+        raise BatchError(f"{called} could not be read ({error.strerror or error}).") from None
     first = text.partition("\n")[0]
     try:
         rows = list(csv.reader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ","))
     except csv.Error as error:
-        raise BatchError(f"{path} could not be read as a CSV table ({error}).") from None
-    names = [name.strip().lower() for name in rows[0]] if rows else []
+        raise BatchError(f"{called} could not be read as a CSV table ({error}).") from None
+    names = [cell.strip().lower() for cell in rows[0]] if rows else []
     if not {"file", "patient"} <= {*names}:
         raise BatchError(
-            f"{path} needs the columns file and patient; it has {', '.join(filter(None, names)) or 'none'}."
+            f"{called} needs the columns file and patient; it has {', '.join(filter(None, names)) or 'none'}."
         )
     at: dict[str, str] = {}
     alone: dict[str, str] = {}
     about: dict[str, dict[str, str]] = {}
     for cells_ in rows[1:]:
-        row = {name: cell.strip() for name, cell in zip(names, cells_, strict=False)}
+        row = {column: cell.strip() for column, cell in zip(names, cells_, strict=False)}
         file, patient = row.pop("file", "").replace("\\", "/").removeprefix("./"), row.pop("patient", "")
         if not file or not patient:
             continue
         if at.setdefault(file, patient) != patient:
-            raise BatchError(f"{path} names two patients for {file}.")
-        name = file.rpartition("/")[2]
-        alone[name] = patient if alone.get(name, patient) == patient else ""
+            raise BatchError(f"{called} names two patients for {file}.")
+        last = file.rpartition("/")[2]
+        alone[last] = patient if alone.get(last, patient) == patient else ""
         known = about.setdefault(patient, {})
         for column, value in row.items():
             if column and value:
@@ -105,9 +109,9 @@ def read_patients(path: Path) -> Whose:
         for file in job.paths:
             absolute = file.absolute()
             within = absolute.relative_to(home).as_posix() if absolute.is_relative_to(home) else ""
-            for name in (within, file.as_posix(), absolute.as_posix()):
-                if name in at:
-                    return at[name]
+            for one in (within, file.as_posix(), absolute.as_posix()):
+                if one in at:
+                    return at[one]
             if alone.get(file.name):
                 return alone[file.name]
         return ""

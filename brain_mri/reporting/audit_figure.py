@@ -19,6 +19,7 @@ from brain_mri.reporting.plot_style import BASELINE, INK, MANY, WARN, bars, clas
 EXACT, NEAR, RELATED, NEW = "#A63A1E", "#E58A4E", "#F5CFA0", "#8DBFDC"
 LEAK_COLORS = {"exact copy": EXACT, "near copy": NEAR, "same patient or cluster": RELATED, "clean": NEW}
 PAIRS = 6  # examples of copies
+COLUMNS = 6  # of the tables beside the data, among the shortcuts
 
 
 @styled
@@ -132,6 +133,8 @@ def _shortcuts(ax: Any, result: AuditResult) -> None:
     if table.empty:
         _nothing(ax, "Too few groups or classes to look for shortcuts")
         return
+    columns = table[table["probe"].str.startswith("column ")]
+    table = table.drop(columns.sort_values("accuracy").index[:-COLUMNS])  # those that tell most
     names = [name.replace(" (", "\n(") for name in table["title"]]
     y = bars(ax, names, [("", table["accuracy"], [WARN if alarm else BASELINE for alarm in table["alarm"]])])
     base = float(table["majority"].max())

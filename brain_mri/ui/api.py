@@ -28,7 +28,7 @@ from brain_mri.inference.rows import Row
 from brain_mri.inference.volume_analysis import analyze_volume
 from brain_mri.ui import views, volume_tab
 from brain_mri.ui.agents import HOW
-from brain_mri.ui.batch_tab import run_batch, weigh
+from brain_mri.ui.batch_tab import patients_among, run_batch, weigh
 from brain_mri.ui.common import TURN, heard, name_of, output_folder, speaking, spoken, visitor
 from brain_mri.ui.places import Places
 from brain_mri.ui.scan_report import report_data, write_report, write_seg
@@ -169,7 +169,8 @@ class Api:
         or a series is one row), a CSV, and a ZIP with overlays, masks and JSON.
 
         Args:
-            files: any number of slices and volumes, up to 500 files
+            files: any number of slices and volumes, up to 500 files; a CSV among them with the columns file and patient
+                adds a row for each patient
             slices: true for a row for each slice of a volume, too
             names: true to call answers and files as the given file is called; else they are named by content
             dicom_seg: true for the mask as DICOM-SEG, too, of DICOM files; it names the patient as they do
@@ -182,8 +183,11 @@ class Api:
 
         def work(step: Callable[..., None]) -> tuple[dict[str, Any], list[str]]:
             each, kept, seg = bool(slices), bool(names), bool(dicom_seg)
-            rows, written = run_batch(self.models.main, files, step, slices=each, kept=kept, seg=seg)
-            return {"rows": [row_data(row) for row in rows]}, written
+            model = self.models.main
+            patients = patients_among(model, files)
+            rows, written = run_batch(model, files, step, slices=each, kept=kept, seg=seg, patients=patients)
+            by_patient = {} if patients is None else {"patients": patients.lines()}
+            return {"rows": [row_data(row) for row in rows]} | by_patient, written
 
         async for answer in self._in_turn(request, weighed, work):
             yield answer

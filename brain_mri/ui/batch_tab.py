@@ -12,8 +12,9 @@ import gradio as gr
 from brain_mri.classes import NO_TUMOR, title
 from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.inference.batch import PICTURES, SEG, to_zip
-from brain_mri.inference.jobs import Job, named, slices_of
+from brain_mri.inference.jobs import BatchError, Job, named, slices_of
 from brain_mri.inference.live_model import Models
+from brain_mri.inference.patients import PatientTable, read_patients
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import Row
 from brain_mri.inference.sequence import said_of
@@ -72,8 +73,11 @@ def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> No
 
     def show(step: Step, upload: Upload, each: bool, named: bool, with_seg: bool) -> Update:
         predictor = models.main  # one revision for the whole batch
-        rows, written = run_batch(predictor, upload.paths, step, slices=each, kept=named, seg=with_seg)
-        listed = rows_table(rows, predictor.classes)
+        patients = patients_among(predictor, upload.paths)
+        rows, written = run_batch(
+            predictor, upload.paths, step, slices=each, kept=named, seg=with_seg, patients=patients
+        )
+        listed = patients_table(patients) + rows_table(rows, predictor.classes)
         return {summary: overview(rows), results: listed, downloads: gr.File(written, visible=True)}
 
     starts = [
@@ -87,14 +91,35 @@ def batch_tab(models: Models, examples: Sequence[Example], places: Places) -> No
 
 
 def jobs_of(paths: Sequence[str], kept: bool = False) -> list[Job]:
-    """kept: named as the files, which are not told where the server keeps an upload; else by content."""
-    jobs = named([Path(path) for path in paths], clean_name if kept else label_of, apart=False)
+    """Of all but tables. kept: named as the files, which are not told where the server keeps an upload; else by
+    content."""
+    jobs = named([Path(path) for path in paths if not is_table(path)], clean_name if kept else label_of, apart=False)
     return [replace(job, named=kept) for job in jobs]
+
+
+def is_table(path: str) -> bool:
+    return path.lower().endswith(".csv")
+
+
+def patients_among(predictor: Predictor, paths: Sequence[str]) -> PatientTable | None:
+    """Where a table of patients is among the files, who is to have a row. Raises ScanError for one that is none."""
+    tables = [Path(path) for path in paths if is_table(path)]
+    if not tables:
+        return None
+    if len(tables) > 1:
+        raise ScanError(f"{len(tables)} CSV tables are too many; give one, with the columns file and patient.")
+    try:
+        whose = read_patients(tables[0], "The CSV table")
+    except BatchError as error:
+        raise ScanError(str(error)) from None
+    return PatientTable(predictor.classes, predictor.abstain_below, whose)
 
 
 def weigh(paths: Sequence[str]) -> int:
     """The slices in a batch. Raises ScanError for one that is too large, before anything of it is analysed."""
     jobs = jobs_of(paths)
+    if not jobs:
+        raise ScanError("There is no scan beside the table; choose both together.")
     if len(jobs) > MAX_FILES:
         raise ScanError(f"{len(jobs)} files are too many at once; the limit is {MAX_FILES}.")
     slices = sum(slices_of(job.paths) for job in jobs)
@@ -111,8 +136,9 @@ def run_batch(
     slices: bool = False,
     kept: bool = False,
     seg: bool = False,
+    patients: PatientTable | None = None,
 ) -> tuple[list[Row], list[str]]:
-    """Rows, and the paths of results.csv and results.zip. kept: see jobs_of; seg: see batch.SEG."""
+    """Rows, and the paths of results.csv and results.zip. kept: see jobs_of; seg: see batch.SEG; patients: filled."""
     if seg:
         from brain_mri.imaging import dicom_seg  # pydicom, only when needed
 
@@ -121,11 +147,13 @@ def run_batch(
     folder, rows, sure = output_folder(), [], lambda error, _: sentence_of(error)
     pictures = (*PICTURES, *([SEG] if seg else []))
     for row in to_zip(
-        predictor, jobs, folder, pictures=pictures, reduced=True, slices=slices, explain=sure, check=step
-    ):
+        predictor, jobs, folder, pictures=pictures, reduced=True, slices=slices, patients=patients, explain=sure,
+        check=step,
+    ):  # fmt: skip
         rows.append(replace(row, pictures={}))
         step(f"{len(rows)} of {len(jobs)} files.")
-    return rows, [str(folder / name) for name in ("results.csv", *(["results_slices.csv"] * slices), "results.zip")]
+    more = ["results_slices.csv"] * slices + ["results_patients.csv"] * (patients is not None)
+    return rows, [str(folder / name) for name in ("results.csv", *more, "results.zip")]
 
 
 def overview(rows: Sequence[Row]) -> str:
@@ -146,6 +174,35 @@ def rows_table(rows: Sequence[Row], classes: Sequence[str]) -> str:
     return table(
         columns, [cells for row in rows for cells in (_cells(row, len(named) or 1), *_slices(row, len(named) or 1))]
     )
+
+
+def patients_table(patients: PatientTable | None) -> str:
+    """A row for each patient, and how many files are of none; "" without a table of them."""
+    if patients is None:
+        return ""
+    columns = ["Patient", "Answer", "Highest slice", "Slices called a tumor", "Volume", "Notes"]
+    lost = patients.of_nobody
+    note = f"<p class='prose-small'>{lost} files are of no patient in the table.</p>" if lost else ""
+    return table(columns, [_patient(line, patients) for line in patients.lines()]) + note
+
+
+def _patient(line: dict[str, Any], patients: PatientTable) -> list[str]:
+    name = f'<span class="file">{safe(line["patient"])}</span>'
+    about = [f"{column} {value}" for column, value in patients.whose.about.get(line["patient"], {}).items()]
+    said = "; ".join([*about, *([f"{line['not_read']} not read"] * bool(line["not_read"]))])
+    if "label" not in line:
+        return [name, '<span class="pill error">No answer</span>', "–", "–", "–", safe(said)]
+    kind, word = answer(line | {"not_brain_mri": False})
+    chance, share, size = line["tumor_probability"], line["tumor_share"], line["volume_ml"]
+    place = line["highest"] + (f", slice {line['highest_slice']}" if line["highest_slice"] else "")
+    return [
+        name,
+        f'<span class="pill {kind}">{safe(word)}</span>',
+        "–" if chance is None else f"{views.percent(chance)}<br><small>{safe(place)}</small>",
+        "–" if share is None else f"{line['tumor_slices']} of {line['slices']} ({views.percent(share)})",
+        "–" if size is None else f"{size:.1f} mL",
+        safe(said),
+    ]
 
 
 def _cells(row: Row, columns: int) -> list[str]:

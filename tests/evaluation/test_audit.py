@@ -101,6 +101,27 @@ def test_text_and_files(result: audit.AuditResult, tmp_path: Path) -> None:
         assert len(pd.read_csv(tmp_path / "out" / f"{name}.csv")) == len(table)
 
 
+def test_columns_of_the_tables_are_shown_by_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ["file,patient,age,sex"]
+    for c, label in enumerate(("glioma", "notumor")):
+        for i in range(8):
+            path = tmp_path / "d" / label / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(make_phantom(label, seed=500 * c + i, size=96).image).save(path)
+            rows.append(f"{label}/{i}.png,{label}{i},{60 - 30 * c + i},{'FM'[i % 2] if i else ''}")
+    (tmp_path / "d/patients.csv").write_text("\n".join(rows))
+    out = tmp_path / "out"
+    assert command.main([str(tmp_path / "d"), "--out", str(out), "--cache", str(tmp_path / "c"), "--quiet"]) == 0
+    told = capsys.readouterr().out
+    assert "COLUMNS OF THE TABLES, by class" in told and "median 63.5, 60 to 67" in told and "M 4, F 3" in told
+    assert "Shortcut: column age of the tables alone tells the class" in told
+    columns = pd.read_csv(out / "columns.csv")
+    assert columns[["column", "class", "known"]].to_numpy().tolist() == [
+        ["age", "glioma", 8], ["age", "notumor", 8], ["sex", "glioma", 7], ["sex", "notumor", 7],
+    ]  # fmt: skip
+    assert "about age" in pd.read_csv(out / "pictures.csv")
+
+
 def test_names_of_pictures_are_no_formulas(result: audit.AuditResult, tmp_path: Path) -> None:
     named = dataclasses.replace(result, conflicts=pd.DataFrame({"path": ["=1+1.png", "plain.png"], "share": [-0.5, 1]}))
     command.write(named, tmp_path)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.inference import patients
 from brain_mri.inference.jobs import BatchError, Job
 from brain_mri.inference.patients import PatientTable, Whose, patient_answer, read_patients
 from brain_mri.inference.rows import Row
@@ -122,13 +123,19 @@ def test_files_are_named_by_path_or_by_name_alone(tmp_path: Path, monkeypatch: p
         ("file,patient\n1.png,P\n1.png,Q\n", "names two patients for 1.png"),
     ],
 )
-def test_what_is_no_such_table_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+def test_what_is_no_such_table_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
+) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(BatchError, match=sentence):
         read_patients(path)
-    with pytest.raises(BatchError, match="could not be read"):
-        read_patients(tmp_path)
+    with pytest.raises(BatchError, match=r"^The table could not be read"):
+        read_patients(tmp_path, "The table")
+    monkeypatch.setattr(patients, "LARGEST", 1)
+    path.write_text("file,patient\n")
+    with pytest.raises(BatchError, match="has more than 0 MB"):
+        read_patients(path)
 
 
 def test_the_table_that_is_written_is_no_formula(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,38 @@ def test_a_tumor_of_unsure_kind_is_counted_as_one(
 def test_too_many_files_are_refused() -> None:
     with pytest.raises(ScanError, match="the limit is 500"):
         batch_tab.weigh(["x.png"] * 501)
+
+
+def test_a_table_among_the_files_gives_a_row_for_each_patient(
+    predictor: Predictor, phantom_png, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    paths = [str(phantom_png("meningioma", 5)), str(phantom_png("notumor", 3)), str(phantom_png("glioma", 8))]
+    first, second, _ = (Path(path).name for path in paths)
+    (tmp_path / "who.CSV").write_text(f"file,patient,age\nP1/{first},<b>P1,63\nP1/{second},<b>P1,\nother.png,P9,1\n")
+    (tmp_path / "bad.png").write_text("no picture")
+    paths += [str(tmp_path / "who.CSV")]
+    assert len(batch_tab.jobs_of(paths)) == 3 == batch_tab.weigh(paths), "a table is no scan"
+    patients = batch_tab.patients_among(predictor, paths)
+    rows, files = batch_tab.run_batch(predictor, paths, lambda said="": None, patients=patients)
+    assert patients and len(rows) == 3 and (patients.count, patients.of_nobody) == (1, 1)
+    page = batch_tab.patients_table(patients)
+    assert "&lt;b&gt;P1" in page and "<b>P1" not in page and "1 of 2 (50 %)" in page and "age 63" in page
+    assert "1 files are of no patient in the table." in page and first not in page, "named by content, as the rows are"
+    assert [Path(file).name for file in files] == ["results.csv", "results_patients.csv", "results.zip"]
+    with zipfile.ZipFile(files[2]) as bundle:
+        text = bundle.read("results_patients.csv").decode("utf-8-sig")
+    (line,) = csv.DictReader(io.StringIO(text))
+    assert (line["patient"], line["tumor_slices"], line["age"]) == ("<b>P1", "1", "63") and first not in text
+    assert batch_tab.patients_table(batch_tab.patients_among(predictor, paths[:3])) == ""
+
+
+def test_a_table_that_is_none_or_stands_alone_is_a_sentence(predictor: Predictor, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("name,age\n1.png,3\n")
+    with pytest.raises(ScanError, match=r"^The CSV table needs the columns file and patient; it has name, age"):
+        batch_tab.patients_among(predictor, [str(table)])
+    with pytest.raises(ScanError, match="2 CSV tables are too many"):
+        batch_tab.patients_among(predictor, [str(table), str(tmp_path / "u.csv")])
+    with pytest.raises(ScanError, match="no scan beside the table"):
+        batch_tab.weigh([str(table)])
