@@ -36,7 +36,7 @@ def by_patient(
     whose = table["patient"].to_numpy(object)[keep]
     if len(set(whose)) < 2 or len(set(whose)) == len(whose):
         return None
-    answers = Answers(said.probabilities[keep], said.maps[keep], said.masks[keep])
+    answers = Answers(said.probabilities[keep], said.maps[:0], said.masks[keep])  # maps are large, and not asked
     slices = judged(dataset, rows[keep], answers, rule)
     slices[["marked", "outlined", "both"]] = _pixels(dataset, rows[keep], answers.masks)
     size = slices["marked"] + slices["outlined"]
