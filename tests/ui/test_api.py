@@ -128,6 +128,18 @@ def test_batch_endpoint_keeps_bad_files_as_rows(client: Client, phantom_png, tmp
     assert {Path(f).name for f in files} == {"results.csv", "results.zip"}
 
 
+def test_a_table_of_patients_in_a_batch(client: Client, phantom_png, tmp_path: Path) -> None:
+    table, scans = tmp_path / "who.csv", [phantom_png("meningioma", 5), phantom_png("notumor", 3)]
+    table.write_text("file,patient,sex\n" + "".join(f"{scan.name},P1,F\n" for scan in scans))
+    data, files = client.predict([handle_file(path) for path in (*scans, table)], api_name="/batch")
+    assert len(data["rows"]) == 2 and {Path(f).name for f in files} >= {"results_patients.csv"}
+    (line,) = data["patients"]
+    assert (line["patient"], line["slices"], line["tumor_slices"], line["sex"]) == ("P1", 2, 1, "F")
+    table.write_text("file\n")
+    with pytest.raises(AppError, match="needs the columns file and patient"):
+        client.predict([handle_file(path) for path in (*scans, table)], api_name="/batch")
+
+
 def test_a_volume_is_one_row_of_a_batch(client: Client, samples: dict[str, Path], phantom_png) -> None:
     path = next(p for name, p in samples.items() if name.endswith(".nii.gz"))
     given = [handle_file(path), handle_file(phantom_png("glioma", 1))]
