@@ -32,6 +32,7 @@ COLUMNS = (
     "tumor_slices", "tumor_share", "volume_ml", "volume_of", "largest_area_mm2", "files", "not_brain_mri", "not_read",
 )  # fmt: skip
 LARGEST = 16 * 2**20  # bytes of a table of patients
+FEW = 4  # different words about one patient that are told; more of them are about single files
 
 
 def patient_answer(
@@ -59,13 +60,9 @@ class Whose:
     find: Callable[[Job], str]  # "" for a file of nobody
     about: dict[str, dict[str, str]] = field(default_factory=dict)  # patient -> further columns
 
-    @property
-    def columns(self) -> list[str]:
-        return list(dict.fromkeys(name for known in self.about.values() for name in known))
-
 
 def read_patients(path: Path, name: str = "") -> Whose:
-    """A CSV with the columns file and patient; others are kept, of a patient's first row that fills them.
+    """A CSV with the columns file and patient; of others what it says of a patient is kept: "T1 / FLAIR".
 
     A file is named by its path from the table's folder or from here, or by its name alone where no other row has it.
     name: how sentences call it. Raises BatchError.
@@ -89,7 +86,7 @@ def read_patients(path: Path, name: str = "") -> Whose:
         )
     at: dict[str, str] = {}
     alone: dict[str, str] = {}
-    about: dict[str, dict[str, str]] = {}
+    about: dict[str, dict[str, list[str]]] = {}
     for cells_ in rows[1:]:
         row = {column: cell.strip() for column, cell in zip(names, cells_, strict=False)}
         file, patient = row.pop("file", "").replace("\\", "/").removeprefix("./"), row.pop("patient", "")
@@ -101,8 +98,9 @@ def read_patients(path: Path, name: str = "") -> Whose:
         alone[last] = patient if alone.get(last, patient) == patient else ""
         known = about.setdefault(patient, {})
         for column, value in row.items():
-            if column and value:
-                known.setdefault(column, value)
+            some = known.setdefault(column, [])
+            if column and value and len(some) <= FEW and value not in some:
+                some.append(value)
     home = path.absolute().parent
 
     def find(job: Job) -> str:
@@ -116,7 +114,11 @@ def read_patients(path: Path, name: str = "") -> Whose:
                 return alone[file.name]
         return ""
 
-    return Whose(find, about)
+    said = {
+        patient: {c: " / ".join(some) if len(some) <= FEW else "several" for c, some in known.items() if some}
+        for patient, known in about.items()
+    }
+    return Whose(find, said)
 
 
 @dataclass

@@ -112,7 +112,9 @@ def test_files_are_named_by_path_or_by_name_alone(tmp_path: Path, monkeypatch: p
     assert found(whose, Path("/elsewhere/9.png"), Path("/elsewhere/1.png"), tmp_path / "x.png") == ["P1", "", ""]
     monkeypatch.chdir(tmp_path)
     assert found(whose, Path("scans/b/1.png")) == ["P2"]
-    assert whose.about == {"P1": {"age": "63"}, "P2": {}} and whose.columns == ["age"]
+    assert whose.about == {"P1": {"age": "63 / 64"}, "P2": {}}
+    table.write_text("file,patient,place\n" + "".join(f"{i}.png,P,{i}\n" for i in range(5)))
+    assert read_patients(table).about == {"P": {"place": "several"}}
 
 
 @pytest.mark.parametrize(
