@@ -110,7 +110,7 @@ def audit(dataset: Dataset, seed: int = 0) -> AuditResult:
         _conflicts(table),
         both.rename_axis(columns=None),
         shortcuts(dataset, known, seed),
-        _columns(table.iloc[known]),
+        _columns(table[table["class"].isin(dataset.classes)]),
     )
     return replace(result, findings=_findings(result))
 
