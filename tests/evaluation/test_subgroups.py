@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data.about import ABOUT
+from brain_mri.data.dataset import Dataset
+from brain_mri.evaluation import evaluate
 from brain_mri.evaluation.records import Images, Metrics
 from brain_mri.evaluation.subgroups import LEAST, by_subgroup, parts_of
 from brain_mri.reporting import overview
@@ -68,3 +73,13 @@ def test_the_sequence_is_a_column_too() -> None:
 def test_parts(name: str, values: list[str], parts: list[str | None]) -> None:
     found = parts_of(pd.Series(values), name)
     assert [None if pd.isna(part) else part for part in found] == parts
+
+
+def test_an_evaluation_has_patients_and_subgroups(several: Dataset, handmade_artifact: Path) -> None:
+    table = several.table
+    sex = np.where(pd.factorize(table["group"])[0] % 2 == 0, "F", "M")
+    whole = replace(several, table=table.assign(split="test", **{ABOUT + "sex": sex}))
+    metrics = evaluate.evaluate(handmade_artifact, whole, baseline=False, sanity=False, resamples=20).metrics
+    assert metrics.by_patient and metrics.by_patient.patients == table.loc[table["patient"] != "", "patient"].nunique()
+    assert [(row.source, row.value) for row in metrics.by_subgroup or ()][-2:] == [("sex", "female"), ("sex", "male")]
+    assert Metrics.model_validate(metrics.to_json()) == metrics
