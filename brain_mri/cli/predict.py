@@ -104,9 +104,9 @@ def whose_of(asked: str, paths: Sequence[Path]) -> Whose | None:
 
 
 def said_of(patients: PatientTable, out: Path) -> str:
-    count, lost = patients.count, patients.of_nobody
+    count = patients.count
     said = f"{count} patient{'s' * (count != 1)}: {out / 'predictions_patients.csv'}"
-    return f"{said}; {lost} files are of no patient that is known, and in no row of it." if lost else said
+    return "; ".join(filter(None, (said, patients.left_out)))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -218,6 +218,13 @@ class PatientTable:
     def count(self) -> int:
         return len(self._patients)
 
+    @property
+    def left_out(self) -> str:
+        """How many files have no row, in a sentence; "" where all have one."""
+        if not self.of_nobody:
+            return ""
+        return f"{self.of_nobody} file{' is' if self.of_nobody == 1 else 's are'} of no patient that is known, without a row."
+
     def lines(self) -> list[dict[str, Any]]:
         """By the order of their first files; what the tables say of a patient stands at the end."""
         return [

@@ -181,8 +181,7 @@ def patients_table(patients: PatientTable | None) -> str:
     if patients is None:
         return ""
     columns = ["Patient", "Answer", "Highest slice", "Slices called a tumor", "Volume", "Notes"]
-    lost = patients.of_nobody
-    note = f"<p class='prose-small'>{lost} files are of no patient in the table.</p>" if lost else ""
+    note = f"<p class='prose-small'>{patients.left_out}</p>" if patients.left_out else ""
     return table(columns, [_patient(line, patients) for line in patients.lines()]) + note
 
 

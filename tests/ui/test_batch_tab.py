@@ -64,7 +64,9 @@ def test_a_table_among_the_files_gives_a_row_for_each_patient(
     assert patients and len(rows) == 3 and (patients.count, patients.of_nobody) == (1, 1)
     page = batch_tab.patients_table(patients)
     assert "&lt;b&gt;P1" in page and "<b>P1" not in page and "1 of 2 (50 %)" in page and "age 63" in page
-    assert "1 files are of no patient in the table." in page and first not in page, "named by content, as the rows are"
+    assert "1 file is of no patient that is known, without a row." in page and first not in page, (
+        "named by content, as the rows are"
+    )
     assert [Path(file).name for file in files] == ["results.csv", "results_patients.csv", "results.zip"]
     with zipfile.ZipFile(files[2]) as bundle:
         text = bundle.read("results_patients.csv").decode("utf-8-sig")
