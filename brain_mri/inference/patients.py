@@ -223,7 +223,8 @@ class PatientTable:
         """How many files have no row, in a sentence; "" where all have one."""
         if not self.of_nobody:
             return ""
-        return f"{self.of_nobody} file{' is' if self.of_nobody == 1 else 's are'} of no patient that is known, without a row."
+        files = "1 file is" if self.of_nobody == 1 else f"{self.of_nobody} files are"
+        return f"{files} of no patient that is known, without a row."
 
     def lines(self) -> list[dict[str, Any]]:
         """By the order of their first files; what the tables say of a patient stands at the end."""
