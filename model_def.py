@@ -93,10 +93,7 @@ def mask_logits(x: Tensor, size: int) -> Tensor:
 
 @keras.saving.register_keras_serializable("brain_mri")
 class BothSides(layers.Layer):
-    """The one logit z of a binary task (N, 1) -> (-z/2, z/2) (N, 2): their softmax is the sigmoid of z.
-
-    So is their cross-entropy the binary one, and whatever reads two logits reads these.
-    """
+    """The one logit z of a binary task (N, 1) -> (-z/2, z/2) (N, 2): softmax is its sigmoid, cross-entropy binary."""
 
     def call(self, inputs: Tensor) -> Tensor:
         return ops.concatenate([-inputs / 2, inputs / 2], axis=-1)
@@ -108,10 +105,7 @@ class BothSides(layers.Layer):
 def classifier_model(
     image: Tensor, cam: Tensor, head: list, classes: int, features: Tensor | None = None, **outputs
 ) -> keras.Model:
-    """Join a body that ends in `cam` with a head. `features` defaults to the pooled cam features.
-
-    Two classes have one unit, a sigmoid's; more have one each.
-    """
+    """Join a body that ends in `cam` with a head, of one unit for two classes. `features`: default pooled cam."""
     cam = layers.Activation("linear", name="cam")(cam)
     if features is None:
         features = layers.GlobalAveragePooling2D()(cam)

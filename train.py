@@ -28,7 +28,7 @@ import model_def
 from brain_mri.artifact.folder import Artifact, install, staging
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
-from brain_mri.data.dataset import describe
+from brain_mri.data.description import described
 from brain_mri.data.remote import given, on_the_hub, without_secrets
 from brain_mri.evaluation.evaluate import evaluate
 from brain_mri.evaluation.held_out import write_split
@@ -54,7 +54,7 @@ def train(config: TrainConfig, claim: Claim) -> None:
     precision = choose_precision(config.precision, depthwise=config.uses_depthwise)
 
     dataset = load(config)
-    print(describe(dataset))
+    print(described(dataset))
     check_split(dataset)
     if config.epochs <= 0:
         print("--epochs 0: the data was checked, nothing was trained or written.")

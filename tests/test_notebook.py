@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+import types
 from pathlib import Path
 from typing import Any
 

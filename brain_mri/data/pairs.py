@@ -16,14 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from brain_mri.data.class_names import IMAGE_FOLDERS, MASK_FOLDERS, class_of
 from brain_mri.data.folders import (
-    IMAGE_FOLDERS,
-    MASK_FOLDERS,
     MASK_PAIRS,
     DataError,
     Source,
     bare_name,
-    class_of,
     existing_folder,
     head_name,
     patient_folders,

@@ -19,6 +19,7 @@ from brain_mri.classes import CLASSES
 from brain_mri.data import cache as pixel_cache
 from brain_mri.data import dataset as data
 from brain_mri.data import folders, reader, splits, stacks
+from brain_mri.data.description import described
 from brain_mri.data.phantom import make_phantom, write_dataset
 from brain_mri.imaging.preprocessing import Frame, apply_frame, preprocess
 from brain_mri.imaging.read import read_scan
@@ -147,7 +148,7 @@ def test_unreadable_files_are_listed_with_a_reason(tmp_path: Path) -> None:
     assert "empty" in reasons["empty.png"] and "damaged" in reasons["cut.png"]
     assert "formats" in reasons["readme.txt"] and "too few" in reasons["tiny.png"]
     assert len(dataset.table) == 9
-    assert "empty.png" in data.describe(dataset)
+    assert "empty.png" in described(dataset)
     odd_row = dataset.table[dataset.table["file"].str.contains("udcff")].iloc[0]
     assert Path(str(odd_row["path"])).read_bytes() == good, "the path must open the file"
     dataset.table["file"].to_csv(tmp_path / "t.csv")  # and the name must be printable
@@ -323,7 +324,7 @@ def test_mask_pairs_of_many_kinds(tmp_path: Path) -> None:
         truth = apply_frame(phantom.mask, preprocess(phantom.image, SIZE)[1], SIZE) > 127
         row = dataset.table.index[dataset.table["file"] == f"Images/{stem}.png"][0]
         assert np.array_equal(dataset.masks[row] > 127, truth)
-    assert "(unknown)" in data.describe(dataset)
+    assert "(unknown)" in described(dataset)
 
 
 # ---- cache

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from brain_mri.data import folders
-from brain_mri.data.dataset import Dataset, describe, load_dataset
+from brain_mri.data.dataset import Dataset, load_dataset
+from brain_mri.data.description import described
 from brain_mri.data.folders import DataError
 from brain_mri.data.splits import SPLITS, leave_out
 from tests.helpers.sources import picture
@@ -23,7 +24,7 @@ def test_every_source_is_named_and_no_file_takes_the_place_of_another(several: D
     first, second = (several.images[(table["origin"] == name).to_numpy()] for name in ("data", "data-2"))
     assert not any(np.array_equal(a, b) for a in first for b in second), "equal names, other pictures"
     assert not table["digest"].duplicated().any()
-    assert "pictures in" in describe(several)
+    assert "pictures in" in described(several)
 
 
 def test_sequences_come_from_the_tables(several: Dataset) -> None:
@@ -91,9 +92,9 @@ def test_a_source_that_is_left_out_is_tested_on_with_all_of_its_patients(several
 
 
 def test_the_table_of_the_data_names_the_sources_where_there_are_several(several: Dataset) -> None:
-    assert describe(several).splitlines()[0].split()[:3] == ["origin", "source", "class"]
+    assert described(several).splitlines()[0].split()[:3] == ["origin", "source", "class"]
     alone = replace(several, table=several.table.assign(origin="data"))
-    assert describe(alone).splitlines()[0].split()[:2] == ["source", "class"]
+    assert described(alone).splitlines()[0].split()[:2] == ["source", "class"]
 
 
 def table(folder: Path, text: str) -> Path:

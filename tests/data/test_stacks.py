@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from brain_mri.data import reader, stacks
-from brain_mri.data.dataset import Dataset, describe, load_dataset
+from brain_mri.data.dataset import Dataset, load_dataset
+from brain_mri.data.description import described
 from brain_mri.data.folders import MASK_PAIRS, DataError
 from brain_mri.data.phantom import make_phantom
 from brain_mri.imaging.preprocessing import preprocess
@@ -56,7 +57,7 @@ def test_every_slice_is_a_row_grouped_by_volume(volumes: Path) -> None:
     scan = stacks.read_slice(*table.loc[row, ["path", "slice"]])
     assert scan.info["index"] == 3 and np.array_equal(preprocess(scan.image, SIZE)[0], dataset.images[row])
     assert (table["duplicate_of"] < 0).all(), "neighbours in a volume are no copies of each other"
-    assert "taught as the class of their volume" in describe(dataset)
+    assert "taught as the class of their volume" in described(dataset)
 
 
 def test_a_volume_is_read_once(volumes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

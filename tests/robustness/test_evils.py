@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brain_mri.data.description import described
 from brain_mri.data.folders import DataError
 from brain_mri.data.reader import ATTEMPTS
 from brain_mri.imaging import archive, scan
@@ -108,7 +109,7 @@ def test_pipes_devices_and_strange_names_among_the_training_data(tmp_path: Path)
     reasons = dict(zip(dataset.skipped["path"], dataset.skipped["reason"], strict=True))
     assert reasons["glioma/pipe.png"] == reasons["glioma/zero.png"] == "is no ordinary file"
     assert "vanished" in reasons["glioma/nowhere.png"] and ATTEMPTS > 1
-    data.describe(dataset).encode()  # can be printed
+    described(dataset).encode()  # can be printed
 
 
 def test_a_data_folder_that_vanishes_after_it_was_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
