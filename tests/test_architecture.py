@@ -53,7 +53,7 @@ TESTED_THROUGH: dict[str, str] = {
     "tests/inference/test_guard.py": "inference.guard_descriptors imaging.skull_strip evaluation.guard_check",
     "tests/inference/test_predictor.py": "inference.analysis inference.onnx_model inference.runner",  # one answer
     "tests/artifact/test_hub.py": "artifact.hub_client",  # against a Hub on the loopback, as push is
-    "tests/data/test_dataset.py": "data.folders data.reader data.cache data.description",  # what load_dataset makes of folders
+    "tests/data/test_dataset.py": "data.folders data.reader data.cache data.description",  # of load_dataset
     "tests/data/test_phantom.py": "data.phantom_anatomy data.phantom_tumors",  # what is drawn, not how
     "tests/evaluation/test_records.py": "evaluation.scores",  # the whole of metrics.json, both ways
     "tests/evaluation/test_by_patient.py": "evaluation.scores_of_patients",  # both ways
