@@ -30,7 +30,7 @@ from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.data.folders import DataError, printable
 from brain_mri.data.remote import fetched, given
 from brain_mri.evaluation.evaluate import evaluate, measure_also, measure_baselines, measure_official
-from brain_mri.evaluation.held_out import as_trained, held_out
+from brain_mri.evaluation.held_out import as_trained, held_out, of_artifact
 from brain_mri.evaluation.records import Evaluation
 from brain_mri.evaluation.scores import OfficialModel
 from brain_mri.files import atomic_write, write_json
@@ -96,18 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load_for(artifact: Artifact, args: argparse.Namespace) -> tuple[Dataset, str]:
     """The data as this artifact's training run saw it, see held_out."""
-    training = artifact.config.training
-    dataset = load_dataset(
-        args.data,
-        args.masks,
-        groups=args.groups,
-        size=artifact.image_size,
-        cache=args.cache,
-        seed=training.seed,
-        official_split=bool(training.official_split),
-        min_classes=1,
-        choice=replace(choice_of(args), wanted=artifact.classes, literal=True),
-    )
+    dataset = as_trained(artifact, args.data, args.masks, groups=args.groups, cache=args.cache, choice=choice_of(args))
     return held_out(artifact, dataset)
 
 
@@ -137,7 +126,7 @@ def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset]
 
 def load_labelled(folder: Path, artifact: Artifact, args: argparse.Namespace) -> Dataset:
     """Class folders, else pictures with masks; every row is a test row. Raises DataError."""
-    choice = replace(choice_of(args), wanted=artifact.classes, literal=True)
+    choice = of_artifact(artifact, choice_of(args))
     common: dict[str, Any] = {"size": artifact.image_size, "cache": args.cache, "whole": True, "choice": choice}
     try:
         return load_dataset([folder], min_classes=1, **common)

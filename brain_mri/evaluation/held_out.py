@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from brain_mri.artifact.folder import Artifact
+from brain_mri.data.class_names import ClassChoice
 from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.data.folders import DataError
 from brain_mri.data.splits import SPLITS, split_groups
@@ -43,13 +44,17 @@ def read_split(path: Path) -> pd.DataFrame:
 
 def as_trained(
     artifact: Artifact,
-    data: Path | Sequence[Path],
-    masks: Path | Sequence[Path] | None = None,
+    data: str | Path | Sequence[str | Path],
+    masks: str | Path | Sequence[str | Path] | None = None,
     *,
     groups: Path | None = None,
     cache: Path | None = None,
+    choice: ClassChoice | None = None,
 ) -> Dataset:
-    """The data read and split as this artifact's training run did; see load_dataset. Raises DataError."""
+    """The data read and split as this artifact's training run did, with its classes; see load_dataset.
+
+    choice: what was said about folders (no_tumor, stated). Raises DataError.
+    """
     training = artifact.config.training
     return load_dataset(
         data,
@@ -60,7 +65,13 @@ def as_trained(
         seed=training.seed,
         official_split=bool(training.official_split),
         min_classes=1,
+        choice=of_artifact(artifact, choice),
     )
+
+
+def of_artifact(artifact: Artifact, choice: ClassChoice | None = None) -> ClassChoice:
+    """The choice that reads folders as this artifact's classes."""
+    return replace(choice or ClassChoice(), wanted=artifact.classes, literal=True)
 
 
 def held_out(artifact: Artifact, dataset: Dataset) -> tuple[Dataset, str]:
