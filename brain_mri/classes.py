@@ -16,6 +16,7 @@ CLASS_TITLES: dict[str, str] = {
 }
 NO_TUMOR = "notumor"
 ANY_TUMOR = "tumor"  # the other side of a binary task
+MOST_CLASSES = 100  # of one model
 
 SEQUENCES: dict[str, str] = {
     "T1": "T1 without contrast medium",

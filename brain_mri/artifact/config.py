@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from brain_mri.classes import NO_TUMOR, SEQUENCES
+from brain_mri.classes import MOST_CLASSES, NO_TUMOR, SEQUENCES
 from brain_mri.files import FileError
 
 FORMAT_VERSION = 1
@@ -148,7 +148,7 @@ class QualityRule(Record):
 class DecisionRule(Record):
     """How the outputs of the networks become answers; inference/decision.py applies it."""
 
-    classes: Annotated[tuple[Words, ...], Strict(False), Field(max_length=100)]  # in the order of the logits
+    classes: Annotated[tuple[Words, ...], Strict(False), Field(max_length=MOST_CLASSES)]  # in the order of the logits
     temperature: Temperature
     bias: Weights | None = None  # one of each class
     stacking: Stacking | None = None

@@ -6,23 +6,26 @@ Folders decide which classes there are (`names_of`). Our own four are known unde
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from brain_mri.classes import ANY_TUMOR, CLASSES, NO_TUMOR
+from brain_mri.classes import ANY_TUMOR, CLASSES, NO_TUMOR, title
 
 # What is left of a folder name after everything but letters, "brain" and "tumor(s)" is taken away.
 _CLASS_WORDS = {
     "glioma": "glioma", "gliomas": "glioma", "gbm": "glioma", "glioblastoma": "glioma", "meningioma": "meningioma",
     "meningiomas": "meningioma", "menin": "meningioma", "pituitary": "pituitary", "pituitaryadenoma": "pituitary",
     "pitutary": "pituitary", "pituatary": "pituitary", "pitutiary": "pituitary", "no": "notumor", "non": "notumor",
-    "normal": "notumor", "healthy": "notumor", "none": "notumor", "negative": "notumor", "without": "notumor",
+    "not": "notumor", "normal": "notumor", "healthy": "notumor", "none": "notumor", "negative": "notumor",
+    "neg": "notumor", "without": "notumor",
 }  # fmt: skip
-_TUMOR_WORDS = ("yes", "y", "tumor", "tumour", "tumors", "tumours", "braintumor", "braintumour", "positive", "abnormal",
-                "withtumor", "withtumour", "hastumor", "tumorous")  # fmt: skip
+_TUMOR_WORDS = ("yes", "tumor", "tumour", "tumors", "tumours", "braintumor", "braintumour", "positive", "pos",
+                "abnormal", "withtumor", "withtumour", "hastumor", "tumorous")  # fmt: skip
 _SPLIT_WORDS = {
     "training": "Training", "train": "Training", "testing": "Testing", "test": "Testing",
     "val": "Validation", "valid": "Validation", "validation": "Validation",
@@ -30,15 +33,17 @@ _SPLIT_WORDS = {
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "imagestr")
 MASK_FOLDERS = ("masks", "mask", "labels", "labelstr", "annotations", "segmentations")
 # Words in the names of folders that tell neither a class nor a patient.
+_TUMOR = {"brain", "tumor", "tumors", "tumour", "tumours"}
 _PLAIN = {
-    *IMAGE_FOLDERS, *MASK_FOLDERS, *_SPLIT_WORDS, "brain", "tumor", "tumors", "tumour", "tumours", "mri", "mr",
+    *IMAGE_FOLDERS, *MASK_FOLDERS, *_SPLIT_WORDS, *_TUMOR, "mri", "mr", "detected", "found", "cropped", "resized",
     "t1", "t2", "t1c", "t1ce", "t1gd", "t1w", "t2w", "flair", "dwi", "contrast", "axial", "coronal", "sagittal", "ax",
     "cor", "sag", "plane", "copy", "of", "new", "folder", "set", "data", "dataset", "scan", "scans", "slice", "slices",
     "class", "case", "cases", "grade", "low", "high", "hgg", "lgg", "dicom", "dcm", "png", "jpg", "jpeg", "nifti",
     "nii", "raw", "original", "augmented", "all", "deep",
 }  # fmt: skip
 _GRADES = {"low", "high", "hgg", "lgg"}  # no kind of ours, but classes where nothing else is
-_UNLABELLED = ("pred", "preds", "predict", "prediction", "predictions", "unlabeled", "unlabelled", "unknown")
+_RUNS = {"runs", "results", "outputs", "figures", "checkpoints"}  # what programs leave beside their data
+_UNLABELLED = (*_RUNS, "pred", "preds", "predict", "prediction", "predictions", "unlabeled", "unlabelled", "unknown")
 OTHER_LESION = (
     "otherlesion",
     "otherlesions",
@@ -71,24 +76,28 @@ class ClassChoice:
 
     def said_of(self, folder: str) -> str | None:
         """What was said about a folder of this name, if anything."""
-        if self.no_tumor and own_name(folder).lower() == own_name(self.no_tumor).lower():
+        if self.no_tumor and spelled(own_name(folder)) == spelled(own_name(self.no_tumor)):
             return NO_TUMOR
         return self.stated.get(own_name(folder).lower()) or self.stated.get(folder.strip().lower())
 
 
 def class_of(folder: str) -> str | None:
     """Which of our four classes a folder name stands for (glioma_tumor, "No Tumor", 2-PITUITARY, ...), or None."""
+    folder = re.sub(r"\(.*?\)", "", folder)  # Glioma (Astrocitoma, ...) T1
     letters = re.sub(r"[^a-z]", "", folder.lower())
-    word = re.sub(r"^brain|tumou?rs?$|^mri", "", letters)
+    if re.fullmatch(r"no\W*\d+", folder.lower().strip()):  # a number
+        return None
+    word = re.sub(r"^brain|(brain)?tumou?r(s|ous)?$|^mri", "", letters)
     rest = "".join(re.sub(r"\d", "", part) for part in _words(folder) if part not in _PLAIN)
-    if rest in ("no", "non", "none", "without") and "tumo" not in letters:  # no_contrast
+    if rest in ("no", "non", "none", "without") and "contrast" in letters:
         rest = ""
     return next((c for w in (word, rest) if (c := w if w in CLASSES else _CLASS_WORDS.get(w))), None)
 
 
 def shows_any_tumor(folder: str) -> bool:
-    """yes, tumor, positive: the other side of a binary task."""
-    return re.sub(r"[^a-z]", "", folder.lower()) in _TUMOR_WORDS
+    """yes, tumor, positive, tumor_flair: the other side of a binary task."""
+    rest = "".join(re.sub(r"\d", "", word) for word in _words(folder) if word not in _PLAIN - _TUMOR)
+    return rest in _TUMOR_WORDS or re.sub(r"[^a-z]", "", folder.lower()) in _TUMOR_WORDS
 
 
 def shows_other_lesion(folder: str) -> bool:
@@ -102,16 +111,26 @@ def plain_name(name: str) -> str:
 
 def own_name(folder: str) -> str:
     """A folder's name as that of a class: printable, without what a copy adds ("Copy of X", "X - Copy (2)")."""
-    name = os.fspath(folder).encode("utf-8", "backslashreplace").decode("utf-8")
+    name = unicodedata.normalize("NFC", os.fspath(folder).encode("utf-8", "backslashreplace").decode("utf-8"))
     name = "".join(c if c.isprintable() else " " for c in name)
     name = re.sub(r"^copy of |( - copy)?( ?\(\d+\))?$", "", " ".join(name.split()), flags=re.IGNORECASE)
     return name.strip()[:100] or "folder"
 
 
+def spelled(name: str) -> str:
+    """Equal for the names of one class that are only spelled otherwise: Grade_II, grade ii."""
+    return re.sub(r"[\s_-]+", " ", name).casefold()
+
+
+def one_spelling(names: Iterable[str]) -> dict[str, str]:
+    """How a class is spelled -> its name, the first of those that are only spelled otherwise (Cat, cat)."""
+    return {spelled(name): name for name in sorted(names, reverse=True)}
+
+
 def split_of(folder: str) -> str | None:
     """ "Training", "Testing", "Validation" or None."""
     word = re.sub(r"[^a-z]", "", folder.lower()).removesuffix("set").removesuffix("data")
-    first = _words(folder)[:1] if class_of(folder) else []  # train_glioma
+    first = _words(folder)[:1] if class_of(folder) or shows_any_tumor(folder) else []  # train_glioma
     return _SPLIT_WORDS.get(word) or _SPLIT_WORDS.get("".join(first))
 
 
@@ -125,23 +144,56 @@ def names_of(places: Sequence[tuple[str, ...]], choice: ClassChoice) -> list[tup
 
     The innermost folder counts whose name is one of our four, or yes and no. What lies beside them is a class, too,
     unless three of our four are there, or the binary task is: then the others are something else. Where folders
-    differ that mean one and the same of our kinds ("Glioma T1", "Glioma T2"), each is a class under its own name.
+    differ that mean one and the same of our kinds ("Glioma T1", "Glioma T2"; Tumor 1, 2, 3), each is a class under its
+    own name; so is "tumor" beside kinds or without its other side. Folders of masks are of none.
     """
     wanted = choice.names
+    shared = itertools.takewhile(lambda parts: len({*parts}) == 1, zip(*places, strict=False))
+    whole = len([*shared]) if len({*places}) > 1 else 0  # folders around all of them
+
+    def known_of(place: tuple[str, ...]) -> tuple[str, int] | None:
+        for at in reversed(range(len(place))):
+            name = _among(place[at], wanted, choice) if wanted else _known(place[at], choice)
+            about = at < whole and name == ANY_TUMOR and len(_words(place[at])) > 1  # Brain Tumor/1, Brain Tumor/2
+            if name and not about:
+                return None if holds_masks(place, at) else (name, at)
+        return None
+
+    known = [known_of(place) for place in places]
     if wanted:
-        return [_innermost(place, lambda folder: _among(folder, wanted, choice)) for place in places]
-    known = [_innermost(place, lambda folder: _known(folder, choice)) for place in places]
-    meaning: dict[str, set[str]] = {}
-    for place, found in zip(places, known, strict=True):
-        if found:
-            meaning.setdefault(found[0], set()).add(_bare(place[found[1]]))
-    apart = {name for name, folders in meaning.items() if len(folders) > 1 and name not in (NO_TUMOR, ANY_TUMOR)}
-    ours = meaning.keys() & {*CLASSES}
-    binary = meaning.keys() >= {NO_TUMOR, ANY_TUMOR} and ours == {NO_TUMOR}
-    said = bool(choice.stated) and not choice.wanted
-    if not choice.wanted and not apart and (len(ours) >= CLOSED or binary or said):
         return known
-    inside = _telling(places)
+    ours = {found[0] for found in known if found}
+    bare: dict[str, set[str]] = {}
+    for place, found in zip(places, known, strict=True):
+        if found and not choice.said_of(place[found[1]]):
+            bare.setdefault(found[0], set()).add(_bare(place[found[1]]))
+    one = {NO_TUMOR, ANY_TUMOR} if NO_TUMOR in ours else {NO_TUMOR}
+    apart = {name for name, folders in bare.items() if len(folders) > 1 and name not in one}
+    kinds = ours - {ANY_TUMOR}
+    binary = ours == {NO_TUMOR, ANY_TUMOR}
+    if not choice.wanted and not apart and (len(kinds & {*CLASSES}) >= CLOSED or binary):
+        return known
+    said = bool(choice.stated) and not choice.wanted
+    result = known if said and not apart else _with_others(places, known, apart, bool(choice.wanted))
+    names = {found[0] for found in result if found}
+    if ANY_TUMOR not in names or names <= {NO_TUMOR, ANY_TUMOR}:
+        return result
+    return [
+        (_kind(place[found[1]]), found[1]) if found and found[0] == ANY_TUMOR else found
+        for place, found in zip(places, result, strict=True)
+    ]
+
+
+def _with_others(
+    places: Sequence[tuple[str, ...]], known: Sequence[tuple[str, int] | None], apart: Set[str], asked: bool
+) -> list[tuple[str, int] | None]:
+    """known, and what lies beside them; own names for the classes that are kept apart.
+
+    asked: are all folders asked for, even those that are named T1 and T2?
+    """
+    inside = _telling(places, _PLAIN - _GRADES)
+    if asked and not any(inside):
+        inside = _telling(places, {*IMAGE_FOLDERS, *MASK_FOLDERS})
     depth = Counter(
         parts.index(place[found[1]])
         for place, parts, found in zip(places, inside, known, strict=True)
@@ -153,12 +205,25 @@ def names_of(places: Sequence[tuple[str, ...]], choice: ClassChoice) -> list[tup
         if found and found[0] not in apart:
             result.append(found)
         elif found:
-            result.append((own_name(place[found[1]]), found[1]))
-        elif len(parts) > level and not _no_class(place):
-            result.append((own_name(parts[level]), place.index(parts[level])))
+            result.append((_kind(place[found[1]]), found[1]))
+        elif len(parts) > level and not _no_class(place, at := place.index(parts[level])):
+            result.append((own_name(parts[level]), at))
         else:
             result.append(None)
     return result
+
+
+def _kind(folder: str) -> str:
+    """A class that is one kind among others, whatever the folder's name seems to say."""
+    name = own_name(folder)
+    return title(name) if name == ANY_TUMOR else name
+
+
+def holds_masks(place: tuple[str, ...], at: int = 0) -> bool:
+    """glioma/masks, masks/glioma, cat_masks; at: which of the folders names the class."""
+    said = {"mask", "masks"}
+    below = (part.lower() in MASK_FOLDERS or said & {*_words(part)[:1], *_words(part)[-1:]} for part in place[at:])
+    return any(part.lower() in said for part in place) or any(below)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -172,13 +237,6 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({*names} - {""}, key=key))
 
 
-def _innermost(place: tuple[str, ...], what: object) -> tuple[str, int] | None:
-    for index in range(len(place) - 1, -1, -1):
-        if name := what(place[index]):  # type: ignore[operator]
-            return name, index
-    return None
-
-
 def _known(folder: str, choice: ClassChoice) -> str | None:
     return choice.said_of(folder) or class_of(folder) or (ANY_TUMOR if shows_any_tumor(folder) else None)
 
@@ -190,8 +248,8 @@ def _among(folder: str, wanted: Sequence[str], choice: ClassChoice) -> str | Non
         return name
     if ANY_TUMOR in wanted and name in CLASSES and name != NO_TUMOR:
         return ANY_TUMOR
-    own = own_name(folder).lower()
-    return next((one for one in wanted if one.lower() == own), None)
+    own = spelled(own_name(folder))
+    return next((one for one in wanted if spelled(one) == own), None)
 
 
 def _bare(folder: str) -> str:
@@ -200,14 +258,10 @@ def _bare(folder: str) -> str:
     return " ".join(word for word in _words(re.sub(r"\(\d+\)", "", folder)) if word not in harmless).rstrip("s")
 
 
-def _telling(places: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _telling(places: Sequence[tuple[str, ...]], plain: Set[str]) -> list[tuple[str, ...]]:
     """Of each place the folders that may name a class, without those that hold all of them."""
     telling = [
-        tuple(
-            p
-            for p in place
-            if not (split_of(p) and not class_of(p)) and (class_of(p) or set(_words(p)) - (_PLAIN - _GRADES))
-        )
+        tuple(p for p in place if not (split_of(p) and not class_of(p)) and (class_of(p) or set(_words(p)) - plain))
         for place in places
     ]
     while len({parts[0] for parts in telling if parts}) == 1 and any(len(parts) > 1 for parts in telling):
@@ -215,12 +269,10 @@ def _telling(places: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return telling
 
 
-def _no_class(place: tuple[str, ...]) -> bool:
-    return any(
-        part.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS) or {*_words(part)} & {*_UNLABELLED} or shows_other_lesion(part)
-        for part in place
-    )
+def _no_class(place: tuple[str, ...], at: int) -> bool:
+    return holds_masks(place, at) or any({*_words(part)} & {*_UNLABELLED} or shows_other_lesion(part) for part in place)
 
 
 def _words(folder: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", folder.lower())
+    """In lower case; of letters that are combined or of signs alone: the name itself."""
+    return re.findall(r"[^\W_]+", folder.lower()) or [folder]

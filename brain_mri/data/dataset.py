@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brain_mri.classes import ANY_TUMOR, CLASSES, NO_TUMOR
+from brain_mri.classes import ANY_TUMOR, CLASSES, MOST_CLASSES, NO_TUMOR
 from brain_mri.data import duplicates, mask_transfer
 from brain_mri.data.about import with_about
 from brain_mri.data.cache import Pixels, cache_file
-from brain_mri.data.class_names import ClassChoice, in_order
+from brain_mri.data.class_names import STANDARD, ClassChoice, in_order, one_spelling, own_name, spelled
 from brain_mri.data.folders import (
     CLASS_FOLDER,
     NO_CLASS,
@@ -225,9 +225,11 @@ def _agreed(sources: list[Source], choice: ClassChoice) -> list[Source]:
     """The same with classes that all sources share: those that are asked for, else those of the class folders.
 
     Where one source tells kinds and another only that there is a tumor, the latter is a tumor of unknown kind. Where
-    none tells kinds, every tumor is just that.
+    none tells kinds, every tumor is just that. Raises DataError where something is asked for that is not there.
     """
-    of_folders = {source.label for source in sources if source.source == CLASS_FOLDER} - {""}
+    names = one_spelling({source.label for source in sources if source.source == CLASS_FOLDER} - {""})
+    sources = [replace(one, label=names.get(spelled(one.label), one.label)) for one in sources]
+    of_folders = {*names.values()}
     kinds = of_folders - {NO_TUMOR, ANY_TUMOR}
     known: set[str] = {*choice.names} or of_folders or {source.label for source in sources}
     if kinds and not choice.names:
@@ -242,7 +244,19 @@ def _agreed(sources: list[Source], choice: ClassChoice) -> list[Source]:
         tumor = source.tumor or ours or source.label == ANY_TUMOR
         return replace(source, label=ANY_TUMOR if tumor and ANY_TUMOR in known else "", tumor=tumor)
 
-    return [agreed(source) for source in sources]
+    found = [agreed(source) for source in sources]
+    labels = {source.label for source in found} - {""}
+    if not choice.literal and choice.wanted != (STANDARD,) and (missing := {*choice.names} - labels):
+        raise DataError(f"No folder is of the class {min(missing)}, which --classes names.")
+    if len(labels) > MOST_CLASSES:
+        raise DataError(
+            f"There are {len(labels)} folders that would each be a class, and a model has at most {MOST_CLASSES}; "
+            "folders of patients belong into those of their classes."
+        )
+    folders = {spelled(own_name(part)) for one in found for part in one.file.split("/")[:-1]}
+    if choice.no_tumor and spelled(own_name(choice.no_tumor)) not in folders:
+        raise DataError(f"There is no folder {own_name(choice.no_tumor)}, which --no-tumor names.")
+    return found
 
 
 def labels_of(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
@@ -265,13 +279,12 @@ def _check_classes(
         example = next((f"{printable(s.path.name)} {why}" for s, why in failed if s.label == label), "")
         raise DataError(f"No file of the class {label} in {data} could be read (for example: {example}).")
     lesions = any(source.tumor for source in read)  # of no class, which a model can be judged on, too
+    others = ", ".join([printable(name) for name, why in passed if why.startswith(NO_CLASS)][:8])
     if len(got) < least and not (least == 1 and lesions):
-        others = ", ".join(printable(name) for name, why in passed[:8] if why.startswith(NO_CLASS))
-        asked = ", ".join(choice.names or CLASSES)
         raise DataError(
             f"{data} holds {f'only the class {min(got)}' if len(got) == 1 else 'no class'}"
-            f"{f' (passed over: {others})' if others else ''}; at least {least} of {asked} "
-            "are needed."
+            f"{f' (passed over: {others})' if others else ''}; at least {least} "
+            f"{'of ' + ', '.join(choice.names) if choice.names else 'class folders'} are needed."
         )
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data.dataset import Dataset
+from brain_mri.data.folders import NO_CLASS
 from brain_mri.data.splits import SPLITS
 
 
@@ -32,7 +33,7 @@ def described(dataset: Dataset) -> str:
         f" ({exact} equal to the pixel, {int(table['mirrored'].sum())} mirrored).",
     ]
     present = set(zip(table["class"], table["split"], strict=True))
-    for label in sorted(set(table["class"]) - {""}):
+    for label in dataset.classes:
         missing = [split for split in SPLITS if (label, split) not in present]
         if missing:
             lines.append(
@@ -51,9 +52,12 @@ def described(dataset: Dataset) -> str:
         lines.append(f"{twins} class-folder slices take the mask of their copy among the mask pairs.")
     if len(dataset.skipped):
         lines.append(f"{len(dataset.skipped)} skipped:")
-        lines += [f"  {row.path}: {row.reason}" for row in dataset.skipped.head(10).itertuples(index=False)]
-        if len(dataset.skipped) > 10:
-            lines.append(f"  ... and {len(dataset.skipped) - 10} more")
+        folders = dataset.skipped["reason"].str.startswith(NO_CLASS)
+        files = dataset.skipped[~folders]
+        told = pd.concat([dataset.skipped[folders], files.head(10)])  # a folder that is not used is always named
+        lines += [f"  {row.path}: {row.reason}" for row in told.itertuples(index=False)]
+        if len(files) > 10:
+            lines.append(f"  ... and {len(files) - 10} more")
     else:
         lines.append("No file had to be skipped.")
     return "\n".join(lines)

@@ -22,6 +22,7 @@ from brain_mri.data.class_names import (
     MASK_FOLDERS,
     ClassChoice,
     class_of,
+    holds_masks,
     names_of,
     own_name,
     plain_name,
@@ -138,9 +139,8 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """(folder, its visible file names), sorted, links followed, loops cut."""
     seen: set[str] = set()
 
-    def stop(error: OSError) -> None:
-        if error.filename == str(root):
-            raise DataError(f"The folder {root} could not be listed ({error.strerror}).")
+    def stop(error: OSError) -> None:  # a class that Drive does not list now is no class that is missing
+        raise DataError(f"The folder {printable(error.filename)} could not be listed ({error.strerror}).")
 
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=stop):
         real = os.path.realpath(folder)
@@ -172,19 +172,18 @@ def class_folders(
     root = existing_folder(root, "data")
     choice = replace(choice or ClassChoice(), stated=read_classes(root / CLASS_TABLE))
     skipped: list[tuple[str, str]] = []
-    # folders that are left out with all that is in them
-    apart = [pairs.absolute() for pairs in masks if not root.absolute().is_relative_to(pairs.absolute())]
-    walked: list[tuple[Path, tuple[str, ...], list[str]]] = []
-    for folder, names in walk(root):
-        parts = folder.relative_to(root).parts
-        if any(folder.absolute().is_relative_to(other) for other in apart):
-            continue
-        alone = not any(choice.said_of(part) or class_of(part) for part in parts)
-        if parts and alone and holds(folder, IMAGE_FOLDERS) and holds(folder, MASK_FOLDERS):
-            apart.append(folder.absolute())
-            skipped.append((folder.relative_to(root).as_posix(), "image/mask pairs; give this folder as --masks"))
-            continue
-        walked.append((folder, parts, names))
+    walked, pairs = _walked(root, masks, choice)
+    if len(pairs) > 1 and not any(parts and names for _, parts, names in walked):  # cat/images, cat/masks, dog/images
+        walked, pairs = _walked(root, masks, choice, pairs_too=True)[0], []
+    for pair in pairs:
+        count = _counted([name for _, names in walk(pair) for name in names])
+        skipped.append((pair.relative_to(root).as_posix(), f"{NO_CLASS}: image/mask pairs ({count}), for --masks"))
+    there = {own_name(part).lower() for _, parts, _ in walked for part in parts}
+    if absent := [folder for folder in choice.stated if folder not in there]:
+        said = f"names folders that are not there: {', '.join(absent[:8])}"
+        if len(absent) == len(choice.stated):
+            raise DataError(f"{root / CLASS_TABLE} {said}.")
+        skipped.append((CLASS_TABLE, said))
     holding = [(folder, parts, names) for folder, parts, names in walked if parts and names]
     named = dict(
         zip((parts for _, parts, _ in holding), names_of([parts for _, parts, _ in holding], choice), strict=True)
@@ -203,8 +202,10 @@ def class_folders(
                     f"{root} is the folder of a single class; give the folder above it, with one folder per class."
                 )
             if parts and names:
-                skipped.append((within, f"{NO_CLASS} ({len(names)} file{'s' if len(names) > 1 else ''})"))
-            elif parts and class_of(parts[-1]) and not any(folder.iterdir()):
+                skipped.append((within, f"{NO_CLASS}{', but of masks' * holds_masks(parts)} ({_counted(names)})"))
+            elif any(map(_may_be_picture, names)):
+                skipped.append((root.name, f"{NO_CLASS} ({_counted(names)} beside its folders)"))
+            elif parts and not any(folder.iterdir()):
                 skipped.append((within, "empty folder"))
             continue
         splits = [split for part in reversed(parts) if (split := split_of(part))]
@@ -220,14 +221,41 @@ def class_folders(
             found.append(Source(CLASS_FOLDER, path.relative_to(root).as_posix(), path, name, split, tumor=other))
             inside.append(parts[at + 1 :] if name else parts)
     if not found:
-        there = sorted(printable(p.name) for p in root.iterdir() if p.is_dir() and not _ignored(p.name))
-        wanted = choice.names or CLASSES
+        folders = sorted(printable(p.name) for p in root.iterdir() if p.is_dir() and not _ignored(p.name))
+        wanted = f"named {', '.join(choice.names)}" if choice.names else "such as yes and no, or glioma and notumor"
         raise DataError(
-            f"{root} holds no class folder with pictures; expected folders named {', '.join(wanted)} (also inside "
-            f"Training and Testing), found {', '.join(there[:8]) or 'no folder'}."
+            f"{root} holds no class folder with pictures; expected a folder for each class, {wanted} (also inside "
+            "Training and Testing; --classes folders takes folders of any name), found "
+            f"{', '.join(folders[:8]) or 'no folder'}."
         )
     found = [replace(source, folder=name) for source, name in zip(found, patient_folders(inside), strict=True)]
     return sorted(found, key=lambda item: item.file), skipped
+
+
+def _walked(
+    root: Path, masks: Sequence[Path], choice: ClassChoice, *, pairs_too: bool = False
+) -> tuple[list[tuple[Path, tuple[str, ...], list[str]]], list[Path]]:
+    """([(folder, its parts below root, its files)], folders of image/mask pairs, left out with all that is in them)."""
+    apart = [pairs.absolute() for pairs in masks if not root.absolute().is_relative_to(pairs.absolute())]
+    walked: list[tuple[Path, tuple[str, ...], list[str]]] = []
+    pairs: list[Path] = []
+    for folder, names in walk(root):
+        parts = folder.relative_to(root).parts
+        if any(folder.absolute().is_relative_to(other) for other in apart):
+            continue
+        alone = not pairs_too and not any(choice.said_of(part) or class_of(part) for part in parts)
+        if parts and alone and holds(folder, IMAGE_FOLDERS) and holds(folder, MASK_FOLDERS):
+            apart.append(folder.absolute())
+            pairs.append(folder)
+            continue
+        walked.append((folder, parts, names))
+    return walked, pairs
+
+
+def _counted(names: Sequence[str]) -> str:
+    pictures = sum(map(_may_be_picture, names))
+    what, count = ("picture", pictures) if pictures else ("file", len(names))
+    return f"{count} {what}{'s' if count > 1 else ''}"
 
 
 def read_classes(path: Path) -> dict[str, str]:
@@ -239,7 +267,11 @@ def read_classes(path: Path) -> dict[str, str]:
         return {}
     table = read_table(path, ("folder", "class"))
     rows = [(folder, name) for folder, name in table[["folder", "class"]].to_numpy() if folder and name]
-    return {own_name(folder).lower(): plain_name(name) for folder, name in rows}
+    said: dict[str, str] = {}
+    for folder, name in rows:
+        if said.setdefault(own_name(folder).lower(), plain_name(name)) != plain_name(name):
+            raise DataError(f"{path} gives the folder {own_name(folder)} two classes.")
+    return said
 
 
 def holds(root: Path, names: tuple[str, ...]) -> bool:

@@ -119,7 +119,8 @@ def inner(folder: Path) -> Path:
     while True:
         there = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
         name = there[0].name if len(there) == 1 else ""
-        telling = class_of(name) or split_of(name) or shows_any_tumor(name)
+        about = "brain" in name.lower()  # brain_tumor_dataset is what all of it is about
+        telling = class_of(name) or split_of(name) or (shows_any_tumor(name) and not about)
         if not name or telling or name.lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS):
             return folder
         if not there[0].is_dir() or not any(path.is_dir() for path in there[0].iterdir()):

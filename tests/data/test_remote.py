@@ -228,6 +228,8 @@ def test_the_folder_in_an_archive_that_holds_the_data(tmp_path: Path) -> None:
 
     root = made("archive/Brain Set/glioma", "archive/Brain Set/notumor", "__MACOSX/x")
     assert inner(root) == root / "archive" / "Brain Set"
+    root = made("brain_tumor_dataset/yes", "brain_tumor_dataset/no")
+    assert inner(root) == root / "brain_tumor_dataset"
     for places in (["Training/glioma", "Training/notumor"], ["glioma/a", "glioma/b"], ["yes/a"], ["images/a"], ["x"]):
         root = made(*places)
         assert inner(root) == root
