@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import DISCLAIMER
-from brain_mri.data.labelling import Labelling
 from brain_mri.imaging.scan import MAX_BYTES
 from brain_mri.inference.live_model import LiveModel, Models
 from brain_mri.inference.onnx_model import cores
@@ -28,7 +27,6 @@ from brain_mri.ui.common import speaking
 from brain_mri.ui.examples import load_examples
 from brain_mri.ui.gate import Gate
 from brain_mri.ui.keeping import tidying
-from brain_mri.ui.label_tab import label_tab
 from brain_mri.ui.model_tab import model_tab
 from brain_mri.ui.places import WAITING, Places
 from brain_mri.ui.reload import connect, newer_row, notice_of
@@ -56,7 +54,11 @@ def build_interface(
     tab of their own; label_out: where the outlines are kept, see Labelling. Raises ArtifactError, HubError, ScanError
     or DataError with one sentence.
     """
-    work = Labelling(label, label_out) if label else None
+    work = None
+    if label:  # only here: a Space has neither class folders nor what reads them
+        from brain_mri.ui.label_tab import Labelling, label_tab
+
+        work = Labelling(label, label_out)
     lifetime.private_folder()  # before any component is made: each asks once where files are kept
     live = LiveModel(model or os.environ.get("BRAIN_MRI_MODEL") or BUNDLED)
     predictor = live.current
