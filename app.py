@@ -62,7 +62,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a folder of files to try, shown with their names; default: $BRAIN_MRI_EXAMPLES",
     )
-    p.add_argument("--label", metavar="DIR", help="class folders whose tumors you outline; for this machine only")
+    p.add_argument(
+        "--label",
+        metavar="DIR",
+        help="class folders whose tumors you outline, or what else train.py --data takes; for this machine only",
+    )
     p.add_argument("--label-out", metavar="DIR", help="where the outlines are kept; default: DIR-outlines, beside DIR")
     p.add_argument("--share", action="store_true", help="a public link for a week, through gradio.live")
     p.add_argument("--port", type=int, help="default: the first free one from 7860")

@@ -26,9 +26,12 @@ class Failed(Exception):
 class Visitor:
     """One open page. Use it as a context manager: leaving closes the page."""
 
-    def __init__(self, url: str, timeout: float = 300):
+    def __init__(self, url: str, timeout: float = 300, sign_in: tuple[str, str] | None = None):
+        """sign_in: name and password."""
         self.session = uuid.uuid4().hex
         self.http = httpx.Client(base_url=url.rstrip("/"), timeout=timeout, trust_env=False)
+        if sign_in:
+            self.http.post("/login", data=dict(zip(("username", "password"), sign_in, strict=True))).raise_for_status()
         config = self.http.get("/config").raise_for_status().json()
         self._blocks: dict[int, Data] = {block["id"]: block["props"] for block in config["components"]}
         self._events: list[Data] = config["dependencies"]

@@ -92,7 +92,7 @@ def whose_of(asked: str, paths: Sequence[Path]) -> Whose | None:
     if not asked:
         return None
     if asked != FOLDER:
-        return read_patients(Path(asked))
+        return read_patients(Path(asked), paths)
     from brain_mri.data.folders import patient_folders  # pandas, only when needed
 
     top = Path(os.path.commonpath([path.absolute().parent for path in paths]))

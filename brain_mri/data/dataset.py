@@ -24,7 +24,7 @@ from brain_mri.classes import ANY_TUMOR, CLASSES, MOST_CLASSES, NO_TUMOR
 from brain_mri.data import duplicates, mask_transfer
 from brain_mri.data.about import with_about
 from brain_mri.data.cache import Pixels, cache_file
-from brain_mri.data.class_names import STANDARD, ClassChoice, in_order, one_spelling, own_name, spelled
+from brain_mri.data.class_names import STANDARD, ClassChoice, in_order, one_spelling, own_name, plain_name, spelled
 from brain_mri.data.folders import (
     CLASS_FOLDER,
     NO_CLASS,
@@ -229,15 +229,16 @@ def _agreed(sources: list[Source], choice: ClassChoice) -> list[Source]:
     """
     names = one_spelling({source.label for source in sources if source.source == CLASS_FOLDER} - {""})
     sources = [replace(one, label=names.get(spelled(one.label), one.label)) for one in sources]
-    of_folders = {*names.values()}
-    kinds = of_folders - {NO_TUMOR, ANY_TUMOR}
-    known: set[str] = {*choice.names} or of_folders or {source.label for source in sources}
+    kinds = {*names.values()} - {NO_TUMOR, ANY_TUMOR}
+    known = {*choice.names} or {*names.values()} or {plain_name(source.label) for source in sources if source.label}
     if kinds and not choice.names:
         known = (known - {ANY_TUMOR}) | {NO_TUMOR}
         if kinds <= {*CLASSES}:
             known |= {*CLASSES}  # a kind that only an outlined set has
 
     def agreed(source: Source) -> Source:
+        if source.label not in known and source.label:
+            source = replace(source, label=plain_name(source.label))
         if source.label in known or not source.label:
             return source
         ours = source.label in CLASSES and source.label != NO_TUMOR

@@ -341,8 +341,8 @@ def read_patients(path: Path) -> dict[str, tuple[str, str, int]]:
 
 
 def _stated_class(word: str) -> str:
-    """Of a table: one of ours, or a word of its own, which counts where the folders have such a class."""
-    return "" if word.lower() in ("", "nan", "<na>", "unknown", "n/a", "?") else plain_name(word)
+    """Of a table, as it stands: whether it is a class of its own or one of ours, the folders decide (dataset.py)."""
+    return "" if word.lower() in ("", "nan", "<na>", "unknown", "n/a", "?") else own_name(word)
 
 
 def unknown_sequences(path: Path) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@
         work.save(item, mask)
 
 A saved slice is its file, byte for byte, under images/ and a PNG of the scan's size under masks/. What is saved is what
-lies there: a page that is opened again, tomorrow or by somebody else, goes on where the folder ends.
+lies there: a page that is opened again, tomorrow or by somebody else, goes on where the folder ends. Several may work
+at once: what one has saved is not offered to the others, and `version` tells whether it is still what was seen.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from brain_mri.data.folders import (
     Source,
     class_folders,
     existing_folder,
+    group_table,
     printable,
     read_groups,
     read_sequences,
@@ -38,6 +40,7 @@ from brain_mri.data.folders import (
     stem_of,
 )
 from brain_mri.data.outlines import doubt
+from brain_mri.data.remote import fetched, given
 from brain_mri.files import FileError, atomic_write
 from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
@@ -90,11 +93,15 @@ class Labelling:
     """
 
     def __init__(self, root: str | Path, out: str | Path | None = None):
-        """out: where the pairs are kept, by default ROOT-outlines beside it. Raises DataError with one sentence."""
-        self.root = existing_folder(Path(root), "data")
-        plain = Path(os.path.abspath(self.root))
-        self.out = Path(out).expanduser() if out else plain.with_name(f"{plain.name}-outlines")
-        if Path(os.path.abspath(self.out)) == plain:
+        """root: a folder, an archive, or the name of a data set (remote.fetched). out: where the pairs are kept, by
+        default ROOT-outlines beside it, for a name in the working folder. Raises DataError with one sentence."""
+        self.asked = os.fspath(root)
+        name, folder = fetched(given(self.asked))
+        self.root = existing_folder(folder, "data")
+        plain = Path(os.path.abspath(Path(self.asked).expanduser()))
+        beside = plain.parent if plain.exists() else Path.cwd()
+        self.out = Path(out).expanduser() if out else beside / f"{plain.name if plain.is_dir() else name}-outlines"
+        if Path(os.path.abspath(self.out)) == Path(os.path.abspath(self.root)):
             raise DataError(f"The outlines cannot be kept in {self.out}, which holds the classes; name another folder.")
         sources, _ = class_folders(self.root)
         self.items = _spread([item for item in _items(self.root, sources) if item.label != NO_TUMOR])
@@ -102,6 +109,7 @@ class Labelling:
             raise DataError(f"{self.root} holds only pictures without a tumor, whose masks are empty anyway.")
         self._place = {item: place for place, item in enumerate(self.items)}
         self.unread: dict[Item, str] = {}  # what was passed over, and why
+        self.boards: dict[str, Item] = {}  # what each user has before them
         self._lock = threading.Lock()
         try:
             for name in (IMAGES, MASKS):
@@ -132,11 +140,17 @@ class Labelling:
         with self._lock:
             return item in self._saved
 
-    def walk(self, after: Item | None = None, label: str | None = None) -> Iterator[Item]:
-        """What is not saved yet, from the one after `after` round to it; so what was skipped comes again at last."""
+    def walk(self, after: Item | None = None, label: str | None = None, user: str = "") -> Iterator[Item]:
+        """What is not saved yet, from the one after `after` round to it; so what was skipped comes again at last.
+
+        What other users have before them stands at the end.
+        """
         start = self._place[after] + 1 if after else 0
-        for item in (*self.items[start:], *self.items[:start]):
-            if label in (None, "", item.label) and item not in self.unread and not self.is_saved(item):
+        taken = {item for who, item in self.boards.copy().items() if who != user}
+        for item in sorted((*self.items[start:], *self.items[:start]), key=taken.__contains__):
+            if label not in (None, "", item.label) or item in self.unread or self.is_saved(item):
+                continue
+            if not self._came(item):
                 yield item
 
     def before(self, item: Item, label: str | None = None) -> Iterator[Item]:
@@ -148,6 +162,22 @@ class Labelling:
     def scan(self, item: Item) -> Scan:
         """Raises ScanError; what cannot be read is not offered again."""
         return self._read(item)[1]
+
+    def version(self, item: Item) -> int:
+        """Of what is saved of a slice, by this program or another; 0 while nothing is."""
+        try:
+            there = self.is_saved(item) or self._came(item)
+            return (self.out / MASKS / item.mask_name).stat().st_mtime_ns if there else 0
+        except OSError:
+            return 0
+
+    def _came(self, item: Item) -> bool:
+        """Has another program saved it in this folder?"""
+        mask = self._found_of(item)
+        if mask is not None:
+            with self._lock:
+                self._saved[item] = not mask.any()
+        return mask is not None
 
     def mask(self, item: Item) -> np.ndarray | None:
         """bool (H, W) of the scan as it was saved, or None."""
@@ -164,7 +194,7 @@ class Labelling:
             mask = cv2.resize(mask.astype(np.uint8), scan.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
         with self._lock:
             try:
-                self._write_rows([item])
+                self._write_rows([*self._saved, item])  # of all: another program may have written an older table
                 with atomic_write(self.out / IMAGES / item.name) as path:
                     path.write_bytes(data)
                 with atomic_write(self.out / MASKS / item.mask_name) as path:  # at last: with it the pair is there
@@ -204,10 +234,13 @@ class Labelling:
         found = {}
         for item in self.items:
             if item.name in images and item.mask_name in masks:
-                mask = _mask_in(self.out / MASKS / item.mask_name)
+                mask = self._found_of(item)
                 if mask is not None:
                     found[item] = not mask.any()
         return found
+
+    def _found_of(self, item: Item) -> np.ndarray | None:
+        return _mask_in(self.out / MASKS / item.mask_name) if (self.out / IMAGES / item.name).exists() else None
 
     def _write_rows(self, items: Sequence[Item], without: Item | None = None) -> None:
         """patients.csv with the rows of items; rows and columns of others stay. Raises OSError, DataError."""
@@ -236,7 +269,8 @@ def _reason(error: Exception) -> str:
 
 
 def _items(root: Path, sources: Sequence[Source]) -> list[Item]:
-    groups, sequences = read_groups(root / "groups.csv"), read_sequences(root / "groups.csv")
+    table = group_table(root)
+    groups, sequences = read_groups(table), read_sequences(table)
     items = []
     for source in sources:
         group, kind = groups.get(source.file, ("", ""))

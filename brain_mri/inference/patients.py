@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ COLUMNS = (
     "tumor_slices", "tumor_share", "volume_ml", "volume_of", "largest_area_mm2", "files", "not_brain_mri", "not_read",
 )  # fmt: skip
 LARGEST = 16 * 2**20  # bytes of a table of patients
+NOBODY = ("", "nan", "none", "<na>")  # as Python writes what is not known
 FEW = 4  # different words about one patient that are told; more of them are about single files
 
 
@@ -61,19 +62,23 @@ class Whose:
     about: dict[str, dict[str, str]] = field(default_factory=dict)  # patient -> further columns
 
 
-def read_patients(path: Path, name: str = "") -> Whose:
+def read_patients(path: Path, files: Iterable[str | Path], name: str = "", *, apart: bool = True) -> Whose:
     """A CSV with the columns file and patient; of others what it says of a patient is kept: "T1 / FLAIR".
 
-    A file is named by its path from the table's folder or from here, or by its name alone where no other row has it.
-    name: how sentences call it. Raises BatchError.
+    files: all that are to be analysed. A row names one of them by its path from the table's folder or from here, or
+    by the end of its path, down to the name alone, where no other file has that end. name: how sentences call the
+    table. apart: the files lie in their own folders; of uploads, which do not, the name alone tells, where no other row
+    has it. Raises BatchError, also when the table names none of the files.
     """
     called = name or path
     try:
         if path.stat().st_size > LARGEST:
             raise BatchError(f"{called} has more than {LARGEST // 2**20} MB; a table of patients is smaller.")
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise BatchError(f"{called} could not be read ({error.strerror or error}).") from None
+    except UnicodeDecodeError:  # guessed letters could make two patients one
+        raise BatchError(f"{called} is no UTF-8 text; Excel saves it so as “CSV UTF-8”.") from None
     first = text.partition("\n")[0]
     try:
         rows = list(csv.reader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ","))
@@ -84,41 +89,51 @@ def read_patients(path: Path, name: str = "") -> Whose:
         raise BatchError(
             f"{called} needs the columns file and patient; it has {', '.join(filter(None, names)) or 'none'}."
         )
+    if twice := [column for column, count in Counter(filter(None, names)).items() if count > 1]:
+        raise BatchError(f"{called} has the column {twice[0]} twice.")
     at: dict[str, str] = {}
     alone: dict[str, str] = {}
     about: dict[str, dict[str, list[str]]] = {}
     for cells_ in rows[1:]:
         row = {column: cell.strip() for column, cell in zip(names, cells_, strict=False)}
         file, patient = row.pop("file", "").replace("\\", "/").removeprefix("./"), row.pop("patient", "")
-        if not file or not patient:
+        if not file or patient.lower() in NOBODY:
             continue
         if at.setdefault(file, patient) != patient:
             raise BatchError(f"{called} names two patients for {file}.")
         last = file.rpartition("/")[2]
-        alone[last] = patient if alone.get(last, patient) == patient else ""
+        if not apart:
+            alone[last] = patient if alone.get(last, patient) == patient else ""
         known = about.setdefault(patient, {})
         for column, value in row.items():
             some = known.setdefault(column, [])
             if column and value and len(some) <= FEW and value not in some:
                 some.append(value)
-    home = path.absolute().parent
+    home, paths = path.absolute().parent, [Path(file) for file in files]
+    often = Counter(end for file in paths for end in _ends(file) if end in at or end in alone)
+
+    def of(file: Path) -> str:
+        absolute = file.absolute()
+        within = absolute.relative_to(home).as_posix() if absolute.is_relative_to(home) else ""
+        exact = next((at[one] for one in (within, file.as_posix(), absolute.as_posix()) if one in at), "")
+        return exact or next((at.get(e) or alone.get(e, "") for e in _ends(file) if often[e] == 1), "")
 
     def find(job: Job) -> str:
-        for file in job.paths:
-            absolute = file.absolute()
-            within = absolute.relative_to(home).as_posix() if absolute.is_relative_to(home) else ""
-            for one in (within, file.as_posix(), absolute.as_posix()):
-                if one in at:
-                    return at[one]
-            if alone.get(file.name):
-                return alone[file.name]
-        return ""
+        return next(filter(None, map(of, job.paths)), "")
 
+    if not any(map(of, paths)):
+        raise BatchError(f"{called} names none of the files; its column file wants their paths or names.")
     said = {
         patient: {c: " / ".join(some) if len(some) <= FEW else "several" for c, some in known.items() if some}
         for patient, known in about.items()
     }
     return Whose(find, said)
+
+
+def _ends(file: Path) -> list[str]:
+    """The ends of a path, the longest first: a/b/1.png, b/1.png, 1.png."""
+    parts = file.absolute().parts[1:]
+    return ["/".join(parts[at:]) for at in range(len(parts))]
 
 
 @dataclass

@@ -109,7 +109,7 @@ def patients_among(predictor: Predictor, paths: Sequence[str]) -> PatientTable |
     if len(tables) > 1:
         raise ScanError(f"{len(tables)} CSV tables are too many; give one, with the columns file and patient.")
     try:
-        whose = read_patients(tables[0], "The CSV table")
+        whose = read_patients(tables[0], paths, "The CSV table", apart=False)
     except BatchError as error:
         raise ScanError(str(error)) from None
     return PatientTable(predictor.classes, predictor.abstain_below, whose)

@@ -34,8 +34,11 @@ KEYS = (
     "Keys: N or Enter saves and goes on, X says that no tumor is on this slice, S skips, P goes back, T takes the last "
     "one back."
 )
+OTHER = "Somebody else saved this slice meanwhile. Save again to put yours in its place, or skip it."
 BUTTONS = {"next": "Save, next", "none": "No tumor here", "skip": "Skip", "previous": "Previous"}
 TAKE_BACK = "Take back"
+GONE = """The server no longer knows which slice this is: the page was asleep for long, or the program was started anew.
+Nothing was saved. Load the page again."""
 ONE_BY_ONE: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "label", "concurrency_limit": 1}
 
 
@@ -45,6 +48,8 @@ class At:
 
     start  bool (H, W): the outline that drawing began with
     key    comes back with what was drawn
+    version  of what was saved of the item then
+    user   who has signed in, "" on a page without passwords
     saved  what this page saved, in order
     drafts  bool (H, W): what was drawn on other slices and is not saved
     """
@@ -52,6 +57,8 @@ class At:
     item: Item | None = None
     start: np.ndarray | None = None
     key: str = ""
+    version: int = 0
+    user: str = ""
     saved: tuple[Item, ...] = ()
     drafts: Mapping[Item, np.ndarray] = field(default_factory=dict)
 
@@ -109,7 +116,8 @@ def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
             proposed = view.analysis.mask_at(view.predictor.mask_threshold)
             start = now.drafts.get(item, work.mask(item))
             start = proposed if start is None else _fitted(start, proposed.shape)
-            now = replace(now, item=item, start=start, key=secrets.token_hex(8))
+            now = replace(now, item=item, start=start, key=secrets.token_hex(8), version=work.version(item))
+            work.boards[now.user] = item
             marks = board(view.analysis.image, start, proposed, now.key)
             return around(now) | {said: headline(work, item, item in now.drafts), editor: marks}
         return around(replace(now, item=None)) | {said: finished(work), editor: views.NOTHING}
@@ -117,13 +125,20 @@ def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
     def around(now: At) -> Update:
         last = now.last(work)
         text = f"{TAKE_BACK} {Path(last.file).name}" if last else TAKE_BACK
-        return {at: now, progress: progress_of(work), back: gr.Button(text, interactive=last is not None)}
+        return {
+            at: now,
+            progress: progress_of(work, len(now.drafts)),
+            back: gr.Button(text, interactive=last is not None),
+        }
 
     def keep(now: At, label: str, mask: np.ndarray) -> Update:
         assert now.item
+        if work.version(now.item) != now.version:
+            kept = replace(now, drafts={**now.drafts, now.item: mask})
+            return put([now.item], kept) | {said: headline(work, now.item, draft=True, other=True)}
         if why := work.save(now.item, mask):
             gr.Warning(html.escape(f"Saved, but training will leave it out: it {why}.", quote=False))
-        return put(work.walk(now.item, label), now.with_saved(now.item))
+        return put(work.walk(now.item, label, now.user), now.with_saved(now.item))
 
     def save(now: At, label: str, drawn: str | None) -> Update:
         mask = seen(now, drawn)
@@ -134,24 +149,28 @@ def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
         return gr.skip() if mask is None else keep(now, label, np.zeros_like(mask))
 
     def skip(now: At, label: str, drawn: str | None) -> Update:
-        return gr.skip() if seen(now, drawn) is None else put(work.walk(now.item, label), aside(now, drawn))
+        return gr.skip() if seen(now, drawn) is None else put(work.walk(now.item, label, now.user), aside(now, drawn))
 
     def previous(now: At, label: str, drawn: str | None) -> Update:
+        now = aside(now, drawn)
         items = list(work.before(now.item, label) if now.item else reversed(now.saved))
         if not items:
             gr.Info("This is the first one.")
             return gr.skip()
-        return put(items, aside(now, drawn))
+        return put(items, now)
 
     def take_back(now: At, _: str, drawn: str | None) -> Update:
-        item = now.last(work)
-        if item is None:
+        gone, item = seen(now, drawn) is None and now.item, now.last(work)
+        if gone or item is None:
             return gr.skip()
         now, mask = aside(now, drawn), work.take_back(item)
         return put([item], now.without(item, mask if mask is not None and mask.any() else None))
 
     def other_kind(now: At, label: str, drawn: str | None) -> Update:
-        return put(work.walk(None, label), aside(now, drawn))
+        return put(work.walk(None, label, now.user), aside(now, drawn))
+
+    def come(now: At, label: str, drawn: str | None, request: gr.Request) -> Update:
+        return other_kind(replace(now, user=request.username or ""), label, drawn)
 
     events: list[tuple[Any, Any]] = [
         (pressed["next"].click, save),
@@ -159,7 +178,7 @@ def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
         (pressed["skip"].click, skip),
     ]
     events += [(pressed["previous"].click, previous), (back.click, take_back), (kind.input, other_kind)]
-    for event, handler in [*events, (page.load, other_kind)]:
+    for event, handler in [*events, (page.load, come)]:
         event(
             settled(handler, failed),
             [at, kind, sent],
@@ -172,7 +191,9 @@ def label_tab(page: gr.Blocks, models: Models, work: Labelling) -> None:
 
 def seen(now: At, drawn: str | None) -> np.ndarray | None:
     """bool (H, W): what is drawn on the visitor's board, None when the server has put another slice there since. Raises
-    ScanError."""
+    ScanError, also when the server has forgotten the page."""
+    if drawn and not now.key:
+        raise ScanError(GONE)
     return None if now.item is None or now.start is None else mask_on(drawn, now.key, now.start.shape)
 
 
@@ -184,9 +205,11 @@ def aside(now: At, drawn: str | None) -> At:
     return replace(now, drafts={**now.drafts, now.item: mask})
 
 
-def headline(work: Labelling, item: Item, draft: bool) -> str:
+def headline(work: Labelling, item: Item, draft: bool, other: bool = False) -> str:
+    """other: somebody else saved the slice while it was on the board."""
     state = "Saved; what you change counts when you save it again." if work.is_saved(item) else ""
     state = "Here is what you drew before; it is not saved." if draft else state
+    state = OTHER if other else state
     patient = f"Patient {item.patient}." if item.patient else ""
     return banner("", title(item.label), item.file, state, patient)
 
@@ -198,8 +221,8 @@ def finished(work: Labelling) -> str:
     return banner("", "Done", "Every slice that can be read is outlined.")
 
 
-def progress_of(work: Labelling) -> str:
-    """HTML: how many are saved, by class; where; and how to train on them."""
+def progress_of(work: Labelling, drafts: int = 0) -> str:
+    """HTML: how many are saved, by class; where; and how to train on them. drafts: drawn and not saved."""
     counts = work.counts()
     done, total = sum(count.saved for count in counts), sum(count.total for count in counts)
     facts = [
@@ -210,18 +233,16 @@ def progress_of(work: Labelling) -> str:
         )
         for count in counts
     ]
-    command = f"python train.py --data {_word(work.root)} --masks {_word(work.out)} --init weights"
+    command = f"python train.py --data {shlex.quote(work.asked)} --masks {shlex.quote(str(work.out))} --init weights"
     where = [f"{done:,} of {total:,} saved in {work.out}."]
     where += [f"Train on them: {command}"] if done else []
+    some = "1 slice is" if drafts == 1 else f"{drafts:,} slices are"
+    where += [f"{some} drawn and not saved; go back to save what you drew."] if drafts else []
     unread = [f"Passed over: {sentence}" for sentence in list(work.unread.values())[:3]]
     more = [f"and {len(work.unread) - 3:,} more"] if len(work.unread) > 3 else []
     bar = f'<progress value="{done}" max="{total}" aria-label="Slices saved">{done} of {total}</progress>'
     text = "".join(f'<p class="detail">{safe(line)}</p>' for line in where)
-    return f'<div class="progress">{bar}{text}{tiles(facts)}{notes([*unread, *more])}</div>'
-
-
-def _word(path: Path) -> str:
-    return shlex.quote(str(path))
+    return f'<div class="progress" data-drafts="{drafts}">{bar}{text}{tiles(facts)}{notes([*unread, *more])}</div>'
 
 
 def _fitted(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

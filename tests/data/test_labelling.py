@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brain_mri.data import labelling
 from brain_mri.data.dataset import load_dataset
 from brain_mri.data.folders import DataError, read_patients
 from brain_mri.data.labelling import Item, Labelling
@@ -311,3 +313,42 @@ def test_what_cannot_be_labelled_is_one_sentence(root: Path, tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot be kept in .*--label-out"):
         Labelling(root, tmp_path / "file" / "out")
+
+
+def test_names_and_archives_of_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "heads"), "zip", root)
+    monkeypatch.setenv("BRAIN_MRI_CACHE", str(tmp_path / "cache"))
+    work = Labelling(archive)
+    assert work.out == tmp_path / "heads-outlines" and work.asked == archive
+    assert [item.name for item in work.items] == [item.name for item in Labelling(root).items]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(labelling, "fetched", lambda asked: (asked.rpartition("/")[2], root))
+    assert Labelling("kaggle:some/set").out == tmp_path / "set-outlines"
+
+
+def test_patients_csv_tells_whose_they_are_too(root: Path) -> None:
+    (root / "patients.csv").write_text("file,patient,sequence\nglioma/0.png,p7,T2\n")
+    work = Labelling(root)
+    item = named(work, "glioma/0.png")
+    work.save(item, blot(work, item))
+    assert (rows(work)[item.name]["patient"], rows(work)[item.name]["sequence"]) == ("p7", "T2")
+
+
+def test_a_table_that_another_program_wrote_is_made_whole(root: Path) -> None:
+    work = Labelling(root)
+    work.save(work.items[0], blot(work, work.items[0]))
+    before = (work.out / "patients.csv").read_text()
+    work.save(work.items[1], blot(work, work.items[1]))
+    (work.out / "patients.csv").write_text(before)  # both read it, the other one wrote last
+    work.save(work.items[2], blot(work, work.items[2]))
+    assert set(rows(work)) == {item.name for item in work.items[:3]}
+
+
+def test_classes_of_ones_own_that_sound_like_ours(tmp_path: Path) -> None:
+    """ "Glioma T1" beside "Glioma T2" is a class of its own, also in the table of the outlined slices."""
+    root = slices(tmp_path / "slices", ("Glioma T1", "Glioma T2", "no_tumor"), 3)
+    work = Labelling(root)
+    for item in work.items:
+        work.save(item, blot(work, item))
+    table = load_dataset(root, work.out, size=64, progress=False).table
+    assert dict(table.loc[table["source"] == "mask pairs", "class"].value_counts()) == {"Glioma T1": 3, "Glioma T2": 3}

@@ -99,22 +99,35 @@ def test_a_model_without_no_tumor_says_nothing_of_tumors() -> None:
     assert line["label"] == "high" and line["tumor_probability"] is None is line["tumor_share"] is line["tumor_slices"]
 
 
-def found(whose: Whose, *paths: Path) -> list[str]:
+def found(table: Path, *paths: Path, apart: bool = True) -> list[str]:
+    whose = read_patients(table, paths, apart=apart)
     return [whose.find(Job((path,), path.name, path.name)) for path in paths]
 
 
 def test_files_are_named_by_path_or_by_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "patients.csv"
     table.write_text("\ufefffile;Patient;age\nscans/a/1.png;P1;63\nscans/b/1.png;P2;\nother\\9.png;P1;64\n./x.png;;1\n")
-    whose = read_patients(table)
-    scans = tmp_path / "scans"
-    assert found(whose, scans / "a/1.png", scans / "b/1.png") == ["P1", "P2"]
-    assert found(whose, Path("/elsewhere/9.png"), Path("/elsewhere/1.png"), tmp_path / "x.png") == ["P1", "", ""]
+    scans, elsewhere = tmp_path / "scans", Path("/elsewhere/scans")
+    assert found(table, scans / "a/1.png", scans / "b/1.png") == ["P1", "P2"]
+    assert found(table, elsewhere / "a/1.png", elsewhere / "c/1.png", elsewhere / "9.png") == ["P1", "", ""]
+    uploads = (Path("/tmp/1/9.png"), Path("/tmp/2/1.png"), tmp_path / "x.png")
+    assert found(table, *uploads, apart=False) == ["P1", "", ""]
     monkeypatch.chdir(tmp_path)
-    assert found(whose, Path("scans/b/1.png")) == ["P2"]
-    assert whose.about == {"P1": {"age": "63 / 64"}, "P2": {}}
+    assert found(table, Path("scans/b/1.png")) == ["P2"]
+    assert read_patients(table, [scans / "a/1.png"]).about == {"P1": {"age": "63 / 64"}, "P2": {}}
     table.write_text("file,patient,place\n" + "".join(f"{i}.png,P,{i}\n" for i in range(5)))
-    assert read_patients(table).about == {"P": {"place": "several"}}
+    assert read_patients(table, [Path("1.png")]).about == {"P": {"place": "several"}}
+
+
+def test_no_file_is_given_to_a_patient_by_a_name_that_others_have(tmp_path: Path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("file,patient\np1/1.png,A\np1/2.png,A\np2/1.png,B\n3.png,C\n4.png,nan\n5.png,None\n")
+    scans = tmp_path / "day" / "scans"
+    names = ("p1/1.png", "p1/2.png", "p2/1.png", "p2/2.png", "p3/2.png", "p1/3.png", "p2/3.png", "4.png", "5.png")
+    assert found(table, *(scans / name for name in names)) == ["A", "A", "B", "", "", "", "", "", ""]
+    assert found(table, scans / "p1/1.png", scans / "p1/3.png") == ["A", "C"]
+    twice = (Path("/tmp/1/1.png"), Path("/tmp/2/3.png"), Path("/tmp/3/3.png"), Path("/tmp/4/2.png"))
+    assert found(table, *twice, apart=False) == ["", "", "", "A"]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +136,8 @@ def test_files_are_named_by_path_or_by_name_alone(tmp_path: Path, monkeypatch: p
         ("", "it has none"),
         ("name,patient\n1.png,P\n", "needs the columns file and patient; it has name, patient"),
         ("file,patient\n1.png,P\n1.png,Q\n", "names two patients for 1.png"),
+        ("file,patient,Patient\n1.png,P,Q\n", "has the column patient twice"),
+        ("file,patient\n2.png,P\n", "names none of the files"),
     ],
 )
 def test_what_is_no_such_table_is_a_sentence(
@@ -131,13 +146,17 @@ def test_what_is_no_such_table_is_a_sentence(
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(BatchError, match=sentence):
-        read_patients(path)
+        read_patients(path, [tmp_path / "1.png"])
+    for encoding in ("utf-16", "cp1252"):  # as Excel writes by default
+        path.write_text("file,patient\n1.png,Jürgen\n", encoding)
+        with pytest.raises(BatchError, match="is no UTF-8 text"):
+            read_patients(path, [tmp_path / "1.png"])
     with pytest.raises(BatchError, match=r"^The table could not be read"):
-        read_patients(tmp_path, "The table")
+        read_patients(tmp_path, [], "The table")
     monkeypatch.setattr(patients, "LARGEST", 1)
     path.write_text("file,patient\n")
     with pytest.raises(BatchError, match="has more than 0 MB"):
-        read_patients(path)
+        read_patients(path, [])
 
 
 def test_the_table_that_is_written_is_no_formula(tmp_path: Path) -> None:

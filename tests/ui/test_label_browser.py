@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 
 from brain_mri.data.dataset import load_dataset
 from brain_mri.imaging.read import read_scan
@@ -197,3 +197,51 @@ def test_both_editors_of_a_page_work(page: Page, root: Path, phantom_png) -> Non
     after(page, first)
     mask = saved(root, first)
     assert mask is not None and mask.any()
+
+
+def test_a_key_counts_for_the_stroke_under_way(page: Page, root: Path) -> None:
+    first = file(page)
+    page.locator("#label-outline [data-do=none]").click()
+    page.locator("#label-outline canvas").scroll_into_view_if_needed()
+    box = page.locator("#label-outline canvas").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.4 * box["height"], steps=4)
+    page.keyboard.press("n")
+    second = after(page, first)
+    mask = saved(root, first)
+    assert mask is not None and mask.any()
+    page.mouse.up()  # on the next slice: no stroke of it
+    assert page.evaluate("document.querySelector('#label-outline .outline').dataset.now") is None
+    assert file(page) == second
+
+
+def test_what_is_not_saved_does_not_go_without_a_question(page: Page, root: Path) -> None:
+    asked: list[str] = []
+
+    def leave(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", leave)
+    first = file(page)
+    page.reload()
+    assert file(page) == first and not asked
+    draw(page, (0.4, 0.4), (0.5, 0.4))
+    page.reload()
+    file(page)
+    assert asked == ["beforeunload"]
+    draw(page, (0.4, 0.4), (0.5, 0.4))
+    page.keyboard.press("s")
+    after(page, first)
+    page.locator("#label-progress [data-drafts='1']").wait_for()
+    page.reload()
+    file(page)
+    assert len(asked) == 2
+    draw(page, (0.4, 0.4), (0.5, 0.4))
+    page.keyboard.press("n")
+    after(page, first)
+    page.reload()
+    file(page)
+    assert len(asked) == 2

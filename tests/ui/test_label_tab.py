@@ -82,6 +82,10 @@ def masks(root: Path) -> dict[str, np.ndarray]:
     return {path.name.rpartition("-")[0]: decode(path.read_bytes()) for path in found}
 
 
+def stem(file: str) -> str:
+    return file.replace("/", "_").removesuffix(".png")
+
+
 def drawn() -> np.ndarray:
     mask = np.zeros((128, 128), bool)
     mask[50:70, 40:60] = True
@@ -260,3 +264,70 @@ def test_the_command_line_says_why(handmade_artifact: Path, root: Path, capsys: 
     assert app.main(["--model", str(handmade_artifact), "--label", str(root / "nowhere")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: The data folder") and said.count("\n") == 1
+
+
+def test_two_pages_never_overwrite_each_other(hand: Hand, root: Path) -> None:
+    page = str(hand.http.base_url)
+    with Hand(page) as other:
+        other.come()
+        first = hand.file
+        assert other.file == first
+        hand.press("next", drawn())
+        other.press("next", ~drawn())
+        assert other.file == first and "Somebody else saved" in other.text("label-said")
+        assert np.array_equal(masks(root)[stem(first)] > 0, drawn()) and other.shown("mask") == runs_of(~drawn())
+        other.press("none")  # seen, and meant
+        assert not masks(root)[stem(first)].any() and other.file == hand.file != first
+        work = Labelling(root)  # another program in the same folder
+        item = next(item for item in work.items if item.file == hand.file)
+        work.save(item, ~drawn())
+        hand.press("next", drawn())
+        assert hand.file == item.file and np.array_equal(masks(root)[stem(item.file)] > 0, ~drawn())
+        other.press("skip")
+        work.save(next(work.walk(item)), drawn())
+        hand.press("skip")
+        assert not {hand.file, other.file} & {item.file, first}
+        assert "3 of 5 saved" in hand.text("label-progress")
+
+
+def test_users_are_given_different_slices(root: Path) -> None:
+    work = Labelling(root)
+    work.boards["ada"] = work.items[0]
+    assert list(work.walk(user="bob")) == [*work.items[1:], work.items[0]]
+    assert list(work.walk(user="ada")) == list(work.items)
+
+
+def test_the_page_knows_its_users(predictor: Predictor, root: Path) -> None:
+    page = build_interface(predictor, label=root)
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, auth=hosting.credentials("ada:1,bob:2"))
+    found = []
+    for user, password in (("ada", "1"), ("bob", "2"), ("ada", "1")):
+        with Hand(url, sign_in=(user, password)) as someone:
+            someone.come()
+            found.append(someone.file)
+    page.close()
+    assert found[0] == found[2] != found[1]
+
+
+def test_a_page_that_the_server_has_forgotten_says_so(hand: Hand, root: Path) -> None:
+    board, hand.session = hand.shown("of"), "another"  # as after a restart
+    for button in ("next", "none", "skip", "previous", "back"):
+        assert "Load the page again" in hand.press(button, drawn())
+    assert hand.shown("of") == board and not masks(root)
+
+
+def test_what_was_pressed_twice_takes_one_back(hand: Hand, root: Path) -> None:
+    for _ in range(2):
+        hand.press("next", drawn())
+    board = hand.shown("of")
+    for _ in range(2):
+        hand.press("back", key=board)
+    assert len(masks(root)) == 1
+
+
+def test_what_is_drawn_and_not_saved_is_counted(hand: Hand) -> None:
+    hand.press("skip", drawn())
+    assert "1 slice is drawn and not saved" in hand.text("label-progress")
+    hand.press("previous")
+    hand.press("next")
+    assert "not saved" not in hand.text("label-progress")

@@ -27,3 +27,8 @@ const pressed = (event) => {
   document.querySelector(`#label-${does}`)?.click();
 };
 document.addEventListener("keydown", pressed);
+addEventListener("beforeunload", (event) => { // else a page that is closed takes along what was drawn
+  const board = element.isConnected && document.querySelector("#label-outline .outline")?.dataset;
+  const drafts = document.querySelector("#label-progress [data-drafts]")?.dataset.drafts;
+  if (board && ((board.now ?? board.mask) !== board.mask || Number(drafts))) event.preventDefault();
+});

@@ -228,8 +228,12 @@ const still = () => {
 };
 new ResizeObserver(still).observe(document.body);
 addEventListener("scroll", () => { if (held !== null) held = top(); }, { passive: true, capture: true });
-for (const kind of ["pointerdown", "keydown"]) { // elsewhere
-  addEventListener(kind, (event) => { if (!element.contains(event.target)) held = null; }, true);
+for (const kind of ["pointerdown", "keydown"]) {
+  addEventListener(kind, (event) => {
+    const elsewhere = !element.contains(event.target);
+    if (last && (elsewhere || kind === "keydown")) done(); // a key that saves counts for the stroke under way, too
+    if (elsewhere) held = null;
+  }, true);
 }
 
 // --- a scan comes, or goes ---
