@@ -27,6 +27,7 @@ from brain_mri.artifact.folder import Artifact
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.data.class_names import ClassChoice, class_of
 from brain_mri.data.dataset import Dataset, load_dataset
+from brain_mri.data.description import unused
 from brain_mri.data.folders import DataError, printable
 from brain_mri.data.remote import fetched, given
 from brain_mri.evaluation.evaluate import evaluate, measure_also, measure_baselines, measure_official
@@ -104,6 +105,12 @@ def choice_of(args: argparse.Namespace) -> ClassChoice:
     return ClassChoice(tuple(args.classes), no_tumor=args.no_tumor)
 
 
+def tell_unused(dataset: Dataset) -> None:
+    """To the person at the terminal alone: a folder may have the name of a patient."""
+    if said := unused(dataset):
+        print(f"evaluate: {said}", file=sys.stderr)
+
+
 def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset], list[str], list[str]]:
     """Of the folders of --also (what this artifact has not seen, how that is known, why others cannot be measured)."""
     found, known, failed = [], [], []
@@ -121,6 +128,7 @@ def further(artifact: Artifact, args: argparse.Namespace) -> tuple[list[Dataset]
         origin = printable(name if names.count(name) == 1 else folder)
         found.append(replace(dataset, table=dataset.table.assign(origin=origin)))
         known.append(f"{origin}: {how}")
+        tell_unused(dataset)
     return found, known, failed
 
 
@@ -186,6 +194,7 @@ def measure_main(
 ) -> tuple[Evaluation, Dataset]:
     """The folders of --data."""
     dataset, known = load_for(artifact, args)
+    tell_unused(dataset)
     found = evaluate(artifact, dataset, split=args.split, baseline=not args.no_baselines, also=also, **draws)
     how = known if args.split != "all" else "All pictures are measured, also those trained on."
     changes: dict[str, object] = {"notes": [how, *found.metrics.notes]}

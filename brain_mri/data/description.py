@@ -52,12 +52,23 @@ def described(dataset: Dataset) -> str:
         lines.append(f"{twins} class-folder slices take the mask of their copy among the mask pairs.")
     if len(dataset.skipped):
         lines.append(f"{len(dataset.skipped)} skipped:")
-        folders = dataset.skipped["reason"].str.startswith(NO_CLASS)
-        files = dataset.skipped[~folders]
-        told = pd.concat([dataset.skipped[folders], files.head(10)])  # a folder that is not used is always named
+        told = first_skipped(dataset)
         lines += [f"  {row.path}: {row.reason}" for row in told.itertuples(index=False)]
-        if len(files) > 10:
-            lines.append(f"  ... and {len(files) - 10} more")
+        if len(dataset.skipped) > len(told):
+            lines.append(f"  ... and {len(dataset.skipped) - len(told)} more")
     else:
         lines.append("No file had to be skipped.")
     return "\n".join(lines)
+
+
+def first_skipped(dataset: Dataset) -> pd.DataFrame:
+    """Of Dataset.skipped all folders that are not used, however many, and ten of the others."""
+    folders = dataset.skipped["reason"].str.startswith(NO_CLASS)
+    return pd.concat([dataset.skipped[folders], dataset.skipped[~folders].head(10)])
+
+
+def unused(dataset: Dataset) -> str:
+    """A sentence that names every folder of pictures that is of none of the classes; "" without one."""
+    rows = dataset.skipped[dataset.skipped["reason"].str.startswith(NO_CLASS)]
+    named = ", ".join(f"{path} {why.removeprefix(NO_CLASS).lstrip(' ,:')}" for path, why in rows.to_numpy())
+    return f"Folders of none of the model's classes are left out: {named}." if named else ""

@@ -15,6 +15,7 @@ import pandas as pd
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data.about import ABOUT, columns_about, number_in
 from brain_mri.data.dataset import Dataset
+from brain_mri.data.description import first_skipped
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.shortcuts import shortcuts
 
@@ -70,7 +71,9 @@ class AuditResult:
         out += block("COLUMNS OF THE TABLES, by class", self.columns, 24)
         probes = self.shortcuts.drop(columns=["probe"])
         out += block("SHORTCUTS: what predicts the class without the brain (cross-validated by group)", probes)
-        out += block("SKIPPED", self.dataset.skipped, 10)
+        skipped = self.dataset.skipped
+        out += block("SKIPPED", first_skipped(self.dataset), len(skipped))
+        out += [f"  ... and {more} more"] if (more := len(skipped) - len(first_skipped(self.dataset))) else []
         return "\n".join([*out, "", "FINDINGS", *(f"  - {line}" for line in self.findings)])
 
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -45,6 +45,7 @@ RC: Any = {
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
     "text.color": INK,
+    "text.parse_math": False,  # names of folders and files with a $ are no formulas
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,

@@ -10,7 +10,7 @@ import pytest
 from brain_mri.data import folders
 from brain_mri.data.class_names import FOLDERS, STANDARD, ClassChoice, class_of, in_order, names_of, own_name, spelled
 from brain_mri.data.dataset import Dataset, load_dataset
-from brain_mri.data.description import described
+from brain_mri.data.description import described, first_skipped, unused
 from brain_mri.data.folders import DataError
 from tests.helpers.sources import picture
 
@@ -101,7 +101,9 @@ def test_every_folder_that_is_not_used_is_named(tmp_path: Path) -> None:
     root = tree(tmp_path / "d", "yes", "no", "yes/masks", *(f"extra {i}" for i in range(11)))
     picture(root / "loose.png", "glioma", 999)
     (root / "maybe").mkdir()
-    said = described(read(root))
+    dataset = read(root)
+    assert all(f"extra {i} (3 pictures)" in unused(dataset) for i in range(11)) and len(first_skipped(dataset)) == 14
+    said = described(dataset)
     assert all(f"  extra {i}: is none of the classes (3 pictures)\n" in said for i in range(11))
     assert "  d: is none of the classes (1 picture beside its folders)" in said
     assert "  yes/masks: is none of the classes, but of masks (3 pictures)" in said and "  maybe: empty folder" in said

@@ -26,3 +26,14 @@ def test_a_drawing_that_fails_leaves_no_file(tmp_path):
     with pytest.raises(ValueError):
         plot_style.save(figure, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_class_named_with_dollars_is_no_formula(tmp_path):
+    @plot_style.styled
+    def draw():
+        figure, ax = plot_style.new_figure(4, 3)
+        ax.set_title("$\\frac$")
+        plot_style.save(figure, tmp_path / "a.png")
+
+    draw()
+    assert (tmp_path / "a.png").is_file()
