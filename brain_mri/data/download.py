@@ -45,6 +45,10 @@ def download(url: str, part: Path, said: str = "", wait: Callable[[float], objec
             wait(2.0**attempt)
         try:
             return _go_on(url, part, said)
+        except DataError:
+            raise
+        except (ValueError, http.client.InvalidURL):
+            raise DataError(f"{said} is no address that can be asked.") from None
         except urllib.error.HTTPError as error:
             if error.code in (429, 500, 502, 503, 504):
                 failed = f"its server has a fault of its own or too much to do (HTTP {error.code})"
@@ -70,7 +74,8 @@ def _go_on(url: str, part: Path, said: str) -> str:
     if mark:
         headers |= {"Range": f"bytes={have}-", "If-Range": mark}
     try:
-        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SILENCE)
+        plain = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # as it is, but for spaces and letters like é
+        answer = urllib.request.urlopen(urllib.request.Request(plain, headers=headers), timeout=SILENCE)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not mark:
             raise

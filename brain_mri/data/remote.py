@@ -33,10 +33,11 @@ TRIES, AGAIN = 3, 1.0  # of a connection that is lost, after so many seconds, th
 HUB_SECONDS = 20.0  # until the Hub must have said what a data set holds
 _WORD = r"[A-Za-z0-9][\w.-]*"
 _REPO, _REVISION = rf"({_WORD}/{_WORD})", r"(\w[\w./+-]*)"
-_KAGGLE = re.compile(rf"(?:kaggle:|https?://(?:www\.)?kaggle\.com/datasets/)({_WORD})/({_WORD})(?:/versions/(\d+))?")
-_HUB = re.compile(rf"hf:{_REPO}(?:@{_REVISION})?|https?://huggingface\.co/datasets/{_REPO}(?:/tree/{_REVISION})?")
-_URL = re.compile(r"https?://[^\s/]+/?\S*", re.IGNORECASE)
-_NAMED = re.compile(r"(kaggle|hf|https?):", re.IGNORECASE)
+_SITE = r"(?:https?://)?(?:www\.)?"
+_KAGGLE = re.compile(rf"(?i:kaggle:|{_SITE}kaggle\.com/(?:datasets/)?)({_WORD})/({_WORD})(?:/versions/(\d+))?")
+_HUB = re.compile(rf"(?i:hf:){_REPO}(?:@{_REVISION})?|{_SITE}huggingface\.co/datasets/{_REPO}(?:/tree/{_REVISION})?")
+_URL = re.compile(r"https?://[^\s/]+/?.*", re.IGNORECASE)
+_NAMED = re.compile(r"(kaggle|hf|https?):|(www\.)?(kaggle\.com|huggingface\.co)/", re.IGNORECASE)
 
 
 def given(text: str) -> str | Path:
@@ -46,10 +47,15 @@ def given(text: str) -> str | Path:
 
 def without_secrets(text: str) -> str:
     """An address as it may be published: no user, no password, no query, in which a signature may stand."""
-    if not _URL.fullmatch(text):
+    option, url = re.fullmatch(r"(--[\w-]+=)?(.*)", text, re.DOTALL).groups("")  # type: ignore[union-attr]
+    if not _URL.fullmatch(url):
         return text
-    parts = urlsplit(text)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query=parts.query and "...", fragment="").geturl()
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return f"{option}{url.split(':')[0]}://..."
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query=parts.query and "...", fragment="")
+    return option + bare.geturl()
 
 
 def on_the_hub(asked: Iterable[str | Path]) -> list[str]:

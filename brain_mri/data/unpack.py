@@ -68,7 +68,7 @@ def unpack(path: Path, folder: Path, said: str = "") -> None:
     """
     with new_folder(folder) as half:
         budget = Budget(said or str(path), half)
-        _extract(path, half, budget)
+        _extract(path, half, budget, budget.said)
         if not has_pictures(half):
             for inner in [Path(root, name) for root, names in walk(half) for name in names if is_archive(Path(name))]:
                 _extract(inner, _free_name(inner), budget)
@@ -146,8 +146,8 @@ def _free_name(path: Path) -> Path:
     return folder.with_name(f"{folder.name}-unpacked") if folder.exists() else folder
 
 
-def _extract(path: Path, folder: Path, budget: Budget) -> None:
-    said = budget.said if path.name in budget.said else f"{path.name} in {budget.said}"
+def _extract(path: Path, folder: Path, budget: Budget, said: str = "") -> None:
+    said = said or f"{path.name} in {budget.said}"
     try:
         kind = "zip" if zipfile.is_zipfile(path) else "tar" if tarfile.is_tarfile(path) else ""
         if not kind:
@@ -171,6 +171,7 @@ def _extract_zip(path: Path, folder: Path, budget: Budget) -> None:
         members = [info for info in archive.infolist() if "__MACOSX" not in info.filename.split("/")]
         budget.take(sum(info.file_size for info in members), len(members))  # no member yields more than it states
         for info in tqdm(members, desc=f"Unpacking {path.name}", unit=" files", leave=False):
+            info.filename = info.filename.replace("\\", "/")  # as some programs of Windows write it
             archive.extract(info, folder)
 
 

@@ -59,6 +59,9 @@ def test_words_of_a_command_line() -> None:
     assert given("kaggle:a/b") == "kaggle:a/b" and given("https://x.org//y.zip") == "https://x.org//y.zip"
     assert without_secrets("https://ada:word@x.org/a.zip?sig=1#z") == "https://x.org/a.zip?..."
     assert without_secrets("https://x.org/a.zip") == "https://x.org/a.zip" and without_secrets("--data") == "--data"
+    assert without_secrets("--data=https://x.org/a.zip?sig=1") == "--data=https://x.org/a.zip?..."
+    assert without_secrets("HTTPS://x.org/a.zip?sig=1") == "https://x.org/a.zip?..."
+    refused("http://[::1/x.zip?sig=1", r"^http://\.\.\. is no address")
     for wrong in ("kaggle:ada", "kaggle:../x/y", "hf:x", "hf:a/b/c", "https:", "kaggle:ada/x/versions/y"):
         refused(wrong, "is no name of a data set: write kaggle:owner/name")
 
@@ -192,8 +195,25 @@ def test_addresses(kaggle: LoopbackKaggle, folders: Path, capfd: pytest.CaptureF
     assert "was fetched earlier" in (said := capfd.readouterr().err) and "secret" not in said
 
 
+def test_addresses_as_people_paste_them(kaggle: LoopbackKaggle, folders: Path) -> None:
+    kaggle.files["Brain%20Tumor%20%C3%A9.zip"] = zipped(folders)
+    for address in ("Brain Tumor é.zip", "Brain%20Tumor%20%C3%A9.zip"):
+        name, folder = fetched(f"{kaggle.url}/files/{address}")
+        assert name == "Brain Tumor é" and names(folder) == names(folders)
+    assert given("www.kaggle.com/datasets/a/b") == "www.kaggle.com/datasets/a/b" and given("kaggle/b") == Path(
+        "kaggle/b"
+    )
+
+
+def test_an_archive_with_the_slashes_of_windows(tmp_path: Path, kaggle: LoopbackKaggle) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("glioma\\1.jpg", b"x")
+        archive.writestr("notumor\\..\\..\\..\\2.jpg", b"x")
+    assert names(fetched(tmp_path / "x.zip")[1]) == ["glioma/1.jpg", "notumor/2.jpg"]
+
+
 def test_an_address_of_no_archive_leaves_nothing(kaggle: LoopbackKaggle, tmp_path: Path) -> None:
-    refused(kaggle.file("x.zip", b"text"), r"/files/x\.zip is no zip or tar file")
+    refused(kaggle.file("x.zip", b"text"), r"^http://[^ ]*/files/x\.zip is no zip or tar file")
     assert not left(tmp_path / "cache")
 
 
