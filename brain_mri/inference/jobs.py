@@ -132,10 +132,13 @@ def _below(folder: Path, out: Path) -> Iterator[Path]:
             for name in folders
             if not name.startswith(".") and name != "__MACOSX" and Path(root, name).absolute() != out
         )
-        for name in sorted(files):
-            stem, suffix = os.path.splitext(name.lower().removesuffix(".gz"))
-            if not name.startswith(".") and (suffix in SUFFIXES or (not suffix and stem not in ("readme", "license"))):
-                yield Path(root, name)
+        yield from (Path(root, name) for name in sorted(files) if may_be_scan(name))
+
+
+def may_be_scan(name: str) -> bool:
+    """Whether a file of a folder is read, by its name; hidden ones are not."""
+    stem, suffix = os.path.splitext(name.lower().removesuffix(".gz"))
+    return not name.startswith(".") and (suffix in SUFFIXES or (not suffix and stem not in ("readme", "license")))
 
 
 def named(paths: Iterable[Path], file: Callable[[Path], str] = os.fspath, *, apart: bool = True) -> Iterator[Job]:

@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class Row:
     stamp: str = ""  # of the files as they were read: sizes and times
     kept: bool = False  # of a run that was stopped, not worked out again
 
+    def record(self) -> dict[str, Any]:
+        """As it stands in the tables."""
+        return {"file": self.file} | (self.result or {"error": self.error})
+
 
 class Tables:
     """NAME.csv and NAME.json in a folder, written row by row as NAME.partial.* and renamed when complete.
@@ -71,25 +75,13 @@ class Tables:
     ):
         self._folder, self._pictures, self._rows = folder, pictures, 0
         self.names = (f"{name}.csv", *([f"{name}_slices.csv"] if slices else []), f"{name}.json")
-        about = {
-            "model": predictor.model_id,
-            "revision": predictor.revision,
-            "classes": predictor.classes,
-            "temperature": predictor.temperature,
-            "calibration": predictor.calibration,
-            "pictures": list(pictures),
-            "slices": slices,
-            "versions": versions(),
-            "disclaimer": DISCLAIMER,
-        }
-        head = json.dumps(about, ensure_ascii=False)[:-1].encode() + b', "scans": [\n'
+        head = json.dumps(about(predictor, pictures, slices), ensure_ascii=False)[:-1].encode() + b', "scans": [\n'
         path = self._partial(self.names[-1])
         self._old = resume and path.is_file() and _first_line(path) == head
         self._json = path.open("r+b" if self._old else "w+b")
         self._json.seek(len(head)) if self._old else self._json.write(head)
         self._end = len(head)  # of what is whole
-        chances = [f"p_{label}" for label in predictor.classes]
-        columns = ([*COLUMNS[:3], *chances, *COLUMNS[3:]], SLICE_COLUMNS)
+        columns = (columns_of(predictor.classes), SLICE_COLUMNS)
         self._csv = [self._partial(table).open("w", encoding=encoding, errors="backslashreplace", newline="")
                      for table in self.names[:-1]]  # fmt: skip
         self._writers = [csv.DictWriter(f, c, extrasaction="ignore") for f, c in zip(self._csv, columns, strict=False)]
@@ -124,7 +116,7 @@ class Tables:
 
     def add(self, row: Row) -> None:
         self._go_on()
-        record = {"file": row.file} | (row.result or {"error": row.error}) | ({"stamp": row.stamp} if row.stamp else {})
+        record = row.record() | ({"stamp": row.stamp} if row.stamp else {})
         text = json.dumps(record, ensure_ascii=False, allow_nan=False)
         self._json.write((b",\n" if self._rows else b"") + text.encode("utf-8", "backslashreplace"))
         self._rows += 1
@@ -133,13 +125,12 @@ class Tables:
             file.flush()  # a killed run keeps what is written
 
     def _write(self, record: dict[str, Any]) -> None:
-        flat = dict(record) | {f"p_{label}": value for label, value in record.get("probabilities", {}).items()}
+        flat = chances_apart(record)
         flat["warnings"] = " | ".join(record.get("warnings", []))
         flat["quality"] = " ".join(record.get("quality", []))
         self._writers[0].writerow(cells(flat))
-        for slice_ in record.get("per_slice", []) if len(self._writers) > 1 else []:
-            about = {key: record.get(key) for key in SLICE_COLUMNS}
-            self._writers[1].writerow(cells(about | slice_ | {"slice": slice_["slice"] + 1}))
+        for slice_ in each_slice(record) if len(self._writers) > 1 else ():
+            self._writers[1].writerow(cells(slice_))
 
     def __enter__(self) -> Tables:
         return self
@@ -153,6 +144,38 @@ class Tables:
         if kind is None:
             for name in self.names:
                 os.replace(self._partial(name), self._folder / name)
+
+
+def about(predictor: Predictor, pictures: Sequence[str], slices: bool) -> dict[str, Any]:
+    """The particulars that stand at the head of a table."""
+    return {
+        "model": predictor.model_id,
+        "revision": predictor.revision,
+        "classes": predictor.classes,
+        "temperature": predictor.temperature,
+        "calibration": predictor.calibration,
+        "pictures": list(pictures),
+        "slices": slices,
+        "versions": versions(),
+        "disclaimer": DISCLAIMER,
+    }
+
+
+def columns_of(classes: Sequence[str]) -> list[str]:
+    """The columns of the table of files, with the probability of each class."""
+    return [*COLUMNS[:3], *(f"p_{label}" for label in classes), *COLUMNS[3:]]
+
+
+def chances_apart(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a row with a column for the probability of each class."""
+    return record | {f"p_{label}": value for label, value in record.get("probabilities", {}).items()}
+
+
+def each_slice(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What the record of a volume says of its slices, in SLICE_COLUMNS; they are counted from 1."""
+    whole = {key: record.get(key) for key in SLICE_COLUMNS}
+    for slice_ in record.get("per_slice", []):
+        yield whole | slice_ | {"slice": slice_["slice"] + 1}
 
 
 def _first_line(path: Path) -> bytes:
