@@ -104,6 +104,8 @@ def on_cluster(args: argparse.Namespace, pictures: tuple[str, ...]) -> int:
     patients = PatientTable(model.classes, model.abstain_below, whose) if whose else None
     with cluster.connected(args.cluster, args.threads) as client:
         print(f"{len(found)} chunks of {len(names)} files; dashboard: {client.dashboard_link}", flush=True)
+        if not client.nthreads():
+            print("No worker has joined yet; the first one that does begins.", flush=True)
         done = cluster.to_parts(client, order, found, patients)
         return told(args, done, len(names), model, "predictions.parquet", patients)
 

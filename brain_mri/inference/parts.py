@@ -164,7 +164,7 @@ class Place:
 
     def counts(self, name: str) -> Done:
         with self._fs.open(self.path(name), "rb") as file:
-            return Done(**json.loads(pq.read_schema(file).metadata[ABOUT])["counts"], kept=True)
+            return replace(Done(**json.loads(pq.read_schema(file).metadata[ABOUT])["counts"]), kept=True)
 
     def records(self, table: str) -> Iterator[dict[str, Any]]:
         """Of a whole table, in order, one part in memory at a time."""

@@ -384,3 +384,34 @@ def test_dicom_seg_without_its_package_is_a_sentence(
     monkeypatch.setattr(dicom_seg, "find_spec", lambda name: None)
     assert predict.main(["--dicom-seg", "--out", str(tmp_path / "out"), str(folder)]) == 2
     assert capsys.readouterr().err == f"predict: {dicom_seg.MISSING}\n" and not (tmp_path / "out").exists()
+
+
+def test_without_the_option_nothing_of_a_cluster_is_imported(
+    folder: Path, tmp_path: Path, handmade_artifact: Path
+) -> None:
+    words = ["--model", str(handmade_artifact), "--out", str(tmp_path / "out"), str(folder / "a")]
+    code = (
+        f"import sys; from brain_mri.cli import predict; assert predict.main({words!r}) == 0; "
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'dask', 'distributed', 'pyarrow', 'fsspec'}))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "[]"
+
+
+def test_a_cluster_without_its_packages_is_a_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("brain_mri.inference.cluster", "distributed"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert predict.main(["--cluster", "local", "--out", str(tmp_path / "out"), str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert said == "predict: --cluster needs distributed: pip install -r requirements-scale.txt\n"
+
+
+def test_an_address_needs_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict.main(["--out", str(tmp_path / "out"), "s3://bucket/scans"]) == 2
+    assert capsys.readouterr().err == (
+        "predict: s3://bucket/scans is an address; --cluster local reads and writes those, too.\n"
+    )
+    assert not (tmp_path / "out").exists()
