@@ -25,10 +25,10 @@ from typing import Any
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.folder import Artifact
 from brain_mri.artifact.hub_client import HubError
-from brain_mri.data.class_names import ClassChoice, class_of
+from brain_mri.data.class_names import IMAGE_FOLDERS, MASK_FOLDERS, ClassChoice, class_of
 from brain_mri.data.dataset import Dataset, load_dataset
 from brain_mri.data.description import unused
-from brain_mri.data.folders import DataError, printable
+from brain_mri.data.folders import DataError, holds, printable
 from brain_mri.data.remote import fetched, given
 from brain_mri.evaluation.evaluate import evaluate, measure_also, measure_baselines, measure_official
 from brain_mri.evaluation.held_out import as_trained, held_out, of_artifact
@@ -143,10 +143,8 @@ def load_labelled(folder: Path, artifact: Artifact, args: argparse.Namespace) ->
             raise
         try:
             return load_dataset([], [folder], min_classes=0, **common)
-        except DataError:
-            if class_of(os.path.basename(os.path.abspath(folder))):  # no masks, but the pictures of one class
-                raise error from None
-            raise
+        except DataError as other:  # which speaks of masks
+            raise (other if holds(folder, (*IMAGE_FOLDERS, *MASK_FOLDERS)) else error) from None
 
 
 def measure(args: argparse.Namespace) -> int:

@@ -222,11 +222,11 @@ def class_folders(
             inside.append(parts[at + 1 :] if name else parts)
     if not found:
         folders = sorted(printable(p.name) for p in root.iterdir() if p.is_dir() and not _ignored(p.name))
-        wanted = f"named {', '.join(choice.names)}" if choice.names else "such as yes and no, or glioma and notumor"
+        any_name = "such as yes and no, or glioma and notumor; --classes folders takes all"
+        wanted = f"named {', '.join(choice.names)}" if choice.names else any_name
         raise DataError(
-            f"{root} holds no class folder with pictures; expected a folder for each class, {wanted} (also inside "
-            "Training and Testing; --classes folders takes folders of any name), found "
-            f"{', '.join(folders[:8]) or 'no folder'}."
+            f"{root} holds no class folder with pictures; expected a folder for each class (also inside Training and "
+            f"Testing), {wanted}; found {', '.join(folders[:8]) or 'no folder'}."
         )
     found = [replace(source, folder=name) for source, name in zip(found, patient_folders(inside), strict=True)]
     return sorted(found, key=lambda item: item.file), skipped

@@ -128,7 +128,11 @@ def test_a_folder_that_cannot_be_measured_costs_nothing_but_itself(handmade_arti
         f"evaluate: {tmp_path / 'empty'}", f"evaluate: {tmp_path / 'gone'}"
     ]  # fmt: skip
     assert command.main([str(handmade_artifact), "--also", str(tmp_path / "gone")]) == 1
+    (tmp_path / "other" / "schwannoma").mkdir(parents=True)
+    (tmp_path / "other" / "schwannoma" / "1.png").touch()
     assert "was not measured" in capsys.readouterr().err
+    assert command.main([str(handmade_artifact), "--also", str(tmp_path / "other")]) == 1
+    assert "holds no class folder with pictures" in (said := capsys.readouterr().err) and "mask" not in said
 
 
 def test_a_further_folder_given_twice_counts_once(handmade_artifact, source_folders, tmp_path, capsys):
