@@ -29,6 +29,9 @@ DISCLAIMER = (
     "For education and research only. This is not a medical device and its answers are not a diagnosis; "
     "if you are worried about your health, ask a doctor."
 )
+CANNOT_TELL = (
+    'This model has learned no answer "no tumor": it says which class is the likeliest, never whether there is a tumor.'
+)
 
 
 def absent_of(classes: Sequence[str]) -> int:

@@ -48,14 +48,13 @@ def by_patient(
         ]
     )
     draws = {"seed": seed, "resamples": resamples}
-    tumors = patients["tumor"].to_numpy(bool)
-    area = _boot(patients, draws).auc(patients["share"].to_numpy(float), tumors)
+    area = _area(patients, "share", draws)
     return PatientScores(
         patients=len(patients),
         slices=len(slices),
         by_slice=_scores(slices, draws),
         by_patient=_scores(patients, draws),
-        share_roc_auc=Counted(count=int((~tumors).sum()), **dict(area)),
+        share_roc_auc=area,
         volume_error=_mean(patients, "volume_error", draws),
     )
 
@@ -81,8 +80,8 @@ def _patient(slices: pd.DataFrame, chances: np.ndarray, rule: DecisionRule) -> d
         "group": slices["group"].iloc[0],
         "tumor": bool(len(tumors)),
         "chance": slices["chance"].max(),
-        "share": called.mean(),
-        "called": bool(called.any()),
+        "share": slices["called"].mean(),
+        "called": slices["called"].max(),
         "right": float(label == truth) if told else np.nan,
         "answered": float(mean[list(rule.classes).index(label)] >= rule.thresholds.abstain) if told else np.nan,
         "dice": 2 * both / (marked + outlined) if outlined > 0 else np.nan,
@@ -92,12 +91,11 @@ def _patient(slices: pd.DataFrame, chances: np.ndarray, rule: DecisionRule) -> d
 
 def _scores(units: pd.DataFrame, draws: Draws) -> UnitScores:
     tumor = units["tumor"].to_numpy(bool)
-    area = _boot(units, draws).auc(units["chance"].to_numpy(float), tumor)
-    silent = units.assign(silent=~units["called"].to_numpy(bool))
+    silent = units.assign(silent=1 - units["called"].astype(float))
     return UnitScores(
         tumors=int(tumor.sum()),
         free=int((~tumor).sum()),
-        tumor_roc_auc=Counted(count=int((~tumor).sum()), **dict(area)),
+        tumor_roc_auc=_area(units, "chance", draws),
         sensitivity=_mean(units[tumor], "called", draws),
         specificity=_mean(silent[~tumor], "silent", draws),
         right=_mean(units, "right", draws),
@@ -105,6 +103,14 @@ def _scores(units: pd.DataFrame, draws: Draws) -> UnitScores:
         right_answered=_mean(units[units["answered"] == 1], "right", draws),
         dice=_mean(units, "dice", draws),
     )
+
+
+def _area(units: pd.DataFrame, column: str, draws: Draws) -> Counted:
+    """Under the ROC curve of a column for tumor or not; None of a model that is not asked that."""
+    known = units[units[column].notna()]
+    tumor = known["tumor"].to_numpy(bool)
+    area = _boot(known, draws).auc(known[column].to_numpy(float), tumor)
+    return Counted(count=int((~tumor).sum()), **dict(area))
 
 
 def _boot(units: pd.DataFrame, draws: Draws) -> Bootstrap:

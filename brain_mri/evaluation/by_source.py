@@ -35,7 +35,8 @@ def judged(dataset: Dataset, rows: np.ndarray, said: Answers, rule: DecisionRule
 
     Columns origin, sequence, class, group, patient, those of data.about, and tumor: is there one? chance: of any tumor,
     says the model; called: a tumor; sure_free, sure_tumor: and does not say "not sure" to that; right, answered: 1 or
-    0, NaN without a class that the model knows; dice: NaN without an outline of its own.
+    0, NaN without a class that the model knows; dice: NaN without an outline of its own. Of a model that knows no
+    "no tumor" chance, called and what is sure are NaN: it is not asked whether there is a tumor.
     """
     table = dataset.table.iloc[rows]
     names, sure = np.asarray(rule.classes), rule.thresholds.abstain
@@ -43,11 +44,12 @@ def judged(dataset: Dataset, rows: np.ndarray, said: Answers, rule: DecisionRule
     tumor = 1 - said.probabilities[:, names == NO_TUMOR].sum(axis=1)
     called, confident = names[answer] != NO_TUMOR, said.probabilities[np.arange(len(rows)), answer] >= sure
     of_a_class = table["class"].isin(rule.classes).to_numpy()
+    told = 1.0 if NO_TUMOR in rule.classes else np.nan
     found = table[[*PLACE, "class", "group", "patient", "tumor", *columns_about(table)]].assign(
-        chance=tumor,
-        called=called,
-        sure_free=~called & confident,
-        sure_tumor=called & (confident | (tumor >= sure if rule.outlined else False)),  # its kind may be open
+        chance=told * tumor,
+        called=told * called,
+        sure_free=told * (~called & confident),
+        sure_tumor=told * (called & (confident | (tumor >= sure if rule.outlined else False))),  # its kind may be open
         right=np.where(of_a_class, names[answer] == table["class"], np.nan),
         answered=np.where(of_a_class, confident, np.nan),
         dice=_dices(dataset, rows, said.masks),
@@ -114,6 +116,7 @@ def scores_of(part: pd.DataFrame, place: pd.DataFrame, free: pd.DataFrame, seed:
         return Counted(count=len(known), **dict(boot.ratio(known[column].to_numpy(float), np.ones(len(known)))))
 
     both = pd.concat([tumors, negatives])
+    both = both[both["chance"].notna()]
     boot = Bootstrap(both["group"].to_numpy(object), resamples=resamples, seed=seed)
     area = boot.auc(both["chance"].to_numpy(), both["tumor"].to_numpy(bool))
     clear = part[~part["tumor"]]

@@ -36,7 +36,10 @@ def pick_cases(dice: np.ndarray, groups: np.ndarray, each: int = 3) -> list[tupl
 
 
 def folded_cases(artifact: Artifact, dataset: Dataset, rows: np.ndarray) -> list[FoldedCase]:
-    """Heads of different patients among these rows, as they are and folded to either half."""
+    """Heads of different patients among these rows, as they are and folded to either half. Empty for a model that
+    knows no "no tumor"."""
+    if NO_TUMOR not in artifact.classes:
+        return []
     table = dataset.table.iloc[rows]
     rows = rows[(table["has_mask"] & (table["class"] != NO_TUMOR)).to_numpy(bool)]
     without, twice, of = folded_copies(dataset.images[rows], dataset.masks[rows], np.arange(len(rows)))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from brain_mri.classes import NO_TUMOR
+from brain_mri.classes import ANY_TUMOR, NO_TUMOR
 from brain_mri.evaluation.bootstrap import Bootstrap
 from brain_mri.evaluation.calibration import abstention_metrics, calibration_metrics
 from brain_mri.evaluation.scores import (
@@ -95,7 +95,8 @@ def classification_metrics(
 
     probabilities (N, C) rows sum to 1; labels (N,) int index into classes; groups (N,) patients or clusters;
     predicted (N,) int: the answers, by default the likeliest class.
-    binary is None for a model that does not know NO_TUMOR.
+    binary is None for a model of three classes or more that does not know NO_TUMOR; of two it is their own question,
+    and without NO_TUMOR its operating point is where the answer changes.
     Raises ValueError when shapes or labels do not fit each other.
     """
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels).astype(int)
@@ -115,9 +116,11 @@ def classification_metrics(
     curves, binary = {name: _curve(*columns[name]) for name in known}, None
     if NO_TUMOR in columns:
         chance, free = columns[NO_TUMOR]
-        binary = _binary(1.0 - chance, ~free, boot, tumor_threshold)
+        binary = _binary(ANY_TUMOR, 1.0 - chance, ~free, boot, tumor_threshold)
         if NO_TUMOR in known:
-            curves["tumor"] = _curve(1.0 - chance, ~free)
+            curves[ANY_TUMOR] = _curve(1.0 - chance, ~free)
+    elif len(classes) == 2:
+        binary = _binary(classes[1], *columns[classes[1]], boot, 0.5)
     predicted = probabilities.argmax(axis=1) if predicted is None else predicted
     found = label_metrics(predicted, labels, boot, classes)
     per_class = {name: row.model_copy(update={"roc_auc": areas[name]}) for name, row in found.per_class.items()}
@@ -131,18 +134,19 @@ def classification_metrics(
     )
 
 
-def _binary(score: np.ndarray, tumor: np.ndarray, boot: Bootstrap, threshold: float) -> BinaryScores:
+def _binary(asked: str, score: np.ndarray, there: np.ndarray, boot: Bootstrap, threshold: float) -> BinaryScores:
     called = score >= threshold
     return BinaryScores(
-        positive=int(tumor.sum()),
-        negative=int((~tumor).sum()),
-        roc_auc=boot.auc(score, tumor),
+        asked=asked,
+        positive=int(there.sum()),
+        negative=int((~there).sum()),
+        roc_auc=boot.auc(score, there),
         operating_point=OperatingPoint(
             threshold=float(threshold),
-            sensitivity=boot.ratio(called & tumor, tumor),
-            specificity=boot.ratio(~called & ~tumor, ~tumor),
-            precision=boot.ratio(called & tumor, called),
-            accuracy=boot.ratio(called == tumor, np.ones(len(tumor))),
+            sensitivity=boot.ratio(called & there, there),
+            specificity=boot.ratio(~called & ~there, ~there),
+            precision=boot.ratio(called & there, called),
+            accuracy=boot.ratio(called == there, np.ones(len(there))),
         ),
     )
 

@@ -169,12 +169,15 @@ def given_copies(
 def counterfactual_metrics(
     artifact: Artifact, dataset: Dataset, rows: np.ndarray, *, seed: int = 0, resamples: int = 1000
 ) -> Counterfactuals | None:
-    """On these rows of a data.Dataset; a kind of which too few copies can be made is None, and so is the whole.
+    """On these rows of a data.Dataset; a kind of which too few copies can be made is None, and so is the whole. None of
+    a model that knows no "no tumor", too: it cannot change its answer to that.
 
     The share called a tumor among the slices that the copies were made from and among the copies, and the share of
     copies that get a mask (where a lesion was given: on it). `folded.twice` is the share called a tumor among the same
     heads folded to the half with the lesion, which tells what folding alone does.
     """
+    if NO_TUMOR not in artifact.classes:
+        return None
     table = dataset.table.iloc[rows]
     units = np.unique(table["cluster"].to_numpy(str), return_inverse=True)[1]
     outlined = np.flatnonzero(table["has_mask"] & (table["class"] != NO_TUMOR))

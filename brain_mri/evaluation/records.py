@@ -101,7 +101,9 @@ class Summary(Record):
     groups: int | None = None
     accuracy: Estimate | None = None
     macro_f1: Estimate | None = None
-    tumor_roc_auc: Estimate | None = None
+    tumor_roc_auc: Estimate | None = None  # of two kinds, the one against the other
+    sensitivity: Estimate | None = None  # at its operating point
+    specificity: Estimate | None = None
     ece: Estimate | None = None
     dice: Estimate | None = None
     dice_median: Estimate | None = None
@@ -123,6 +125,8 @@ class Summary(Record):
             accuracy=found.accuracy if found else None,
             macro_f1=found.macro.f1 if found else None,
             tumor_roc_auc=binary.roc_auc if binary else None,
+            sensitivity=binary.operating_point.sensitivity if binary else None,
+            specificity=binary.operating_point.specificity if binary else None,
             ece=found.calibration.ece if found else None,
             dice=lesions.dice.mean if lesions else None,
             dice_median=lesions.dice.median if lesions else None,

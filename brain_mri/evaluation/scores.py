@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 
 from brain_mri.artifact.config import Record
+from brain_mri.classes import ANY_TUMOR
 
 
 class Estimate(Record):
@@ -47,7 +48,7 @@ class LabelScores(Record):
 
 
 class OperatingPoint(Record):
-    """Tumor or not, from this probability of any tumor."""
+    """Yes or no, from this probability of what is asked for."""
 
     threshold: float
     sensitivity: Estimate
@@ -57,8 +58,9 @@ class OperatingPoint(Record):
 
 
 class BinaryScores(Record):
-    """Tumor against no tumor."""
+    """Tumor against no tumor; of two classes that are both tumors, or neither, the second against the first."""
 
+    asked: str = ANY_TUMOR  # or that second class
     positive: int
     negative: int
     roc_auc: Estimate

@@ -60,9 +60,6 @@ NO_SKULL = (
     "skull and scalp seem to be missing. The model has learned from whole heads only and is often wrong without them"
 )
 KIND_UNSURE = "A tumor, its kind not sure"
-CANNOT_TELL = (
-    'This model has learned no answer "no tumor": it says which class is the likeliest, never whether there is a tumor.'
-)
 
 
 @dataclass(frozen=True, eq=False)

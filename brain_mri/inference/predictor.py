@@ -26,11 +26,10 @@ import numpy as np
 import segmentation
 from brain_mri.artifact.config import ArtifactError, plain
 from brain_mri.artifact.folder import BUNDLED, Artifact, load_artifact
-from brain_mri.classes import NO_TUMOR, title
+from brain_mri.classes import CANNOT_TELL, NO_TUMOR, title
 from brain_mri.imaging.preprocessing import PREPROCESSING, Frame, Prepared, prepare, restore
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.analysis import (
-    CANNOT_TELL,
     KIND_UNSURE,
     NO_SKULL,
     Analysis,

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from brain_mri.classes import NO_TUMOR, title
+from brain_mri.classes import CANNOT_TELL, NO_TUMOR, title
 from brain_mri.imaging.orientation import DISPLAY, moved, permuted, turned
 from brain_mri.imaging.volume import Volume
-from brain_mri.inference.analysis import CANNOT_TELL, KIND_UNSURE, NO_SKULL, any_tumor
+from brain_mri.inference.analysis import KIND_UNSURE, NO_SKULL, any_tumor
 from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor, likeliest
 from brain_mri.inference.quality import SENTENCES

@@ -51,10 +51,16 @@ def _nothing(ax: Any, text: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="#777777")
 
 
+def _of(shown: int, count: int) -> str:
+    return "" if shown == count else f" ({shown} of {count} classes)"
+
+
 def _copies(ax: Any, result: AuditResult) -> None:
     table = result.dataset.table
     table = table[table["source"] == CLASS_FOLDER]
-    labels = [label for label in result.dataset.classes if (table["class"] == label).any()]
+    present = [label for label in result.dataset.classes if (table["class"] == label).any()]
+    labels = sorted(present, key=lambda label: -(table["class"] == label).sum())[:MANY]
+    labels = [label for label in present if label in labels]
     exact_rows, slice_rows = table.duplicated(["class", "digest"]), table.duplicated(["class", "cluster"])
     total = np.array([(table["class"] == label).sum() for label in labels])
     copies = np.array([(slice_rows & (table["class"] == label)).sum() for label in labels])
@@ -63,7 +69,10 @@ def _copies(ax: Any, result: AuditResult) -> None:
     heights = bars(ax, [title(label) for label in labels], [*parts, ("exact copy", exact, EXACT)])
     for place, number in zip(heights, total, strict=True):
         ax.text(number, place, f" {number:,}", va="center", fontsize=9)
-    ax.set(xlim=(0, 1.15 * total.max() if len(total) else 1), title="Class folders: how much is new")
+    ax.set(
+        xlim=(0, 1.15 * total.max() if len(total) else 1),
+        title=f"Class folders{_of(len(labels), len(present))}: how much is new",
+    )
     ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.1), ncols=3, columnspacing=1, handlelength=1.1)
 
 
@@ -100,7 +109,9 @@ def _leaks(ax: Any, result: AuditResult) -> None:
     if leaks.empty:
         _nothing(ax, "No Training and Testing folders to compare")
         return
-    ax.set_title("Testing pictures: what Training holds of them")
+    count = int((leaks["class"] != "all").sum())
+    leaks = leaks.sort_values("testing", ascending=False, kind="stable")[: MANY + 1].sort_index()  # "all" is among them
+    ax.set_title(f"Testing pictures{_of(len(leaks) - 1, count)}: what Training holds of them")
     names = ["All" if label == "all" else title(label) for label in leaks["class"]]
     shares = [(name, (leaks[name] / leaks["testing"]).to_numpy(float), color) for name, color in LEAK_COLORS.items()]
     bars(ax, names, shares)

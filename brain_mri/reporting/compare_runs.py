@@ -29,6 +29,9 @@ COLUMNS = {"accuracy": "Accuracy", "macro_f1": "Macro F1", "tumor_roc_auc": "Tum
            "dice_median": "Dice, median", "missed": "Missed", "pointing_game": "Pointing game"}  # fmt: skip
 KINDS = {"classifier": "Classifiers", "segmenter": "Segmenters", "fold": "Folds by group"}
 DRAWN = {"classifier": ("accuracy",), "segmenter": ("dice",), "fold": ("accuracy", "dice")}
+AREA = "tumor_roc_auc"  # of two classes, the question that they are asked: it stands first
+OF_TWO = {AREA: "ROC-AUC"} | {key: name for key, name in COLUMNS.items() if key != AREA}
+DRAWN_OF_TWO = DRAWN | {kind: (AREA, *DRAWN[kind]) for kind in ("classifier", "fold")}
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def board(runs: Sequence[Run], *, folds: bool = False) -> list[Line]:
         for line in lines
     ]
     lines += _baselines(next((run.metrics for run in runs if run.metrics.baselines), runs[0].metrics))
-    return lines if folds else sorted(lines, key=lambda line: -_first(line))
+    pair = of_two_classes(runs)
+    return lines if folds else sorted(lines, key=lambda line: _first(line, pair), reverse=True)
 
 
 def left_out(out: Path, runs: Sequence[Run]) -> Path:
@@ -107,10 +111,14 @@ def _put(out: Path, name: str, text: str, frame: pd.DataFrame) -> None:
             temporary.write_text(content, encoding="utf-8")
 
 
-def _first(line: Line) -> float:
-    """The score that orders the lines of a kind."""
-    found = line.known(DRAWN[line.kind][0])
-    return -1.0 if found is None or found.value is None else found.value
+def of_two_classes(runs: Sequence[Run]) -> bool:
+    return all(len(run.config.classes) == 2 for run in runs)
+
+
+def _first(line: Line, pair: bool) -> tuple[float, ...]:
+    """The scores that order the lines of a kind; baselines, which have no ROC-AUC, come last where it counts."""
+    found = map(line.known, (DRAWN_OF_TWO if pair else DRAWN)[line.kind])
+    return tuple(-1.0 if one is None or one.value is None else one.value for one in found)
 
 
 def _lines(run: Run, fold: str) -> list[Line]:
@@ -150,12 +158,12 @@ def _baselines(metrics: Metrics) -> list[Line]:
     return lines
 
 
-def as_tables(lines: Sequence[Line]) -> list[Table]:
-    """A table for each kind; folds end with their mean and standard deviation."""
-    found = []
+def as_tables(lines: Sequence[Line], pair: bool = False) -> list[Table]:
+    """A table for each kind; folds end with their mean and standard deviation. pair: of models of two classes."""
+    found, named = [], OF_TWO if pair else COLUMNS
     for kind, described in KINDS.items():
         part = [line for line in lines if line.kind == kind]
-        keys = [key for key in COLUMNS if any(line.known(key) for line in part)]
+        keys = [key for key in named if any(line.known(key) for line in part)]
         if not keys:
             continue
         rows = [_cells(line, keys) for line in part]
@@ -163,7 +171,7 @@ def as_tables(lines: Sequence[Line]) -> list[Table]:
             rows.append(["mean ± SD", "", "", "", "", *(_spread(part, key) for key in keys)])
         note = "Dice is measured in the model's input square. " if kind == "segmenter" else ""
         note += "+: after the epochs of the run that it started from." if any(line.warm for line in part) else ""
-        columns = ["", "Parameters", "Input", "Epochs", "Minutes", *(COLUMNS[key] for key in keys)]
+        columns = ["", "Parameters", "Input", "Epochs", "Minutes", *(named[key] for key in keys)]
         found.append(Table(described, columns, rows, note.strip()))
     return found
 
@@ -192,7 +200,7 @@ def as_frame(lines: Sequence[Line]) -> pd.DataFrame:
 
 def write(out: Path, runs: Sequence[Run], *, folds: bool = False) -> Path:
     """leaderboard.md, .csv and .png, or folds.*, each replaced as a whole. Returns the first."""
-    lines, name = board(runs, folds=folds), "folds" if folds else "leaderboard"
+    lines, name, pair = board(runs, folds=folds), "folds" if folds else "leaderboard", of_two_classes(runs)
     measured = runs[0].metrics.classification or runs[0].metrics.images
     seeds = sorted({str(run.config.training.seed) for run in runs})
     intro = (
@@ -203,15 +211,15 @@ def write(out: Path, runs: Sequence[Run], *, folds: bool = False) -> Path:
     )
     text = "\n\n".join([intro, *(f"### {table.title}\n\n{as_markdown(table)}" for table in as_tables(lines))])
     _put(out, name, text + "\n", as_frame(lines))
-    draw(lines, out / f"{name}.png")
+    draw(lines, out / f"{name}.png", pair)
     return out / f"{name}.md"
 
 
 @styled
-def draw(lines: Sequence[Line], path: Path) -> Path | None:
+def draw(lines: Sequence[Line], path: Path, pair: bool = False) -> Path | None:
     """Models in blue, baselines in gray."""
     panels = []
-    for kind, keys in DRAWN.items():
+    for kind, keys in (DRAWN_OF_TWO if pair else DRAWN).items():
         for key in keys:
             if part := [line for line in lines if line.kind == kind and line.known(key)]:
                 panels.append((kind, key, part))
@@ -225,5 +233,6 @@ def draw(lines: Sequence[Line], path: Path) -> Path | None:
         heights = scored_bars(ax, [line.name for line in part], found, colors)
         for y, one in zip(heights, found, strict=True):
             ax.text(1.025, y, number(one.value), va="center", fontweight="bold")
-        ax.set(xlabel=f"{'mean Dice' if key == 'dice' else key} (95 % interval over groups)", title=KINDS[kind])
+        shown = {"dice": "mean Dice", AREA: "ROC-AUC"}.get(key, key)
+        ax.set(xlabel=f"{shown} (95 % interval over groups)", title=KINDS[kind])
     return save(figure, path)

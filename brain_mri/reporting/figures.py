@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from brain_mri.artifact.config import ArtifactConfig
-from brain_mri.classes import title
+from brain_mri.classes import ANY_TUMOR, title
 from brain_mri.evaluation.records import Metrics
+from brain_mri.reporting import two_classes
 from brain_mri.reporting.plot_style import (
     BASELINE,
     FAINT,
@@ -21,6 +22,7 @@ from brain_mri.reporting.plot_style import (
     MANY,
     MODEL,
     WARN,
+    WORST,
     class_color,
     new_figure,
     save,
@@ -28,8 +30,6 @@ from brain_mri.reporting.plot_style import (
     styled,
 )
 from brain_mri.reporting.tables import BASELINE_TITLES, network, number
-
-WORST = 6  # classes whose curves are drawn where there are too many for all
 
 
 class Curve(NamedTuple):
@@ -100,14 +100,15 @@ def confusion(metrics: Metrics, path: Path) -> Path | None:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [title(name) for name in found.classes]
     many = len(names) > MANY
-    across, down = (0.34, 0.3) if many else (0.95, 0.75)  # inches a cell
+    across, down = (0.24, 0.21) if many else (0.95, 0.75)  # inches a cell
+    small = 7 if counts.max(initial=0) < 1000 else 5
     figure, ax = new_figure((3.2 if many else 1.6) + across * len(names), (2.8 if many else 1.3) + down * len(names))
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     ax.grid(False)
     for i, j in np.ndindex(*counts.shape):
         color = "white" if share[i, j] > 0.55 else INK
         said = str(counts[i, j] or "") if many else f"{counts[i, j]}\n{100 * share[i, j]:.0f} %"
-        ax.text(j, i, said, ha="center", va="center", color=color, fontsize=7 if many else None)
+        ax.text(j, i, said, ha="center", va="center", color=color, fontsize=small if many else None)
     ticks, gap = range(len(names)), " " if many else "\n"
     ax.set_xticks(ticks, [name.replace(" tumor", f"{gap}tumor") for name in names], rotation=90 if many else 0)
     ax.set_yticks(ticks, [f"{n}{gap}(n = {c})" for n, c in zip(names, counts.sum(axis=1), strict=True)])
@@ -120,9 +121,11 @@ def roc(metrics: Metrics, path: Path) -> Path | None:
     found = metrics.classification
     if not found or not found.curves.roc:
         return None
-    figure, ax = new_figure(4.8, 4.4)
+    figure, ax = new_figure(4.8, 4.4 if len(found.curves.roc) <= MANY else 5.4)
     ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=":", linewidth=1)
-    drawn = found.curves.roc
+    drawn, pair = found.curves.roc, two_classes.asked(metrics)
+    if pair:  # one question has one curve
+        drawn = {name: curve for name, curve in drawn.items() if name == pair.asked}
     if many := len(drawn) > MANY:
         areas = {name: found.per_class[name].roc_auc.value or 0.0 for name in drawn if name in found.per_class}
         drawn = {
@@ -131,24 +134,31 @@ def roc(metrics: Metrics, path: Path) -> Path | None:
             if name not in areas or name in sorted(areas, key=areas.__getitem__)[:WORST]
         }
     for i, (name, curve) in enumerate(drawn.items()):
-        if name == "tumor" and found.binary:
-            label, area = "Any tumor", found.binary.roc_auc
+        if found.binary and name == found.binary.asked:
+            label, area = "Any tumor" if name == ANY_TUMOR else title(name), found.binary.roc_auc
             look: dict[str, Any] = {"color": INK, "linewidth": 2.2, "linestyle": "--"}
         else:
             label, area, look = title(name), found.per_class[name].roc_auc, {"color": class_color(name, i)}
         ax.plot(curve.fpr, curve.tpr, label=f"{label}: {number(area.value)}", **look)
-    if found.binary and "tumor" in found.curves.roc:
+    if found.binary and found.binary.asked in drawn:
         point = found.binary.operating_point
         if point.specificity.value is not None and point.sensitivity.value is not None:
             ax.plot(1 - point.specificity.value, point.sensitivity.value, "o", color=INK, markersize=7,
-                    label="operating point, any tumor")  # fmt: skip
+                    label=f"operating point{'' if pair else ', any tumor'}")  # fmt: skip
     ax.set(
         xlabel="false positive rate",
         ylabel="true positive rate",
-        title=f"ROC of the {WORST} hardest classes (area)" if many else "ROC, one class against the rest (area)",
+        title=f"ROC of the {WORST} hardest classes (area)"
+        if many
+        else "ROC (area)"
+        if pair
+        else "ROC, one class against the rest (area)",
         aspect="equal",
     )
-    ax.legend(loc="lower right")
+    if many:
+        figure.legend(loc="outside lower center", ncols=2)
+    else:
+        ax.legend(loc="lower right")
     return save(figure, path)
 
 
@@ -163,6 +173,7 @@ def reliability(metrics: Metrics, path: Path) -> Path | None:
         (found.calibration, "After calibration on validation"),
     ]
     figure, axes = new_figure(7.4, 3.9, 1, 2, sharey=True)
+    least = min(0.2, *(row.low for part, _ in panels for row in part.bins if row.count))  # of many classes
     for ax, (part, name) in zip(axes, panels, strict=True):
         total = sum(row.count for row in part.bins)
         middle = [(row.low + row.high) / 2 for row in part.bins]
@@ -171,7 +182,7 @@ def reliability(metrics: Metrics, path: Path) -> Path | None:
         ax.plot([0, 1], [0, 1], color=BASELINE, linestyle=":", linewidth=1)
         big = [row for row in part.bins if row.count >= 5]  # a bin of three images is noise
         ax.plot([r.confidence for r in big], [r.accuracy for r in big], color=MODEL, marker="o", label="accuracy")
-        ax.set(title=f"{name}\nECE {number(part.ece.value)}", xlabel="confidence", xlim=(0.2, 1.0), ylim=(0, 1.02))
+        ax.set(title=f"{name}\nECE {number(part.ece.value)}", xlabel="confidence", xlim=(least, 1.0), ylim=(0, 1.02))
     axes[0].set_ylabel("accuracy (bins of 5 or more images)")
     axes[0].legend(loc="upper left")
     return save(figure, path)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from brain_mri.classes import title
+from brain_mri.classes import ANY_TUMOR, title
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.folders import MASK_PAIRS
 from brain_mri.data.stacks import read_slice
@@ -23,7 +23,7 @@ def counts(dataset: Dataset, path: Path) -> Path:
     """Images and groups per class and split: many slices come from few patients."""
     table = dataset.table
     names = [name for name in dataset.classes if (table["class"] == name).any()]
-    figure, axes = new_figure(8.6, 2.9, 1, 2, sharey=True)
+    figure, axes = new_figure(8.6, max(2.9, 1.2 + 0.24 * len(names)), 1, 2, sharey=True)
     panels = (("Images", "size"), ("Independent groups (patients, clusters)", "nunique"))
     for ax, (described, how) in zip(axes, panels, strict=True):
         parts = []
@@ -66,7 +66,11 @@ def preprocessing(dataset: Dataset, path: Path, across: int = 4) -> Path | None:
         below.imshow(dataset.images[row], cmap="gray", vmin=0, vmax=255)
         if line["has_mask"] and dataset.masks[row].any():
             below.contour(dataset.masks[row] > 127, levels=[0.5], colors=[TRUTH], linewidths=1.4)
-        below.set_title(f"{title(line['class'])}, {dataset.size}×{dataset.size}", fontsize=9, fontweight="normal")
+        below.set_title(
+            f"{title(line['class'] or ANY_TUMOR * bool(line['tumor']))}, {dataset.size}×{dataset.size}",
+            fontsize=9,
+            fontweight="normal",
+        )
     return save(figure, path)
 
 

@@ -14,10 +14,13 @@ from brain_mri.evaluation.scores import Estimate, HeatPart
 from brain_mri.reporting.plot_style import (
     BASELINE,
     INK,
+    LONG,
+    MANY,
     MODEL,
     PREDICTION,
     TRUTH,
     WARN,
+    WORST,
     class_color,
     error_limits,
     new_figure,
@@ -76,8 +79,11 @@ def explanation(metrics: Metrics, path: Path) -> Path | None:
     found = metrics.explanation
     if not found or not found.count:
         return None
+    kinds: list[tuple[str, HeatPart]] = list(found.by_class.items()) if len(found.by_class) > 1 else []
+    if many := len(kinds) > MANY:
+        kinds = sorted(kinds, key=lambda pair: pair[1].energy_inside.value or 0.0)[:WORST]
     parts: list[tuple[str, str, HeatPart]] = [("All", BASELINE, found)]
-    parts += [(title(n), class_color(n, i), row) for i, (n, row) in enumerate(found.by_class.items())]
+    parts += [(title(n), class_color(n, i), row) for i, (n, row) in enumerate(kinds)]
     random = metrics.sanity.stages[-1].energy_inside if metrics.sanity else None
     figure, axes = new_figure(8.6, 3.2, 1, 2, sharey=True)
     panels = (
@@ -96,10 +102,14 @@ def explanation(metrics: Metrics, path: Path) -> Path | None:
         if key == "energy_inside" and random is not None:
             ax.axhline(random, color=INK, linestyle=":", label="random weights")
         ax.set_xticks(x, [name.replace(" tumor", "\ntumor") for name, _, _ in parts])
+        if many or max(len(name) for name, _, _ in parts) > LONG:
+            ax.tick_params("x", rotation=90)
         ax.grid(axis="x", visible=False)
         ax.set(ylim=(0, 1.05), title=described)
     handles, names = axes[1].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2)
+    if many:
+        figure.suptitle(f"The {WORST} classes with the least heat in the lesion, of {len(found.by_class)}", fontsize=10)
     return save(figure, path)
 
 
@@ -146,11 +156,11 @@ def cases(found: Sequence[Case], path: Path) -> Path | None:
             outline(scan, case.predicted, PREDICTION, 1.3)
             heat.imshow(heat_overlay(case.image, case.heatmap), interpolation="bilinear")
             outline(heat, case.truth, TRUTH, 1.0)
-            right = case.label == case.answer
+            right = case.answer == case.label if case.label else case.answer != NO_TUMOR
             drawn = "" if case.predicted.any() else "\nnothing outlined"
             scan.set_title(f"{kind}: Dice {case.dice:.2f}{drawn}", fontsize=9)
             answer = f"{title(case.answer)} {100 * case.confidence:.0f} %"
-            answer += "" if right else f"\n(is {title(case.label)})"
+            answer += "" if right else f"\n(is {title(case.label) if case.label else 'a tumor'})"
             heat.set_title(answer, fontsize=9, fontweight="normal", color=INK if right else WARN)
     outline_legend(figure, axes[0, 0])
     return save(figure, path)

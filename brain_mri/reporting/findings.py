@@ -10,9 +10,10 @@ import re
 from brain_mri.artifact.config import ArtifactConfig, Stage
 from brain_mri.classes import title
 from brain_mri.evaluation.records import Metrics
-from brain_mri.reporting import texts
+from brain_mri.reporting import texts, two_classes
 from brain_mri.reporting.tables import BASELINE_TITLES, network, number, percent, score
 
+MANY = 12  # classes beyond which more than one mistake is named
 TAUGHT = {
     "masks": "masks outlined by hand",
     "weak masks": "masks guessed by K-means and Grad-CAM",
@@ -24,10 +25,14 @@ def heading(config: ArtifactConfig, metrics: Metrics) -> str:
     return f"Brain tumor MRI: {config.name or network(metrics.model.classifier)}"
 
 
-def headline(metrics: Metrics) -> str:
+def headline(config: ArtifactConfig, metrics: Metrics) -> str:
     """One line for a title page."""
     found, masks = metrics.classification, metrics.segmentation
     parts = []
+    if pair := two_classes.asked(metrics):
+        point = pair.operating_point
+        parts.append(f"{two_classes.question(config.classes)}: ROC-AUC {score(pair.roc_auc, 2)}")
+        parts.append(f"sensitivity {score(point.sensitivity, 2)} and specificity {score(point.specificity, 2)}")
     if found:
         parts.append(f"accuracy {score(found.accuracy, 2)} on {found.count} images of {found.groups} unseen groups")
     if masks and masks.count:
@@ -43,7 +48,7 @@ def verdict(metrics: Metrics) -> list[str]:
         return []
     text = [
         f"The model names the right class in {percent(found.accuracy)} of {found.count} test images from "
-        f"{found.groups} groups (patients or clusters of near-copies); macro F1 {score(found.macro.f1)}."
+        f"{found.groups} groups (patients or clusters of near-copies); macro F1 {score(found.macro.f1)}.",
     ]
     if not bars or not bars.scores:
         return text
@@ -177,7 +182,7 @@ def calibration(metrics: Metrics) -> list[str]:
             f'Below {100 * band.threshold:.0f} % confidence the program says "not sure": it answers '
             f"{percent(band.coverage)} of the images and is right in {percent(band.accuracy_answered)} of these."
         )
-    if found.binary and found.binary.roc_auc.value is not None:
+    if found.binary and found.binary.roc_auc.value is not None and not two_classes.asked(metrics):
         point = found.binary.operating_point
         text.append(
             f"Tumor or not: ROC-AUC {score(found.binary.roc_auc)}; at its threshold sensitivity "
@@ -195,14 +200,18 @@ def classes(metrics: Metrics) -> list[str]:
     text = [
         f"{title(best)} is recognised best (recall {recalls[best]:.2f}), {title(worst)} worst ({recalls[worst]:.2f})."
     ]
-    count, truth, answer = max(
-        (count, found.classes[i], found.classes[j])
-        for i, row in enumerate(found.confusion)
-        for j, count in enumerate(row)
-        if i != j
-    )
-    if count:
-        text.append(f"The most frequent mistake: {title(truth)} called {title(answer)} ({count} images).")
+    mistakes = sorted(
+        (
+            (count, title(found.classes[i]), title(found.classes[j]))
+            for i, row in enumerate(found.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
+        ),
+        reverse=True,
+    )[: 1 if len(found.classes) <= MANY else 3]
+    if mistakes:
+        named = [f"{truth} called {answer} ({count} images)" for count, truth, answer in mistakes]
+        text.append(f"The most frequent mistake{'s' * (len(named) > 1)}: {', '.join(named)}.")
     return text
 
 
@@ -251,6 +260,7 @@ def training_settings(config: ArtifactConfig) -> dict[str, str]:
     batch = ""
     if options.batch_size is not None and options.learning_rate is not None:
         batch = f"{options.batch_size}, {options.learning_rate:g}"
+    binary = "binary " if len(config.classes) == 2 else ""
     smoothing = f" (smoothing {options.label_smoothing:g})" if options.label_smoothing else ""
     seconds = sum(stage.seconds for stage in stages.values())
     minutes = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
@@ -262,7 +272,7 @@ def training_settings(config: ArtifactConfig) -> dict[str, str]:
         "Epochs": epochs,
         "Started from": _start(config),
         "Batch, learning rate": batch,
-        "Loss": f"cross-entropy{smoothing}; masks: {options.mask_loss}" if options.mask_loss else "",
+        "Loss": f"{binary}cross-entropy{smoothing}; masks: {options.mask_loss}" if options.mask_loss else "",
         "Time": f"{minutes} on {training.hardware}" if seconds else "",
         "Seed": str(training.seed),
         "Command": re.sub(r"(?<!\S)/\S*/(?=\S)", "", training.command),  # nobody's folders

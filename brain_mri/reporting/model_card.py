@@ -23,6 +23,7 @@ from brain_mri.inference.decision import calibrated_by
 from brain_mri.reporting.outline import CARD, outline
 from brain_mri.reporting.tables import as_markdown
 from brain_mri.reporting.texts import ASSETS, WORDS, from_imagenet
+from brain_mri.reporting.two_classes import question
 
 CLASS = ("image-classification", "Image classification")
 MASK = ("image-segmentation", "Image segmentation")
@@ -93,7 +94,13 @@ def eval_results(metrics: Metrics) -> list[EvalResult]:
     rows: list[tuple[tuple[str, str], str, str, Estimate]] = []
     if found:
         rows += [(CLASS, "accuracy", "Accuracy", found.accuracy), (CLASS, "f1", "Macro F1", found.macro.f1)]
-        rows += [(CLASS, "roc_auc", "ROC-AUC, tumor or not", found.binary.roc_auc)] if found.binary else []
+        if found.binary:
+            pair, point = len(found.classes) == 2, found.binary.operating_point
+            asked = question(found.classes) if pair else "tumor or not"
+            area = (CLASS, "roc_auc", f"ROC-AUC, {asked}", found.binary.roc_auc)
+            sensitive = (CLASS, "recall", "Sensitivity", point.sensitivity)
+            specific = (CLASS, "specificity", "Specificity", point.specificity)
+            rows = [area, sensitive, specific, *rows] if pair else [*rows, area]
     if masks and masks.count:
         rows += [(MASK, "dice", "Mean Dice", masks.dice.mean), (MASK, "mean_iou", "Mean IoU", masks.iou.mean)]
     return [

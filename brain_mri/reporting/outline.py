@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brain_mri.artifact.config import ArtifactConfig
-from brain_mri.classes import title
+from brain_mri.classes import NO_TUMOR, title
 from brain_mri.evaluation.records import Metrics
-from brain_mri.reporting import findings, overview, tables, texts
+from brain_mri.reporting import findings, overview, tables, texts, two_classes
 from brain_mri.reporting.tables import Table
 from brain_mri.reporting.texts import WORDS
 
 REPORT, SLIDES, CARD = "report", "slides", "card"
 EVERYONE = (REPORT, SLIDES, CARD)
+MANY, FEW = 12, 8  # more classes than MANY are not all named in a line, only FEW of them
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Topic:
 @dataclass(frozen=True)
 class Outline:
     title: str
+    question: str
     model: str
     created: str  # day
     classes: str
@@ -94,20 +96,32 @@ def outline(config: ArtifactConfig, metrics: Metrics, figures: Sequence[Path] = 
 
     topics = [
         *_background(config, metrics, shown),
-        *_classes(metrics, shown),
+        *_classes(config, metrics, shown),
         *_lesions(metrics, shown),
-        *_ending(metrics),
+        *_ending(config, metrics),
     ]
-    summary = [*findings.verdict(metrics), *findings.masks(metrics)[:2], *findings.heatmaps(metrics)[:1]]
+    summary = [
+        *two_classes.said(metrics),
+        *findings.verdict(metrics),
+        *findings.masks(metrics)[:2],
+        *findings.heatmaps(metrics)[:1],
+    ]
     return Outline(
         findings.heading(config, metrics),
+        f"Brain tumor MRI: {two_classes.question(config.classes)}, where, and why?",
         config.name or tables.network(metrics.model.classifier),
         metrics.created[:10],
-        ", ".join(map(title, config.classes)),
-        findings.headline(metrics),
-        summary or [findings.headline(metrics)],
+        _listed(config.classes),
+        findings.headline(config, metrics),
+        summary or [findings.headline(config, metrics)],
         topics,
     )
+
+
+def _listed(classes: Sequence[str]) -> str:
+    named = [title(name) for name in classes[: FEW if len(classes) > MANY else MANY]]
+    more = f" and {len(classes) - len(named)} more" if len(named) < len(classes) else ""
+    return ", ".join(named) + more
 
 
 Shown = Callable[..., list[Figure]]
@@ -124,7 +138,7 @@ def _background(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[
             "Problem: high scores that mean little",
             [*WORDS.problem, *flattery],
             tables=_known(tables.splits(metrics)),
-            points=[*WORDS.problem_points, *flattery[1:]],
+            points=[*WORDS.problem_points[: None if NO_TUMOR in config.classes else -1], *flattery[1:]],
             slide_table=tables.splits(metrics),
         ),
         Topic(
@@ -161,10 +175,20 @@ def _background(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[
     ]  # fmt: skip
 
 
-def _classes(metrics: Metrics, shown: Shown) -> list[Topic]:
+def _classes(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[Topic]:
     """How well classes are told, and how sure the answers are."""
-    which = "Results: which tumor?"
+    pair, asked = two_classes.operating_point(metrics), two_classes.question(config.classes)
+    which, many = f"Results: {asked}?", len(config.classes) > MANY
+    first = Topic(
+        which,
+        f"{asked[0].upper()}{asked[1:]}: ROC-AUC and operating point",
+        two_classes.said(metrics),
+        shown("roc"),
+        _known(pair),
+        slide_table=pair,
+    )
     return [
+        *([first] if pair else []),
         Topic(
             which,
             "The model beside simple baselines",
@@ -176,9 +200,10 @@ def _classes(metrics: Metrics, shown: Shown) -> list[Topic]:
             which,
             "Class by class",
             findings.classes(metrics),
-            shown("confusion", "roc"),
+            shown(*([] if many else ["confusion"]), *([] if pair else ["roc"])),
             _known(tables.by_class(metrics)),
         ),
+        Topic(which, "Which class is taken for which", figures=shown(*(["confusion"] if many else [])), points=()),
         Topic(
             "Results: how sure?",
             'How sure is it? Calibration and "not sure"',
@@ -241,9 +266,9 @@ def _lesions(metrics: Metrics, shown: Shown) -> list[Topic]:
     ]
 
 
-def _ending(metrics: Metrics) -> list[Topic]:
+def _ending(config: ArtifactConfig, metrics: Metrics) -> list[Topic]:
     return [
-        Topic("Limits", "Limits", items=texts.limits(metrics)),
+        Topic("Limits", "Limits", items=texts.limits(metrics, config.classes)),
         Topic("Outlook", "Outlook", items=findings.outlook(metrics), readers=(REPORT, SLIDES)),
         Topic("References", "Sources", items=texts.references(metrics)),
     ]

@@ -30,6 +30,7 @@ from brain_mri.reporting.tables import (
     splits,
     subsets,
 )
+from brain_mri.reporting.two_classes import operating_point
 
 OTHERS = "*"  # beside an area under the curve for which a source has too few slices without a tumor of its own
 
@@ -37,8 +38,8 @@ OTHERS = "*"  # beside an area under the curve for which a source has too few sl
 def sections(metrics: Metrics) -> list[Table]:
     """Every table that these metrics can fill, in reading order."""
     builders = (
-        comparison, subsets, splits, by_class, decisions, masks, mask_parts, cross_validation, explanation,
-        sanity, counterfactual, guard, degraded,
+        operating_point, comparison, subsets, splits, by_class, decisions, masks, mask_parts, cross_validation,
+        explanation, sanity, counterfactual, guard, degraded,
     )  # fmt: skip
     return [*(table for build in builders if (table := build(metrics)) is not None), *elsewhere(metrics)]
 
@@ -62,12 +63,15 @@ def by_patient(metrics: Metrics) -> list[Table]:
     if not found:
         return []
     both = found.by_slice, found.by_patient
-    rows = [
-        ["With a tumor / without", *(f"{part.tumors} / {part.free}" for part in both)],
-        ["Tumor or not, ROC-AUC", *(score(part.tumor_roc_auc) for part in both)],
-        ["  by the share of slices called a tumor", "", score(found.share_roc_auc)],
-        ["Called a tumor, of those with one", *(percent(part.sensitivity) for part in both)],
-        ["Not called one, of those without", *(percent(part.specificity) for part in both)],
+    rows = [["With a tumor / without", *(f"{part.tumors} / {part.free}" for part in both)]]
+    if asked := found.by_slice.sensitivity.count or found.by_slice.specificity.count:
+        rows += [
+            ["Tumor or not, ROC-AUC", *(score(part.tumor_roc_auc) for part in both)],
+            ["  by the share of slices called a tumor", "", score(found.share_roc_auc)],
+            ["Called a tumor, of those with one", *(percent(part.sensitivity) for part in both)],
+            ["Not called one, of those without", *(percent(part.specificity) for part in both)],
+        ]
+    rows += [
         ["Right class", *(percent(part.right) for part in both)],
         ["Answered (else “not sure”)", *(percent(part.answered) for part in both)],
         ["  right where answered", *(percent(part.right_answered) for part in both)],
@@ -75,7 +79,8 @@ def by_patient(metrics: Metrics) -> list[Table]:
     if found.by_patient.dice.count:
         rows.append(["Dice, mean; of a patient: of all slices together", *(score(part.dice) for part in both)])
         rows.append(["Marked volume, off by", "", percent(found.volume_error)])
-    note = f"{found.patients} known patients, {found.slices} slices. A patient is called a tumor when a slice is."
+    note = f"{found.patients} known patients, {found.slices} slices."
+    note += " A patient is called a tumor when a slice is." if asked else ""
     return [Table("By patient, beside by slice", ["", "By slice", "By patient"], rows, note)]
 
 
@@ -95,6 +100,7 @@ def _presence(rows: Sequence[SourceScores], by: str) -> Table:
             *map(percent, (row.called_tumor, row.surely_free, row.surely_tumor)),
         ]
         for row in rows
+        if row.called_tumor.count or row.surely_tumor.count  # else the model is not asked that
     ]
     notes = ["Slices / groups. “Not sure” is no sure answer."]
     notes += [f"{OTHERS} against slices without a tumor of all sources, its own being fewer than 20."] * any(

@@ -22,6 +22,8 @@ from brain_mri.files import atomic_write
 CLASS_COLORS = {"glioma": "#D55E00", "meningioma": "#0072B2", "notumor": "#009E73", "pituitary": "#CC79A7"}
 OTHER_COLORS = ("#E69F00", "#56B4E9", "#999933", "#882255", "#44AA99", "#332288", "#DDCC77", "#000000")
 MANY = 10  # classes beyond which a figure shows no legend of all of them
+WORST = 6  # classes that it shows instead
+LONG = 16  # letters of a name that stand below a bar without touching the next
 MODEL, BASELINE, WARN = "#0072B2", "#9AA0A6", "#D55E00"
 TRUTH, PREDICTION = "#56B4E9", "#FFB000"
 INK, FAINT = "#222222", "#D9DCE0"

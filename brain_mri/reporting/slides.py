@@ -53,7 +53,7 @@ def write_slides(path: Path, found: Outline) -> Path:
         for number, box in enumerate(boxes):
             box.place(deck.slide_layouts[layout].placeholders[number])
     footer = f"{found.title}   ·   {WORDS.not_a_device}"
-    first = _new(deck, TITLE_SLIDE, "Brain tumor MRI: which tumor, where, and why?", WORDS.problem, footer)
+    first = _new(deck, TITLE_SLIDE, found.question, WORDS.problem, footer)
     made = f"Model: {found.model}   ·   {found.created}"
     _write(first.placeholders[1].text_frame, [f"Classes: {found.classes}", found.headline, made], LARGEST + 2)
     for topic in found.topics_for(SLIDES):

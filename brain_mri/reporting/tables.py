@@ -153,7 +153,7 @@ def decisions(metrics: Metrics) -> Table | None:
     if not found:
         return None
     rows = []
-    if found.binary:
+    if found.binary and len(found.classes) > 2:  # else two_classes.py says it in front
         point = found.binary.operating_point
         rows += [
             ["Tumor or not: ROC-AUC", score(found.binary.roc_auc)],

@@ -6,9 +6,11 @@ The words themselves are in assets/texts.toml. Sentences with numbers in them ar
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from brain_mri.artifact.config import ArtifactConfig, Network, Record
+from brain_mri.classes import CANNOT_TELL, NO_TUMOR
 from brain_mri.evaluation.records import Metrics
 from brain_mri.reporting.tables import percent
 
@@ -111,8 +113,8 @@ def _networks(metrics: Metrics, config: ArtifactConfig) -> list[str]:
     return found
 
 
-def limits(metrics: Metrics) -> list[str]:
-    """What the numbers do not say."""
+def limits(metrics: Metrics, classes: Sequence[str]) -> list[str]:
+    """What the numbers do not say. classes: those of the model."""
     kaggle = "kaggle" in metrics.images.known_sources
     sources = '"No tumor" pictures come' if kaggle else 'In public data sets "no tumor" pictures come'
     sources += (
@@ -124,12 +126,14 @@ def limits(metrics: Metrics) -> list[str]:
             f" Of heads of the tumor-free sources into which a lesion was put {percent(given.called_tumor)} were "
             "called a tumor."
         )
+    if NO_TUMOR not in classes:
+        sources = CANNOT_TELL
     outlined = metrics.segmentation is not None and metrics.segmentation.count > 0
     return [
         "Single slices are judged, not patients: no history, no other sequences, no neighbouring slices.",
         sources,
-        "Only the tumor kinds in the training data are known. Metastases, abscesses, bleeding, or several lesions get "
-        'one of the known classes or "not sure".',
+        "Only the classes of the training data are known. Whatever else a head may show, bleeding, an abscess, several "
+        'lesions, gets one of them or "not sure".',
         *([WORDS.mask_limit] if outlined else []),
         "A heatmap shows where the classifier looked, not why, and not where the tumor ends.",
         "The intervals count the patients that were drawn, not hospitals, scanners or annotators.",

@@ -22,7 +22,7 @@ from brain_mri.ui import common, crop, views
 from brain_mri.ui.common import Upload
 from brain_mri.ui.crop import Cut
 from brain_mri.ui.examples import Example, chosen, scan_inputs
-from brain_mri.ui.html import error_banner, explained, notes, open_tab
+from brain_mri.ui.html import error_banner, explainer, notes, open_tab
 from brain_mri.ui.keeping import Kept, shelf, still_there
 from brain_mri.ui.outline_editor import all_has_come, board, drawn, mask_of_runs, outline_editor, runs_of, sent_last
 from brain_mri.ui.scan_report import write_report, write_seg
@@ -50,7 +50,8 @@ REPORTS: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "repor
 def welcome(classes: Sequence[str]) -> str:
     """What stands on the tab before the first scan."""
     kinds = [name for name in classes if name != NO_TUMOR]
-    named = ", ".join(explained(title(name).lower() if name in CLASSES else title(name)) for name in kinds[: views.FEW])
+    write = explainer()
+    named = ", ".join(write(title(name).lower() if name in CLASSES else title(name)) for name in kinds[: views.FEW])
     more = f" and {len(kinds) - views.FEW} more" if len(kinds) > views.FEW else ""
     count = "one kind of answer" if len(kinds) == 1 else f"{len(kinds)} kinds"
     what = f"knows {count} besides “no tumor”" if NO_TUMOR in classes else f"knows {count} and no “no tumor”"

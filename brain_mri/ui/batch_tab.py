@@ -162,6 +162,8 @@ def overview(rows: Sequence[Row]) -> str:
     kinds = [answer(r)[0] for r in good]
     unsure, tumor = kinds.count("unsure"), kinds.count("tumor")
     text = f"{tumor} with a tumor, {len(good) - tumor - unsure - foreign} without, {unsure} not sure"
+    if any(r["tumor"] is None for r in good):  # the model has no "no tumor"
+        text = f"{tumor} with an answer, {unsure} not sure"
     text += f", {foreign} not a brain MRI" if foreign else ""
     text += f", {len(rows) - len(good)} could not be read" if len(good) < len(rows) else ""
     count = f"{len(rows)} file{'s' * (len(rows) != 1)}"

@@ -29,8 +29,10 @@ def histogram(image: np.ndarray, head: np.ndarray, bins: int = 64) -> str:
     )
 
 
-def along_slices(probability: Sequence[float], area: Sequence[float], unit: str, current: int) -> str:
+def along_slices(probability: Sequence[float] | None, area: Sequence[float], unit: str, current: int) -> str:
     """Tumor probability (line, 0..1) and marked area (bars) of each slice, with a cursor on slice `current` (from 0).
+
+    Without probabilities there is no line.
 
     The plot is stretched to the width of the page and clickable: ui/volume_tab.py turns the place of a click into a
     slice. Labels are HTML, so that they keep their size on a phone.
@@ -42,13 +44,16 @@ def along_slices(probability: Sequence[float], area: Sequence[float], unit: str,
         for i, a in enumerate(area)
         if a > 0
     )
-    points = " ".join(f"{i + 0.5},{100 - 100 * p:.2f}" for i, p in enumerate(probability))
+    points = " ".join(f"{i + 0.5},{100 - 100 * p:.2f}" for i, p in enumerate(probability or ()))
     most = (
         f"largest area {largest:,.0f} {unit} on slice {int(np.argmax(area)) + 1}" if largest > 0 else "nothing marked"
     )
-    label = f"Tumor probability and marked area along {n} slices; {most}. Slice {current + 1} is shown."
+    what = "Marked area" if probability is None else "Tumor probability and marked area"
+    label = f"{what} along {n} slices; {most}. Slice {current + 1} is shown."
+    ends = "" if probability is None else "<span>100 %</span><span>0 %</span>"
+    line = "" if probability is None else '<i class="line"></i>probability of a tumor (left axis) '
     return (
-        f'<div class="plot"><div class="axis"><span>100 %</span><span>0 %</span></div>'
+        f'<div class="plot"><div class="axis">{ends}</div>'
         f'<svg class="pick" data-pick="chart" viewBox="0 0 {n} 100" preserveAspectRatio="none" role="img" '
         f'aria-label="{safe(label)}">'
         f'<rect x="{current}" y="0" width="1" height="100" fill="var(--soft)" opacity="0.3"/>{bars}'
@@ -58,7 +63,7 @@ def along_slices(probability: Sequence[float], area: Sequence[float], unit: str,
         f'vector-effect="non-scaling-stroke"/></svg>'
         f'<div class="axis right"><span>{safe(f"{largest:,.0f} {unit}" if largest > 0 else "")}</span>'
         f"<span>{safe(f'0 {unit}')}</span></div></div>"
-        f'<div class="legend"><span>slice 1</span><span><i class="line"></i>probability of a tumor (left axis) '
+        f'<div class="legend"><span>slice 1</span><span>{line}'
         f'<i class="block" style="background:{AREA}"></i>marked area (right axis)</span><span>slice {n}</span></div>'
     )
 

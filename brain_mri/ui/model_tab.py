@@ -12,13 +12,14 @@ import gradio as gr
 
 from brain_mri.artifact.folder import BUNDLED, METRICS
 from brain_mri.artifact.hub_client import endpoint
+from brain_mri.classes import CANNOT_TELL, NO_TUMOR, SEQUENCES, title
 from brain_mri.evaluation.records import Metrics, Summary, checked
 from brain_mri.files import FileError
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
-from brain_mri.reporting import overview, tables
+from brain_mri.reporting import overview, tables, two_classes
 from brain_mri.reporting.texts import WORDS
 from brain_mri.ui import glossary, theme, views
 from brain_mri.ui.common import MODEL, Update, Upload, analyzed, settled, working
@@ -28,6 +29,10 @@ from brain_mri.ui.html import banner, card, error_banner, explained, explainer, 
 MOST_TEXT = 2**20  # characters of tables, which every visitor gets; ordinary ones have some 20,000
 EVALUATE = "python -m brain_mri evaluate MODEL --data FOLDER --masks FOLDER --out FOLDER"
 NOT_EVALUATED = ("pipeline", "training")  # figures that do not come out of it
+OWN_LIMITS = (
+    "Few tumors were seen on T2 and on T1 without contrast medium, and FLAIR only of gliomas: there the answer is "
+    "mostly that there is a tumor, its kind not sure."
+)  # of the bundled weights
 PNG = b"\x89PNG\r\n\x1a\n"  # its first bytes
 
 
@@ -40,7 +45,7 @@ def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.
         with gr.Tab("Figures") as figures_tab:
             figures = gr.HTML(elem_id="model-figures", apply_default_css=False)
         with gr.Tab("Intended use and limits"):
-            gr.HTML(theme.asset("intended_use.html"), apply_default_css=False)
+            gr.HTML(intended_use(models.main), apply_default_css=False)
         with gr.Tab("Words") as words_tab:
             words = gr.HTML(elem_id="model-words", apply_default_css=False)
         with gr.Tab("Compare two models"):
@@ -49,6 +54,27 @@ def model_tab(models: Models, examples: Sequence[Example]) -> tuple[gr.HTML, gr.
     figures_tab.select(drawn, None, figures, api_visibility="private")
     words_tab.select(settled(word_list, error_banner), None, words, api_visibility="private")
     return who, good
+
+
+def intended_use(predictor: Predictor) -> str:
+    """What a model of these classes is for and not for, and what is known of its limits."""
+    classes, rule = predictor.classes, predictor.config.sequence
+    bundled = predictor.artifact.folder.resolve() == BUNDLED
+    kinds = [title(name) for name in classes if name != NO_TUMOR]
+    named = ", ".join(kinds[: views.FEW]) + (f" and {len(kinds) - views.FEW} more" if len(kinds) > views.FEW else "")
+    asked = f"{two_classes.question(classes)}?"
+    if NO_TUMOR in classes:
+        asked = "whether they show a tumor" + (f", and which of {len(kinds)} kinds" if len(kinds) > 1 else "")
+    none = "“No tumor” means that nothing of this was recognised on this one slice, not that the head is healthy."
+    learned = ", ".join(SEQUENCES[name] for name in rule.kinds_on) if rule else ""
+    own = f"Kinds of tumor were learned on {learned}; elsewhere mostly none is named." if learned else ""
+    return theme.asset("intended_use.html").format(
+        heads="adult heads" if bundled else "heads",
+        asked=safe(asked),
+        known=safe(f"the {len(kinds)} kinds it knows ({named})" if len(kinds) > 1 else "tumors"),
+        none=safe(none if NO_TUMOR in classes else CANNOT_TELL),
+        own=safe(OWN_LIMITS if bundled else own),
+    )
 
 
 def compare(models: Models, examples: Sequence[Example]) -> None:
@@ -114,6 +140,12 @@ def identity(predictor: Predictor) -> str:
     except FileError:  # `scores` says so
         summary = Summary()
     licence = f", licence {config.license}" if config.license else ""
+    right = ("Accuracy", tables.percent(summary.accuracy), f"{len(config.classes)} classes, patients it never saw")
+    if len(config.classes) == 2 and summary.tumor_roc_auc:
+        found = tables.percent(summary.sensitivity), tables.percent(summary.specificity)
+        point = f"; sensitivity {found[0]}, specificity {found[1]}" if summary.sensitivity else ""
+        asked = two_classes.question(config.classes)
+        right = ("ROC-AUC", tables.score(summary.tumor_roc_auc), f"{asked}, on patients it never saw{point}")
     facts = [
         ("Model", predictor.model_id, f"revision {predictor.revision[:12]}{licence}"),
         (
@@ -122,7 +154,7 @@ def identity(predictor: Predictor) -> str:
             f"{'?' if config.training.epochs is None else config.training.epochs} epochs",
         ),
         ("Networks", " + ".join(tables.network(part) for part in own), f"{size:,} parameters"),
-        ("Accuracy", tables.percent(summary.accuracy), f"{len(config.classes)} classes, patients it never saw"),
+        right,
         ("Mask overlap (Dice)", tables.score(summary.dice, 2), "mean over test slices with a tumor"),
     ]
     return tiles(facts)

@@ -19,7 +19,7 @@ from brain_mri.inference.analysis import Analysis
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.sequence import HOW, said_of
 from brain_mri.ui.charts import heat_ramp, histogram
-from brain_mri.ui.html import banner, card, data_uri, explained, image, notes, open_tab, safe, tiles
+from brain_mri.ui.html import banner, card, data_uri, explainer, image, notes, open_tab, safe, tiles
 
 ARTICLES = {"glioma": "a glioma", "meningioma": "a meningioma", "pituitary": "a pituitary tumor", "tumor": "a tumor"}
 FEW = 8  # classes that fit side by side
@@ -213,23 +213,21 @@ def in_view(a: Analysis) -> list[tuple[str, float]]:
 
 
 def bars_panel(view: View) -> str:
-    a, limit = view.analysis, view.predictor.abstain_below
+    a, limit, write = view.analysis, view.predictor.abstain_below, explainer()
     band = f'<span class="unsure" style="width:{100 * limit:.1f}%"></span>'
     rows = "".join(
-        f'<li class="{"top" if name == a.label else ""}"><div class="row"><span>{explained(title(name))}</span>'
+        f'<li class="{"top" if name == a.label else ""}"><div class="row"><span>{write(title(name))}</span>'
         f"<b>{percent(p, 1)}</b></div>"
         f'<div class="track" role="img" aria-label="{safe(title(name))}: {percent(p, 1)}">{band}'
         f'<span class="fill" style="width:{100 * p:.2f}%"></span></div></li>'
         for name, p in in_view(a)
     )
+    scrolled = ' many" tabindex="0" role="group" aria-label="Probabilities of all classes'
+    many = scrolled if len(a.probabilities) > FEW else ""
     key = f"Band of “not sure”: below {percent(limit)} the model names no class."
     key = f'<p class="key"><span class="hatch"></span>{key}</p>' if limit > 0 else ""
+    key += f'<p class="key">The likeliest of all {len(a.probabilities)} stand first.</p>' if many else ""
     key += f'<p class="key">{open_tab("Model", "How often is it right?")}</p>'
-    many = (
-        ' many" tabindex="0" role="group" aria-label="Probabilities of all classes'
-        if len(a.probabilities) > FEW
-        else ""
-    )
     return panel("bars", f'<ul class="bars{many}">{rows}</ul>{key}', kind="mute" if a.abstained else "")
 
 

@@ -232,7 +232,7 @@ def draw(found: VolumeAnalysis, point: Point, opacity: float) -> list[str]:
     plot = card(
         "Along the slices",
         "Click to go to a slice.",
-        along_slices(found.tumor.tolist(), found.area.tolist(), found.unit, point[0]),
+        along_slices(found.tumor.tolist() if found.tells_none else None, found.area.tolist(), found.unit, point[0]),
     )
     return [f'<div class="three">{cards}</div>', plot]
 
@@ -272,7 +272,9 @@ def volume_facts(found: VolumeAnalysis) -> str:
                 f"{found.area.max():,.0f} {found.unit}",
                 f"slice {int(found.area.argmax()) + 1}" if found.marked else "",
             ),
-            ("Highest probability", f"{100 * found.tumor.max():.0f} %", "of any tumor, on one slice"),
+            ("Highest probability", f"{100 * found.tumor.max():.0f} %", "of any tumor, on one slice")
+            if found.tells_none
+            else ("Highest probability", "–", "the model knows no answer without a tumor"),
             (
                 "Voxel size",
                 " × ".join(f"{s:.3g}" for s in spacing) + " mm" if spacing else "unknown",

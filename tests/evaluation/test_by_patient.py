@@ -109,6 +109,17 @@ def test_without_patients_there_is_nothing_beside_the_slices() -> None:
         assert by_patient(dataset_of(DATA, patient=column), rows, said_of(SAID), RULE) is None
 
 
+def test_a_model_that_knows_no_normal_class_is_only_asked_which() -> None:
+    rule = DecisionRule.model_validate(RULE.to_json() | {"classes": ["glioma", "meningioma"]})
+    said = said_of(SAID)
+    said = Answers(np.full((len(SAID), 2), 0.5), said.maps, said.masks)
+    found = by_patient(dataset_of(DATA), np.arange(len(DATA)), said, rule, resamples=10)
+    assert found is not None and found.by_patient.right.count and not found.by_patient.sensitivity.count
+    assert found.share_roc_auc.value is None and found.by_slice.tumor_roc_auc.value is None
+    text = overview.overview(Metrics(images=Images(count=8, groups=4), by_patient=found))
+    assert "Right class" in text and "Called" not in text and "called a tumor" not in text
+
+
 def test_the_table() -> None:
     found = by_patient(dataset_of(DATA), np.arange(len(DATA)), said_of(SAID), RULE, resamples=50)
     metrics = Metrics(images=Images(count=8, groups=4), by_patient=found)

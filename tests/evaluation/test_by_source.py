@@ -17,6 +17,7 @@ from brain_mri.evaluation.by_source import LEAST_FREE, OTHER, by_class, by_sourc
 from brain_mri.evaluation.records import Metrics
 from brain_mri.inference.decision import Answers
 from brain_mri.reporting import overview
+from brain_mri.reporting.overview import of_sources
 from tests.helpers.handmade import write_handmade
 
 RULE = {"classes": CLASSES, "temperature": 1.0, "thresholds": {"abstain": 0.6}}
@@ -99,6 +100,17 @@ def test_a_tumor_whose_kind_is_open_is_a_sure_tumor_where_that_is_asked_by_itsel
     found = judged(several, rows, said, DecisionRule.model_validate(rule)).iloc[0]
     assert (found["called"], found["sure_tumor"], found["answered"], found["right"]) == (True, surely, 0, 0)
     assert found["chance"] == pytest.approx(0.9)
+
+
+def test_a_model_that_knows_no_normal_class_is_not_asked_whether_there_is_a_tumor(several) -> None:
+    rule = DecisionRule.model_validate(RULE | {"classes": ["glioma", "meningioma", "pituitary"]})
+    count = len(several.table)
+    said = Answers(np.full((count, 3), 1 / 3), np.zeros((count, 64, 64)), np.zeros((count, 64, 64), bool))
+    found = judged(several, np.arange(count), said, rule)
+    assert found[["chance", "called", "sure_free", "sure_tumor"]].isna().all(axis=None) and found["right"].notna().any()
+    (row, *_) = by_source(found) or ()
+    assert row.right.count and not row.called_tumor.count and row.tumor_roc_auc.value is None
+    assert [table.title[:10] for table in of_sources([row], "source")] == ["Which kind"]
 
 
 def test_rows_of_which_nothing_is_known_are_left_out(several) -> None:

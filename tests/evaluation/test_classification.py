@@ -152,6 +152,15 @@ def test_classes_without_no_tumor_have_no_binary_reading():
     assert classification_metrics(probabilities, labels, groups, ["a", "b", "c"]).binary is None
 
 
+def test_of_two_classes_the_second_is_asked_for_where_none_means_no_tumor():
+    probabilities, labels, groups = random_case(80, classes=2)
+    found = classification_metrics(probabilities, labels, groups, ["HGG", "LGG"], tumor_threshold=0.9)
+    assert found.binary.asked == "LGG" and found.binary.positive == (labels == 1).sum()
+    assert found.binary.roc_auc.value == pytest.approx(sk.roc_auc_score(labels, probabilities[:, 1]))
+    assert found.binary.operating_point.threshold == 0.5, "where the answer changes"
+    assert found.binary.operating_point.sensitivity.value == found.per_class["LGG"].recall.value
+
+
 @pytest.mark.parametrize("broken", ["shape", "labels", "nan"])
 def test_inconsistent_input_is_refused(broken):
     probabilities, labels, groups = random_case(30)

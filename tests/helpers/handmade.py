@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,11 @@ def model_of(nodes: list[Any], constants: dict[str, np.ndarray], outputs: dict[s
     return model.SerializeToString()
 
 
-def handmade_classifier() -> bytes:
+def handmade_classifier(names: Sequence[str] = classes.CLASSES) -> bytes:
     """Brightness above 0.55, pooled over the zone of each tumor class: a linear head with an exact Grad-CAM.
 
-    The excess brightness of a zone raises the logit of its class, and any excess lowers that of `notumor`.
+    The excess brightness of a zone raises the logit of its class, and any excess lowers that of `notumor`. Of other
+    classes than our four every zone raises several, a little differently each.
     """
     from onnx import helper
 
@@ -63,6 +65,11 @@ def handmade_classifier() -> bytes:
     weights = np.zeros((3, 4), np.float32)  # zone -> logit of glioma, meningioma, notumor, pituitary
     weights[0, 0], weights[1, 1], weights[2, 3] = 3.0, 3.0, 6.0
     weights[:, 2] = -2.0
+    bias = np.array([-0.5, -0.5, 2.0, -0.5], np.float32)
+    if tuple(names) != classes.CLASSES:
+        free = np.array([name == classes.NO_TUMOR for name in names])
+        weights = np.random.default_rng(0).uniform(1, 6, (3, len(names))).astype(np.float32)
+        weights[:, free], bias = -2.0, np.where(free, 2.0, -0.5).astype(np.float32)
     nodes = [
         node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]),
         node("Div", ["nchw", "white"], ["scaled"]),
@@ -83,9 +90,10 @@ def handmade_classifier() -> bytes:
         "zones": zones[None],
         "space": np.array([2, 3], np.int64),
         "weights": weights,
-        "bias": np.array([-0.5, -0.5, 2.0, -0.5], np.float32),
+        "bias": bias,
     }
-    outputs: dict[str, list[Any]] = {"logits": ["N", 4], "heatmaps": ["N", h, h, 4], "features": ["N", 3]}
+    count = len(names)
+    outputs: dict[str, list[Any]] = {"logits": ["N", count], "heatmaps": ["N", h, h, count], "features": ["N", 3]}
     return model_of(nodes, constants, outputs)
 
 
@@ -130,7 +138,7 @@ def write_handmade(
         "metrics": {},
     } | changes
     with artifact.new_artifact(folder, config) as staging:
-        (staging / "classifier.onnx").write_bytes(classifier_onnx or handmade_classifier())
+        (staging / "classifier.onnx").write_bytes(classifier_onnx or handmade_classifier(config["classes"]))
         (staging / "segmenter.onnx").write_bytes(segmenter_onnx or handmade_segmenter())
         files.write_json(staging / "metrics.json", {"test": {}})
         (staging / "README.md").write_text("# handmade\n", encoding="utf-8")

@@ -16,7 +16,7 @@ def test_scores_are_printed_with_their_interval():
 
 def test_tables_are_escaped(tmp_path):
     found = tables.Table("<a>", ["x|y", "b"], [["<script>", "1"]])
-    page = outline.Outline("", "", "", "", "", (), [outline.Topic("a", "b", tables=[found])])
+    page = outline.Outline("", "", "", "", "", "", (), [outline.Topic("a", "b", tables=[found])])
     assert "<script>" not in report.write_html(tmp_path / "report.html", page).read_text(encoding="utf-8")
     assert "x\\|y" in tables.as_markdown(found)
     lines = tables.as_text(found).splitlines()
