@@ -36,11 +36,10 @@ def operating_point(metrics: Metrics) -> Table | None:
         [f"  right where it says {name} (precision)", percent(point.precision)],
         ["  right in all (accuracy)", percent(point.accuracy)],
     ]
-    wording = question(classes)
     note = f"{found.positive} images with it, {found.negative} without. The threshold was chosen on validation images."
     if found.asked != ANY_TUMOR:
         note = f"{found.positive} images of {title(classes[1])}, {found.negative} of {title(classes[0])}."
-    return Table(f"{wording[0].upper()}{wording[1:]}", ["", "Value"], rows, note)
+    return Table(f"One question: {question(classes)}", ["", "Value"], rows, note)
 
 
 def said(metrics: Metrics) -> list[str]:

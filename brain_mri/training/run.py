@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import model_def
-from brain_mri.artifact.config import ArtifactError, Network, Stage, Stages
+from brain_mri.artifact.config import ArtifactConfig, ArtifactError, Network, Stage, Stages
 from brain_mri.artifact.folder import BUNDLED, load_artifact
 from brain_mri.classes import NO_TUMOR
 from brain_mri.data import splits
@@ -337,19 +337,37 @@ def start_from(folder: Path, name: str, model: keras.Model, classes: Sequence[st
 
     Of a network with other classes than these the head is left out, which then begins anew.
 
-    Raises ArtifactError when they are of another architecture.
+    Raises ArtifactError when they are of another architecture, width or size.
     """
     config, path = load_artifact(folder).config, folder / f"classifier{numbered(number)}.weights.h5"
     path = path if path.name in config.files else folder / "classifier.weights.h5"
     stated = config.classifier.architecture
     if stated != name or not path.is_file() or sha256(path) != config.files[path.name].sha256:
         raise ArtifactError(f"--init: {folder} holds no whole weights of a classifier {name} (but of {stated}).")
-    if tuple(classes) == tuple(config.classes):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # one for each layer that does not fit
+            _load(model, path, config, anew=tuple(classes) != tuple(config.classes))
+    except ValueError:
+        raise ArtifactError(
+            f"--init: the weights in {folder} are of a network of another --width or --size than this one."
+        ) from None
+    if tuple(classes) != tuple(config.classes):
+        print(f"--init: {folder} knows {', '.join(config.classes)}; the layer of classes begins anew.")
+
+
+def _load(model: keras.Model, path: Path, config: ArtifactConfig, anew: bool) -> None:
+    """All weights; anew: all but those of the head. Raises ValueError where they do not fit."""
+    if not anew:
         model.load_weights(path)
         return
-    print(f"--init: {folder} knows {', '.join(config.classes)}; the layer of classes begins anew.")
-    head = [weight.numpy() for weight in model.get_layer("head").weights]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that the layer of classes does not fit
-        model.load_weights(path, skip_mismatch=True)
-    model.get_layer("head").set_weights(head)
+    network = config.classifier
+    bare = {"weights": None} if network.architecture in ("vgg16", "efficientnet") else {}  # none are fetched
+    theirs = model_def.build(network.architecture, config.preprocessing.image_size, **network.arguments | bare)
+    theirs.load_weights(path)
+    for own, given in zip(_below_head(model), _below_head(theirs), strict=True):
+        own.assign(given)
+
+
+def _below_head(model: keras.Model) -> list[keras.Variable]:
+    return [weight for layer in model.layers if layer.name != "head" for weight in layer.weights]

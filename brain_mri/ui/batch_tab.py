@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from brain_mri.classes import NO_TUMOR, title
+from brain_mri.classes import CANNOT_TELL, NO_TUMOR, title
 from brain_mri.imaging.scan import ScanError, clean_name
 from brain_mri.inference.batch import PICTURES, SEG, to_zip
 from brain_mri.inference.jobs import BatchError, Job, named, slices_of
@@ -162,12 +162,12 @@ def overview(rows: Sequence[Row]) -> str:
     kinds = [answer(r)[0] for r in good]
     unsure, tumor = kinds.count("unsure"), kinds.count("tumor")
     text = f"{tumor} with a tumor, {len(good) - tumor - unsure - foreign} without, {unsure} not sure"
-    if any(r["tumor"] is None for r in good):  # the model has no "no tumor"
+    if untold := any(r["tumor"] is None for r in good):
         text = f"{tumor} with an answer, {unsure} not sure"
     text += f", {foreign} not a brain MRI" if foreign else ""
     text += f", {len(rows) - len(good)} could not be read" if len(good) < len(rows) else ""
     count = f"{len(rows)} file{'s' * (len(rows) != 1)}"
-    return banner("clear" if good else "error", count, f"{text}.")
+    return banner("clear" if good else "error", count, f"{text}.", CANNOT_TELL * untold)
 
 
 def rows_table(rows: Sequence[Row], classes: Sequence[str]) -> str:
@@ -217,7 +217,8 @@ def _cells(row: Row, columns: int) -> list[str]:
     chances = [f"<b>{views.percent(p)}</b>" if n == r["label"] else views.percent(p) for n, p in shown.items()]
     area = f"{r['tumor_area_mm2']:,.0f} mm²" if r["tumor_area_mm2"] is not None else "–"
     sequence = said_of(r["sequence"], r["sequence_from"])
-    said = [f"{sequence}." if sequence else "", r["reason"], *r["warnings"]]
+    warned = [text for text in r["warnings"] if text != CANNOT_TELL]  # that is said once, above
+    said = [f"{sequence}." if sequence else "", r["reason"], *warned]
     if "shown" in r:  # a volume
         where = f"slices {r['marked_on']} of {r['slices']}" if r["marked_on"] else f"on none of {r['slices']} slices"
         size = "" if r["volume_ml"] is None else f"{r['volume_ml']:.1f} mL{' (doubtful)' if r['doubt'] else ''}, "

@@ -73,7 +73,11 @@ def test_the_question_of_two_classes_stands_in_front(
     made = made_of(which)
     metrics = made.evaluation.metrics
     (first, *others) = overview.sections(metrics)
-    assert first.title == asked and first.rows[0][0] == "ROC-AUC" and first.rows[1][0].startswith(at)
+    assert (
+        first.title.lower() == f"one question: {asked}".lower()
+        and first.rows[0][0] == "ROC-AUC"
+        and first.rows[1][0].startswith(at)
+    )
     assert not any("ROC-AUC" in row[0] for table in others if table.title.startswith("Decisions") for row in table.rows)
     found = outline(made.config, metrics, [tmp_path / "roc.png"])
     assert found.summary[0].startswith(f"{asked}: ROC-AUC") and asked.lower()[:5] in found.question.lower()

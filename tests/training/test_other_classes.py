@@ -6,10 +6,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import model_def
 import train
-from brain_mri.artifact.folder import load_artifact
+from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import BUNDLED, load_artifact
 from brain_mri.classes import CLASSES, NO_TUMOR
 from brain_mri.data import phantom
 from brain_mri.evaluation.records import read_metrics
@@ -17,6 +20,7 @@ from brain_mri.imaging.read import read_scan
 from brain_mri.inference.batch import analyze_files
 from brain_mri.inference.jobs import named
 from brain_mri.inference.predictor import Predictor
+from brain_mri.training import run
 from brain_mri.ui import views
 from brain_mri.ui.analyze_tab import welcome
 from brain_mri.ui.batch_tab import rows_table
@@ -118,3 +122,21 @@ def test_seventeen(drawn: Path, tmp_path: Path) -> None:
     text = page_of(out, next((root / "Schwannoma T2").iterdir()))
     assert text.count('class="track"') == 17 and 'class="bars many"' in text and "one of 16 kinds" in text
     assert (out / "figures" / "confusion.png").is_file() and "Schwannoma T2" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("classes", [("notumor", "tumor"), ("a", "b", "c", "d"), tuple("abcdefghijklmnopq")])
+def test_the_bundled_network_is_where_other_classes_start(classes: tuple[str, ...]) -> None:
+    sizes = {} if len(classes) == 4 else {"classes": len(classes)}
+    model = model_def.build("guided", 160, encoder="efficientnet_lite0", **sizes)
+    whole = model_def.build("guided", 160, encoder="efficientnet_lite0")
+    before = [weight.numpy() for weight in model.get_layer("head").weights]
+    run.start_from(BUNDLED, "guided", model, classes)
+    run.start_from(BUNDLED, "guided", whole, CLASSES)
+    for one, other in zip(before, model.get_layer("head").weights, strict=True):
+        np.testing.assert_array_equal(one, other.numpy())
+    below = [[w for layer in net.layers if layer.name != "head" for w in layer.weights] for net in (model, whole)]
+    for one, other in zip(*below, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    narrow = model_def.build("guided", 160, encoder="efficientnet_lite0", width=8, **sizes)
+    with pytest.raises(ArtifactError, match="another --width"):
+        run.start_from(BUNDLED, "guided", narrow, classes)

@@ -13,6 +13,7 @@ from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.predictor import Predictor
 from brain_mri.ui import batch_tab
 from brain_mri.ui.html import unexplained
+from tests.helpers.handmade import write_handmade
 
 
 def test_every_file_is_a_row_and_is_counted(
@@ -42,6 +43,21 @@ def test_a_tumor_of_unsure_kind_is_counted_as_one(
     with Path(files[0]).open(encoding="utf-8-sig", newline="") as file:
         table = [(row["kind_unsure"], row["sequence"], row["sequence_from"]) for row in csv.DictReader(file)]
     assert table == [("True", "FLAIR", "picture"), ("False", "FLAIR", "picture")]
+
+
+def test_without_a_class_no_tumor_files_are_not_counted_by_it(
+    phantom_png, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    limits = {"mask": 0.5, "min_fraction": 0.002, "abstain": 0.0, "tumor": 0.5}
+    grades = Predictor.load(write_handmade(tmp_path / "m", classes=["II", "III", "IV"], thresholds=limits))
+    paths = [str(phantom_png("meningioma", 21)), str(phantom_png("notumor", 3))]
+    rows, files = batch_tab.run_batch(grades, paths, lambda said="": None)
+    said = unexplained(batch_tab.overview(rows))
+    assert "2 with an answer, 0 not sure" in said and "without" not in said.partition(".")[0]
+    assert "never whether there is a tumor" in said
+    assert "never whether there is a tumor" not in batch_tab.rows_table(rows, grades.classes), "once is enough"
+    assert "never whether there is a tumor" in Path(files[0]).read_text(encoding="utf-8-sig")
 
 
 def test_too_many_files_are_refused() -> None:

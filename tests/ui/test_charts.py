@@ -19,3 +19,8 @@ def test_histogram_counts_the_head_only() -> None:
     chart = charts.histogram(image, image > 100)
     heights = [float(part.split('"')[0]) for part in chart.split('height="')[1:]]
     assert len(heights) == 64 and heights.count(100.0) == 1 and heights.index(100.0) == 200 // 4
+
+
+def test_without_probabilities_the_chart_speaks_of_areas_only() -> None:
+    drawn = charts.along_slices(None, [0.0, 12.0], "mm²", 0)
+    assert "Marked area along 2 slices" in drawn and "probability" not in drawn.lower() and "100 %" not in drawn

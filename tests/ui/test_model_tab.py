@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from brain_mri.artifact.config import ArtifactError
+from brain_mri.artifact.folder import BUNDLED
 from brain_mri.imaging.read import read_scan
 from brain_mri.inference.batch import to_folder
 from brain_mri.inference.jobs import named
@@ -36,6 +37,28 @@ def test_the_scores_of_a_config_stand_beside_the_baselines(tmp_path: Path) -> No
     text = model_tab.scores(predictor)
     assert "0.912 [0.880, 0.940]" in text and "0.310" in text and "Majority class" in text
     assert all(said in model_tab.identity(predictor) for said in ("91.2", "0.50", "licence cc-by-nc-sa-4.0"))
+
+
+def test_of_two_classes_the_first_figure_is_their_question(tmp_path: Path) -> None:
+    scores = {"accuracy": 0.912, "tumor_roc_auc": 0.987, "sensitivity": 0.91, "specificity": 0.83}
+    for classes, asked in (["notumor", "tumor"], "tumor or not"), (["HGG", "LGG"], "LGG or HGG"):
+        text = model_tab.identity(Predictor.load(write_handmade(tmp_path / asked, classes=classes, metrics=scores)))
+        assert f"0.987<small>{asked}, on patients" in text and "sensitivity 91.0 %, specificity 83.0 %" in text
+        assert "91.2" not in text
+
+
+def test_what_a_model_is_for_follows_its_classes(tmp_path: Path) -> None:
+    def said(*classes: str) -> str:
+        return model_tab.intended_use(
+            Predictor.load(write_handmade(tmp_path / str(len(classes)), classes=list(classes)))
+        )
+
+    assert "whether they show a tumor, and which of 3 kinds" in said("glioma", "meningioma", "notumor", "pituitary")
+    assert "which class?" in (grades := said("II", "<b>III", "IV")) and "never whether there is a tumor" in grades
+    assert "“No tumor” means" not in grades and "&lt;b&gt;III" in grades
+    assert "Anything but tumors" in (binary := said("notumor", "tumor")) and "kinds" not in binary
+    assert "and 34 more" in said(*(f"kind {i}" for i in range(42)), "notumor")
+    assert "FLAIR only of gliomas" in model_tab.intended_use(Predictor.load(BUNDLED)) and "FLAIR" not in binary
 
 
 HOSTILE: dict[str, dict[str, Any]] = {
