@@ -42,3 +42,10 @@ def absent_of(classes: Sequence[str]) -> int:
 def title(name: str) -> str:
     """Display name of a class."""
     return (CLASS_TITLES | {ANY_TUMOR: "Tumor"}).get(name) or name.replace("_", " ") or "(unknown)"
+
+
+def question(classes: Sequence[str]) -> str:
+    """What a model of these classes is asked, in a few words without a question mark."""
+    if len(classes) == 2:
+        return "tumor or not" if NO_TUMOR in classes else f"{title(classes[1])} or {title(classes[0])}"
+    return "which tumor" if NO_TUMOR in classes else "which class"

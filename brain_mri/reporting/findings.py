@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from brain_mri.artifact.config import ArtifactConfig, Stage
-from brain_mri.classes import title
+from brain_mri.classes import question, title
 from brain_mri.evaluation.records import Metrics
 from brain_mri.reporting import texts, two_classes
 from brain_mri.reporting.tables import BASELINE_TITLES, network, number, percent, score
@@ -31,7 +31,7 @@ def headline(config: ArtifactConfig, metrics: Metrics) -> str:
     parts = []
     if pair := two_classes.asked(metrics):
         point = pair.operating_point
-        parts.append(f"{two_classes.question(config.classes)}: ROC-AUC {score(pair.roc_auc, 2)}")
+        parts.append(f"{question(config.classes)}: ROC-AUC {score(pair.roc_auc, 2)}")
         parts.append(f"sensitivity {score(point.sensitivity, 2)} and specificity {score(point.specificity, 2)}")
     if found:
         parts.append(f"accuracy {score(found.accuracy, 2)} on {found.count} images of {found.groups} unseen groups")

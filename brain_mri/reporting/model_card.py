@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardDat
 from huggingface_hub.utils import yaml_dump
 
 from brain_mri.artifact.config import ArtifactConfig
+from brain_mri.classes import question
 from brain_mri.evaluation.records import Metrics
 from brain_mri.evaluation.scores import Estimate
 from brain_mri.files import atomic_write
@@ -23,7 +24,6 @@ from brain_mri.inference.decision import calibrated_by
 from brain_mri.reporting.outline import CARD, outline
 from brain_mri.reporting.tables import as_markdown
 from brain_mri.reporting.texts import ASSETS, WORDS, from_imagenet
-from brain_mri.reporting.two_classes import question
 
 CLASS = ("image-classification", "Image classification")
 MASK = ("image-segmentation", "Image segmentation")

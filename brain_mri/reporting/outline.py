@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from brain_mri.artifact.config import ArtifactConfig
-from brain_mri.classes import NO_TUMOR, title
+from brain_mri.classes import NO_TUMOR, question, title
 from brain_mri.evaluation.records import Metrics
 from brain_mri.reporting import findings, overview, tables, texts, two_classes
 from brain_mri.reporting.tables import Table
@@ -108,7 +108,7 @@ def outline(config: ArtifactConfig, metrics: Metrics, figures: Sequence[Path] = 
     ]
     return Outline(
         findings.heading(config, metrics),
-        f"Brain tumor MRI: {two_classes.question(config.classes)}, where, and why?",
+        f"Brain tumor MRI: {question(config.classes)}, where, and why?",
         config.name or tables.network(metrics.model.classifier),
         metrics.created[:10],
         _listed(config.classes),
@@ -177,7 +177,7 @@ def _background(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[
 
 def _classes(config: ArtifactConfig, metrics: Metrics, shown: Shown) -> list[Topic]:
     """How well classes are told, and how sure the answers are."""
-    pair, asked = two_classes.operating_point(metrics), two_classes.question(config.classes)
+    pair, asked = two_classes.operating_point(metrics), question(config.classes)
     which, many = f"Results: {asked}?", len(config.classes) > MANY
     first = Topic(
         which,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from brain_mri.classes import ANY_TUMOR, NO_TUMOR, title
+from brain_mri.classes import ANY_TUMOR, question, title
 from brain_mri.evaluation.records import Metrics
 from brain_mri.evaluation.scores import BinaryScores
 from brain_mri.reporting.tables import Table, percent, score
@@ -14,13 +12,6 @@ def asked(metrics: Metrics) -> BinaryScores | None:
     """The scores of that question; None of a model of more classes."""
     found = metrics.classification
     return found.binary if found and len(found.classes) == 2 else None
-
-
-def question(classes: Sequence[str]) -> str:
-    """What a model of these classes is asked, in a few words without a question mark."""
-    if len(classes) == 2:
-        return "tumor or not" if NO_TUMOR in classes else f"{title(classes[1])} or {title(classes[0])}"
-    return "which tumor" if NO_TUMOR in classes else "which class"
 
 
 def operating_point(metrics: Metrics) -> Table | None:

@@ -12,14 +12,14 @@ import gradio as gr
 
 from brain_mri.artifact.folder import BUNDLED, METRICS
 from brain_mri.artifact.hub_client import endpoint
-from brain_mri.classes import CANNOT_TELL, NO_TUMOR, SEQUENCES, title
+from brain_mri.classes import CANNOT_TELL, NO_TUMOR, SEQUENCES, question, title
 from brain_mri.evaluation.records import Metrics, Summary, checked
 from brain_mri.files import FileError
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan
 from brain_mri.inference.live_model import Models
 from brain_mri.inference.predictor import Predictor
-from brain_mri.reporting import overview, tables, two_classes
+from brain_mri.reporting import overview, tables
 from brain_mri.reporting.texts import WORDS
 from brain_mri.ui import glossary, theme, views
 from brain_mri.ui.common import MODEL, Update, Upload, analyzed, settled, working
@@ -62,7 +62,7 @@ def intended_use(predictor: Predictor) -> str:
     bundled = predictor.artifact.folder.resolve() == BUNDLED
     kinds = [title(name) for name in classes if name != NO_TUMOR]
     named = ", ".join(kinds[: views.FEW]) + (f" and {len(kinds) - views.FEW} more" if len(kinds) > views.FEW else "")
-    asked = f"{two_classes.question(classes)}?"
+    asked = f"{question(classes)}?"
     if NO_TUMOR in classes:
         asked = "whether they show a tumor" + (f", and which of {len(kinds)} kinds" if len(kinds) > 1 else "")
     none = "“No tumor” means that nothing of this was recognised on this one slice, not that the head is healthy."
@@ -144,7 +144,7 @@ def identity(predictor: Predictor) -> str:
     if len(config.classes) == 2 and summary.tumor_roc_auc:
         found = tables.percent(summary.sensitivity), tables.percent(summary.specificity)
         point = f"; sensitivity {found[0]}, specificity {found[1]}" if summary.sensitivity else ""
-        asked = two_classes.question(config.classes)
+        asked = question(config.classes)
         right = ("ROC-AUC", tables.score(summary.tumor_roc_auc), f"{asked}, on patients it never saw{point}")
     facts = [
         ("Model", predictor.model_id, f"revision {predictor.revision[:12]}{licence}"),

@@ -85,7 +85,7 @@ def test_the_question_of_two_classes_stands_in_front(
     (topic,) = (topic for topic in found.topics_for(SLIDES) if topic.figures)
     assert topic.title == f"{asked}: ROC-AUC and operating point" and topic.slide_table == first
     names = [row.metric_name for row in model_card.eval_results(metrics)]
-    assert names[0].startswith("ROC-AUC, ") and names[1:4] == ["Sensitivity", "Specificity", "Accuracy"]
+    assert str(names[0]).startswith("ROC-AUC, ") and names[1:4] == ["Sensitivity", "Specificity", "Accuracy"]
     summary = Summary.of(metrics)
     assert summary.sensitivity and summary.tumor_roc_auc and metrics.classification
     area = metrics.classification.per_class[made.config.classes[1]].roc_auc
