@@ -45,7 +45,7 @@ FILES = (
     "brain_mri/*.py",
     *(f"brain_mri/{room}/**/*" for room in ("artifact", "imaging", "inference", "ui")),
     *(f"brain_mri/evaluation/{module}.py" for module in ("__init__", "records", "scores", "scores_of_patients")),
-    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "overview", "tables", "texts")),
+    *(f"brain_mri/reporting/{module}.py" for module in ("__init__", "overview", "tables", "texts", "two_classes")),
     "brain_mri/reporting/assets/texts.toml",
     "assets/**/*",
     *(f"{WEIGHTS}/{name}" for name in WEIGHTS_FILES),
