@@ -154,7 +154,7 @@ def test_classes_without_no_tumor_have_no_binary_reading():
 
 def test_of_two_classes_the_second_is_asked_for_where_none_means_no_tumor():
     probabilities, labels, groups = random_case(80, classes=2)
-    probabilities = probabilities + [-1e-6, 1e-6]  # none of them is a tie
+    probabilities += [-1e-6, 1e-6]  # none of them is a tie
     found = classification_metrics(probabilities, labels, groups, ["HGG", "LGG"], tumor_threshold=0.9)
     assert found.binary.asked == "LGG" and found.binary.positive == (labels == 1).sum()
     assert found.binary.roc_auc.value == pytest.approx(sk.roc_auc_score(labels, probabilities[:, 1]))
