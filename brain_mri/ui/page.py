@@ -55,8 +55,9 @@ def build_interface(
     or DataError with one sentence.
     """
     work = None
-    if label:  # only here: a Space has neither class folders nor what reads them
-        from brain_mri.ui.label_tab import Labelling, label_tab
+    if label:
+        from brain_mri.data.labelling import Labelling  # a Space has neither class folders nor what reads them
+        from brain_mri.ui.label_tab import label_tab  # nor this tab
 
         work = Labelling(label, label_out)
     lifetime.private_folder()  # before any component is made: each asks once where files are kept
