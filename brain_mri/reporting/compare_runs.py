@@ -209,7 +209,7 @@ def write(out: Path, runs: Sequence[Run], *, folds: bool = False) -> Path:
         + ("" if folds else f", {measured.count} test images of {measured.groups} groups")
         + ". In brackets: 95 % interval of a bootstrap over groups."
     )
-    text = "\n\n".join([intro, *(f"### {table.title}\n\n{as_markdown(table)}" for table in as_tables(lines))])
+    text = "\n\n".join([intro, *(f"### {table.title}\n\n{as_markdown(table)}" for table in as_tables(lines, pair))])
     _put(out, name, text + "\n", as_frame(lines))
     draw(lines, out / f"{name}.png", pair)
     return out / f"{name}.md"
