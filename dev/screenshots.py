@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import cv2
@@ -46,12 +47,12 @@ def browser() -> Iterator[Browser]:
             chromium.close()
 
 
-def open_page(chromium: Browser, url: str, look: str) -> Page:
-    """The page as it stands for a new visitor in one of the LOOKS."""
+def open_page(chromium: Browser, url: str, look: str, shown: str = "#panel-bars h3") -> Page:
+    """The page as it stands for a new visitor in one of the LOOKS. shown: what is waited for."""
     width, height, scheme = LOOKS[look]
     page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(url)
-    page.wait_for_selector("#panel-bars h3", timeout=WAIT)
+    page.wait_for_selector(shown, timeout=WAIT)
     return page
 
 
@@ -160,6 +161,29 @@ def report(page: Page) -> None:
     page.wait_for_selector("#report-files a", timeout=WAIT)
 
 
+def label(page: Page) -> None:
+    """A slice that is saved, and the next one with a stroke beside the model's proposal."""
+    page.locator("#label-next").click()
+    page.wait_for_selector("#label-progress [value='1']", timeout=WAIT)
+    page.locator("#label-outline canvas").scroll_into_view_if_needed()
+    box = page.locator("#label-outline canvas").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.36 * box["width"], box["y"] + 0.38 * box["height"], steps=6)
+    page.mouse.up()
+
+
+def folders_of(samples: Sequence[Path], root: Path) -> Path:
+    """Class folders of the examples that are pictures."""
+    for sample in samples:
+        if sample.suffix == ".png":
+            kind = root / sample.name.split("_")[1]
+            kind.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sample, kind)
+    return root
+
+
 def states(
     page: Page, scan: Path | None, stack: Path, files: Sequence[Path], montage: Path
 ) -> Iterator[tuple[str, str]]:
@@ -201,6 +225,22 @@ def states(
         yield name, "footer"
 
 
+def labels(served: str | None, looks: Sequence[str], out: Path) -> None:
+    """The tab Label, on a page of its own, and in a folder of its own: the page names it."""
+    if served and Path(served).exists():
+        served = str(Path(served).absolute())
+    for look in looks:
+        with tempfile.TemporaryDirectory() as folder, chdir(folder):
+            slices = folders_of(sorted(EXAMPLES.iterdir()), Path("slices"))
+            page = build_interface(served, label=slices, label_out="slices-outlines")
+            _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+            with browser() as chromium:
+                view = open_page(chromium, url, look, "#label-outline canvas")
+                label(view)
+                shoot(view, out / f"label-{look}.png")
+            page.close()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", help="default: the bundled weights")
@@ -211,7 +251,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--looks", nargs="*", default=list(LOOKS), choices=LOOKS)
     p.add_argument("--every", action="store_true", help="every state of the page, not only those of docs/pictures/")
     args = p.parse_args(argv)
+    args.out = args.out.absolute()
     args.out.mkdir(parents=True, exist_ok=True)
+    labels(args.model, args.looks, args.out)
     page = build_interface(args.model, compare=args.compare)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
     try:

@@ -288,10 +288,13 @@ def patient_id(text: object) -> str:
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """A CSV with at least `columns`, all text; "file" with "/" and without "./". Raises DataError."""
     try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            first = file.readline()
+        sep = ";" if first.count(";") > first.count(",") else ","  # as Excel writes it in much of Europe
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             # index_col: else the first column is silently taken for row names where every row ends with a comma
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
+            table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, skipinitialspace=True, index_col=False)
     except pd.errors.ParserWarning:
         raise DataError(f"{path} has rows with more fields than its first line has names.") from None
     except (OSError, ValueError) as error:

@@ -3,11 +3,12 @@
     found = by_subgroup(judged(dataset, rows, answers, rule))     # [records.SubgroupScores]
 
 A part of fewer than LEAST patients or groups has no line: its figure would say nothing, and metrics.json, which is
-published with a model, names nobody.
+published with a model, names nobody. For the same reason columns that are called as if they named people have none.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from brain_mri.evaluation.scores_of_patients import SubgroupScores
 LEAST = 5  # groups in a part
 MOST = 8  # parts of a column of words: more of them are names, dates or free text
 AGES = ((18.0, "under 18"), (40.0, "18 to 39"), (60.0, "40 to 59"), (np.inf, "60 and over"))
+_NAMES = re.compile(
+    r"(?:^|patient|first|last|family|sur|full)[ _-]?name|physician|doctor|radiologist|reader|rater|operator|technician"
+    r"|address|phone|mail|birth|\bdob\b|(?:^|[ _-])(?:id|mrn|ssn|accession)(?:$|[ _-])"
+    r"|(?:patient|study|series|case|record|exam)[ _-]?(?:id|no|nr|number)$"
+)
 _WORDS = {"f": "female", "female": "female", "woman": "female", "w": "female",
           "m": "male", "male": "male", "man": "male"}  # fmt: skip
 
@@ -30,6 +36,8 @@ def by_subgroup(found: pd.DataFrame, *, seed: int = 0, resamples: int = 1000) ->
     scores = []
     for column in [*(["sequence"] if "sequence" in found else []), *columns_about(found)]:
         name = column.removeprefix(ABOUT)
+        if _NAMES.search(name):
+            continue
         for value, part in split_by(found, found[column], name):
             about: dict[str, Any] = {"source": name, "value": value[:40]}
             scores.append(SubgroupScores(**about, **scores_of(part, part, free, seed, resamples)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +36,8 @@ def require(log: str) -> None:
 def followers(log: str, checkpoints: Path, state: Stage) -> list[keras.callbacks.Callback]:
     """The callback that writes the curves of one network, or none. To stand after the one that writes state.json.
 
-    checkpoints: OUT/checkpoints/NAME. state: of the network as the run begins or goes on.
+    checkpoints: OUT/checkpoints/NAME. state: of the network as the run begins or goes on. Raises OSError where no curve
+    could be kept: Trackio would say nothing, and TensorFlow end with errors of its own.
     """
     if not log:
         return []
@@ -43,12 +45,20 @@ def followers(log: str, checkpoints: Path, state: Stage) -> list[keras.callbacks
     done = epochs_of(state.history, state.epoch)
     if log == TENSORBOARD:
         folder = out / LOG_FOLDER / name
+        _check_writable(folder)
         print(f"Follow it: tensorboard --logdir {out / LOG_FOLDER}")
         return [Board(folder, done)]
     # read when trackio is imported: beside the runs, so that it outlives a disconnect as they do
     home = os.environ.setdefault("TRACKIO_DIR", str((out.parent / TRACKIO).absolute()))
+    _check_writable(Path(home))
     print(f'Follow it: TRACKIO_DIR="{home}" trackio show --project {PROJECT}')
     return [Tracker(f"{state.run or out.name} {name}", state.run or out.name, done)]
+
+
+def _check_writable(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def epochs_of(history: Mapping[str, Sequence[float]], count: int) -> list[Epoch]:

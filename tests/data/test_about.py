@@ -10,7 +10,7 @@ import pytest
 
 from brain_mri.data.about import ABOUT, MOST, columns_about, number_in, read_about
 from brain_mri.data.dataset import Dataset, load_dataset
-from brain_mri.data.folders import DataError
+from brain_mri.data.folders import DataError, read_patients
 from tests.helpers.sources import picture
 
 
@@ -104,3 +104,11 @@ def test_a_table_that_is_of_nothing_is_refused(tmp_path: Path) -> None:
 def test_numbers(text: str, number: float | None) -> None:
     found = number_in(text)
     assert math.isnan(found) if number is None else found == pytest.approx(number)
+
+
+def test_a_table_of_excel_in_europe(tmp_path: Path) -> None:
+    path = tmp_path / "patients.csv"
+    path.write_text("\ufefffile;patient;age\na/1.png;p1;63,5\n", encoding="utf-8")
+    by_file, _ = read_about(path)
+    assert by_file["a/1.png"] == {"age": "63,5"}
+    assert read_patients(path) == {"a/1.png": ("", "p1", -1), "a/1": ("", "p1", -1)}

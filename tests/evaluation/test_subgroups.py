@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,13 @@ def test_no_part_names_anybody() -> None:
     names = [f"Name {i}" for i in range(40)]
     few = ["x"] * (40 - LEAST + 1) + ["y"] * (LEAST - 1)
     assert by_subgroup(found_of(name=names, site=few, empty=[""] * 40, same=["x"] * 40)) is None
+    doctors, numbers = ["House", "Who"] * 20, [str(100200 + i) for i in range(40)]
+    people: dict[str, Any] = dict.fromkeys(("name", "patient_name", "physician", "reader 1"), doctors)
+    people |= dict.fromkeys(("year of birth", "mrn", "case_id", "studyid", "id"), numbers)
+    assert by_subgroup(found_of(**people)) is None
+    others = ("steroid", "fluid", "grade", "scanner_name", "number of lesions")
+    some: dict[str, Any] = dict.fromkeys(others, doctors)
+    assert tuple(row.source for row in (by_subgroup(found_of(**some)) or [])[::2]) == others
     enough = by_subgroup(found_of(site=["x"] * (40 - LEAST) + ["y"] * LEAST)) or []
     assert [row.value for row in enough] == ["x", "y"]
 

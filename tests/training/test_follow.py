@@ -162,3 +162,11 @@ def test_the_log_makes_no_other_run() -> None:
     assert replace(config, log="tensorboard").settings() == config.settings()
     assert config.fit_options().log == "" and replace(config, log="trackio").fit_options("segmenter").log == "trackio"
     assert follow.followers("", Path("out/checkpoints/x"), Stage()) == []
+
+
+@pytest.mark.parametrize("log", follow.LOGS)
+def test_curves_that_cannot_be_kept_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str) -> None:
+    (tmp_path / "logs").touch()
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "logs" / "trackio"))
+    with pytest.raises(OSError, match="logs"):
+        follow.followers(log, tmp_path / "checkpoints" / "outliner", Stage())

@@ -159,6 +159,14 @@ def test_on_a_phone(chromium: Browser, url: str, root: Path) -> None:
     phone.goto(url)
     first = file(phone)
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    cut = """(name) => ['#label-said .banner', '#label-back'].filter((one) => {
+      const box = document.querySelector(one), text = box.querySelector('.sentence') ?? box, was = text.textContent;
+      text.textContent = name;
+      const cut = box.scrollWidth > box.clientWidth;
+      text.textContent = was;
+      return cut;
+    })"""
+    assert not phone.evaluate(cut, "1.3.12.2.1107.5.1.4.63." + "20130722" * 6)
     phone.locator("#label-outline canvas").tap()
     phone.locator("#label-next").tap()
     after(phone, first)
