@@ -16,6 +16,7 @@ VERBS = {
     "compare": "put finished runs into one table",
     "predict": "analyse many files: a table, overlays and masks",
     "tune": "search hyper-parameters of train.py",
+    "export": "LiteRT files for phones, checked against the ONNX files",
     "hub": "push, pull, deploy: the Hugging Face Hub and a Space",
     "phantom": "draw synthetic slices with exact masks",
     "bundle": "copy a run into weights/ without the files that show patients",

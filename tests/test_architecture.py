@@ -53,6 +53,7 @@ TESTED_THROUGH: dict[str, str] = {
     "tests/inference/test_guard.py": "inference.guard_descriptors imaging.skull_strip evaluation.guard_check",
     "tests/inference/test_predictor.py": "inference.analysis inference.onnx_model inference.runner",  # one answer
     "tests/inference/test_cluster.py": "inference.parts",  # what its workers do
+    "tests/artifact/test_examples.py": "artifact.parts",  # theirs, and a second one beside them
     "tests/artifact/test_hub.py": "artifact.hub_client",  # against a Hub on the loopback, as push is
     "tests/data/test_dataset.py": "data.folders data.reader data.cache data.description",  # of load_dataset
     "tests/data/test_phantom.py": "data.phantom_anatomy data.phantom_tumors",  # what is drawn, not how
@@ -62,6 +63,9 @@ TESTED_THROUGH: dict[str, str] = {
     "tests/evaluation/test_volumes.py": "cli.volumes",  # the same volumes
     "tests/training/test_augment.py": "training.warp training.lesion_transplant training.midline_folds",
     "tests/training/test_calibrate.py": "training.operating_points",
+    # from a run's weights to the files that a phone gets, and the app that reads them
+    "tests/training/test_litert.py": "training.phone inference.lite_model evaluation.on_device evaluation.app_vectors "
+    "cli.export",
     "tests/training/test_train.py": "train training.config training.run training.provenance training.pseudo_masks",
 }
 

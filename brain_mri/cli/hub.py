@@ -2,6 +2,7 @@
 
 python -m brain_mri hub push   runs/mine user/name [--private] [--tag TAG]
 python -m brain_mri hub push   runs/mine user/name --examples 6 --examples-license "CC BY 4.0" --data DIR [--masks DIR]
+python -m brain_mri hub push   runs/mine user/name --litert --data DIR [--masks DIR]    # with LiteRT files for phones
 python -m brain_mri hub pull   user/name[@branch|tag|commit]
 python -m brain_mri hub deploy user/space --model user/name [--hardware zero-a10g]
 python -m brain_mri hub space  FOLDER [--model runs/mine]      # the same files in a folder, to push yourself
@@ -19,6 +20,7 @@ from brain_mri.artifact.folder import load_artifact
 from brain_mri.artifact.hub import pull
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
+from brain_mri.artifact.parts import part_files
 from brain_mri.artifact.space import deploy, write_space
 
 
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "push":
             add_examples(args)
+            add_litert(args)
             done = push(args.folder, args.repo_id, private=args.private, tag=args.tag)
             print(f"{done.url} {'now holds' if done.changed else 'already held'} this model.")
             print(f"revision {done.revision}, tag {done.tag}")
@@ -84,6 +87,16 @@ def add_examples(args: argparse.Namespace) -> None:
     print("Names, tags and EXIF are gone; text that is burnt into a picture is not.")
 
 
+def add_litert(args: argparse.Namespace) -> None:
+    """LiteRT files into the run's folder, where asked for and not there yet. Raises ValueError with a sentence."""
+    if not args.litert or part_files(artifact := load_artifact(args.folder), "litert"):
+        return
+    # Only here: everything else needs the Hub's library alone
+    from brain_mri.cli import export
+
+    print(export.add_litert(artifact, args.data, args.masks, args.groups, export.default_kinds(args.data)))
+
+
 def ask(args: argparse.Namespace) -> None:
     """Of a person at the terminal; whoever presses Enter adds none."""
     print(f"Show up to {MOST} slices of this run's test split on its page, as examples to click? They become public.")
@@ -111,7 +124,8 @@ def parser() -> argparse.ArgumentParser:
         help="slices of the run's test split to show on its page (at a terminal you are asked; 0: none)",
     )
     one.add_argument("--examples-license", metavar="TEXT", help="under which these slices may be shown")
-    one.add_argument("--data", type=str, nargs="+", metavar="DIR", help="where they lie: as for train.py")
+    one.add_argument("--litert", action="store_true", help="with LiteRT files, made now unless there are some")
+    one.add_argument("--data", type=str, nargs="+", metavar="DIR", help="slices for both of these: as for train.py")
     one.add_argument("--masks", type=str, nargs="+", metavar="DIR", help="as for train.py")
     one.add_argument("--groups", type=Path, help="as for train.py")
     two = commands.add_parser("pull", help="fetch and check a model; prints its folder")

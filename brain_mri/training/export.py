@@ -53,7 +53,7 @@ class Exported:
 
 
 def export_networks(networks: Networks, folder: Path, *, mirrored: bool = True) -> Exported:
-    """ONNX and Keras weights of all networks that answer into folder. mirrored: see export_classifier."""
+    """ONNX and Keras weights of all networks that answer into folder. mirrored: see answering."""
     shared, answering = networks.outlining == "shared", networks.answering
     several = len(answering) > 1
     first, *partners = twins = [twin_of(one, half=shared) for one in answering]
@@ -154,11 +154,24 @@ def export_classifier(
     outlines: bool = False,
     partners: Sequence[keras.Model] = (),
 ) -> float:
-    """model: a float32 classifier of model_def.py. Returns the largest difference to Keras. Raises ExportError.
+    """model, partners: float32 classifiers of model_def.py; all as for `answering`.
+
+    Returns the largest difference to Keras. Raises ExportError.
+    """
+    return _export(answering([model, *partners], mirrored=mirrored, outlines=outlines), path)
+
+
+def export_segmenter(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:
+    """As `export_classifier`, of `outlining`."""
+    return _export(outlining(model, mirrored=mirrored), path)
+
+
+def answering(models: Sequence[keras.Model], *, mirrored: bool = False, outlines: bool = False) -> keras.Model:
+    """image -> logits, heatmaps, features, and mask, with the weights of the classifiers `models`.
 
     mirrored: average everything with the answer for the left-right mirrored slice. outlines: with the mask, too.
-    partners: networks that answer together with model; all but the features, which stay its own, are averaged. Then
-    mirrored means that every second network sees the mirrored slice instead: as good, measured, for half the time.
+    Several networks answer together: all but the features, which are the first one's, are averaged. Then mirrored means
+    that every second network sees the mirrored slice instead: as good, measured, for half the time.
     """
 
     def answers(network: keras.Model) -> keras.Model:
@@ -168,15 +181,14 @@ def export_classifier(
             found = keras.Model(network.input, {**found.output, "mask": mask})
         return found
 
-    together = _together([answers(network) for network in (model, *partners)], mirrored, own="features")
-    return _export(together, path)
+    return _together([answers(network) for network in models], mirrored, own="features")
 
 
-def export_segmenter(model: keras.Model, path: Path, *, mirrored: bool = False) -> float:
-    """model: any float32 model with a "mask" output (logits). mirrored: as in export_classifier."""
+def outlining(model: keras.Model, *, mirrored: bool = False) -> keras.Model:
+    """image -> mask.  model: with a "mask" output (logits). mirrored: as in `answering`."""
     image = keras.Input(model.input.shape[1:], name="image")
     outliner = keras.Model(image, {"mask": keras.ops.sigmoid(model(image)["mask"])})
-    return _export(_together([outliner], mirrored), path)
+    return _together([outliner], mirrored)
 
 
 def _together(models: Sequence[keras.Model], mirrored: bool, own: str = "") -> keras.Model:
@@ -214,7 +226,7 @@ def _export(model: keras.Model, path: Path) -> float:
     _store_half(graph.graph)
     onnx.save(graph, path)
     onnx.checker.check_model(path)
-    return _check(model, path)
+    return difference(model, path)
 
 
 def _store_half(graph: onnx.GraphProto) -> None:
@@ -233,7 +245,8 @@ def _store_half(graph: onnx.GraphProto) -> None:
         graph.node.insert(0, cast)
 
 
-def _check(model: keras.Model, path: Path) -> float:
+def difference(model: keras.Model, path: Path) -> float:
+    """The largest one between the answers of a network and of its ONNX file. Raises ExportError above TOLERANCE."""
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     images = np.random.default_rng(0).integers(0, 256, (2, *model.input.shape[1:])).astype(np.float32)
     images[1, :, : images.shape[2] // 2] = 0

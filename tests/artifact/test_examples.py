@@ -12,6 +12,7 @@ from brain_mri.artifact import hub, hub_push
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.examples import example_files, licence_of, put_examples
 from brain_mri.artifact.folder import load_artifact
+from brain_mri.artifact.parts import part_files, put_part
 from tests.helpers.loopback_hub import LoopbackHub, write_model
 
 pytest_plugins = ("tests.helpers.loopback_hub",)  # the fixture `loopback`
@@ -53,6 +54,37 @@ def test_a_card_that_a_person_edited_stays(model: Path) -> None:
     (model / "README.md").write_text("# Mine\n\n## Examples\n\nOf my own.\n")
     put_examples(model, PICTURES, "CC BY 4.0", HOW)
     assert (model / "README.md").read_text().startswith("# Mine\n\n## Examples\n\nOf my own.\n")
+
+
+@pytest.mark.parametrize("first", ["examples", "litert"])
+def test_two_parts_keep_out_of_each_others_way(model: Path, first: str) -> None:
+    before = contents(model)
+
+    def put(part: str, number: int) -> None:
+        if part == "examples":
+            put_examples(model, PICTURES, "CC BY 4.0", f"Drawn {number}.")
+        else:
+            put_part(
+                model,
+                "litert",
+                {"a.tflite": bytes([number]), "vectors/a.png": b"png"},
+                f"## On a phone\n\nNo. {number}.",
+            )
+
+    for number, part in enumerate([first, "litert" if first == "examples" else "examples", first]):
+        put(part, number)
+    artifact, card = load_artifact(model), (model / "README.md").read_text()
+    assert (
+        part_files(artifact, "litert") == ["litert/a.tflite", "litert/vectors/a.png"]
+        and len(example_files(artifact)) == 3
+    )
+    assert card.startswith(before["README.md"].decode())
+    assert card.count("## Examples") == card.count("## On a phone") == 1 and ("Drawn 2." in card or "No. 2." in card)
+    put_examples(model, {}, "", "")
+    assert "Examples" not in (model / "README.md").read_text() and "## On a phone" in (model / "README.md").read_text()
+    put_part(model, "litert", {}, "")
+    now = contents(model)
+    assert now.keys() == before.keys() and now["README.md"] == before["README.md"]
 
 
 def test_a_damaged_artifact_is_left_alone(model: Path) -> None:
