@@ -64,7 +64,7 @@ def add_litert(
 ) -> str:
     """Export into the artifact, or into out; returns the comparison as a table. Raises as put_litert and as_trained."""
     interpreter_class()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails is raised; the converter calls much else an error
     try:
         from brain_mri.training.phone import put_litert  # TensorFlow: only when something is exported
     except ModuleNotFoundError as error:

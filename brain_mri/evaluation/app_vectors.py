@@ -58,7 +58,8 @@ AFTER = (
     f"2, cut at +-{MOST_SAID}; {NO_TUMOR} has 1 - tumor, and the softmax over the scores of the other classes shares "
     "out tumor.",
     f"5. The answer: without outlined the likeliest class; with it {NO_TUMOR} from 0.5 on, else the likeliest other.",
-    '6. Below thresholds.abstain the app says "not sure" and names the class as the likeliest only.',
+    '6. Below thresholds.abstain the app says "not sure" and names the class as the likeliest only; with outlined, '
+    'where 1 - notumor reaches it: "a tumor, its kind not sure".',
     f"7. Nothing is marked when the answer is {NO_TUMOR}. Else mask >= thresholds.mask, holes filled, connected pieces "
     "(8 neighbours) smaller than thresholds.min_fraction of the square dropped. The heatmap is that of the answer, "
     "divided by its maximum.",

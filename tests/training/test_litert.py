@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 import pytest
@@ -35,6 +34,7 @@ from brain_mri.training.fit import save_weights
 from brain_mri.training.litert import EXACT, networks_of
 from brain_mri.training.phone import put_litert
 from segmentation import postprocess
+from tests.helpers.handmade import picture_of
 from tests.helpers.loopback_hub import LoopbackHub
 
 pytest_plugins = ("tests.helpers.loopback_hub",)  # the fixture `loopback`
@@ -167,9 +167,7 @@ def test_an_app_that_reads_vectors_json_answers_as_the_program(phone: Path, guid
     assert sorted(model.order()) == ["features", "heatmaps", "logits", "mask"]
     seen = set()
     for vector in read["vectors"]:
-        picture, square, marked = (
-            cv2.imread(str(phone / vector[name]), cv2.IMREAD_UNCHANGED) for name in ("picture", "square", "marked")
-        )
+        picture, square, marked = (picture_of(phone / vector[name]) for name in ("picture", "square", "marked"))
         own, frame = preprocess(picture, read["image_size"])
         assert (
             np.array_equal(own, square)
