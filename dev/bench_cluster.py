@@ -27,6 +27,7 @@ from brain_mri.inference.jobs import find
 from brain_mri.inference.predictor import Predictor
 
 TASKS = 3000
+CORES = sorted(os.sched_getaffinity(0))
 Cost = dict[str, float]  # seconds of the processor by process, and "wall"
 
 
@@ -34,6 +35,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--files", type=int, nargs=2, default=[200, 1200])
+    p.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="0: a local run")
     p.add_argument("--rounds", type=int, default=1)
     args = p.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -41,7 +43,7 @@ def main() -> None:
         few, many = (copies(args.data, root / f"in{count}", count) for count in args.files)
         found: dict[str, list[list[Cost]]] = {}
         for _ in range(args.rounds):
-            for workers in (0, 1, 2):
+            for workers in args.workers:
                 title = f"{workers} workers" if workers else "local"
                 found.setdefault(title, []).append([run(folder, root, workers) for folder in (few, many)])
         print(
@@ -80,9 +82,13 @@ def run(folder: Path, root: Path, workers: int) -> Cost:
                 time.sleep(0.1)
             for i in range(workers):
                 others[f"worker {i + 1}"] = started("worker", file, "--nthreads", "1", "--no-nanny")
+                os.sched_setaffinity(others[f"worker {i + 1}"].pid, {CORES[i % len(CORES)]})
             with Client(scheduler_file=str(file)) as client:
                 client.wait_for_workers(workers)
-            return cost([*command, "--cluster", str(file)], others)
+            found = cost([*command, "--cluster", str(file)], others)
+            memory = [psutil.Process(process.pid).memory_info().rss >> 20 for process in others.values()]
+            print(f"MB of {', '.join(others)}: {', '.join(map(str, memory))}")
+            return found
         finally:
             for process in others.values():
                 process.kill()
@@ -100,7 +106,7 @@ def cost(command: list[str], others: dict[str, subprocess.Popen]) -> Cost:
     before, start = {name: used(process.pid) for name, process in others.items()}, time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     if not others:
-        os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+        os.sched_setaffinity(process.pid, {CORES[0]})
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, command
     wall = time.perf_counter() - start

@@ -52,7 +52,7 @@ class Done:
     kept: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class _File:
     name: str  # absolute path, or address
     size: int

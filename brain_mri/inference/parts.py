@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
@@ -160,7 +161,12 @@ class Place:
             self.remove(f"{partial(table)}/{name}")
         if self.names(f"{table}.parquet"):
             self.remove(f"{table}.parquet")
-        self._fs.mv(self.path(partial(table)), self.path(f"{table}.parquet"), recursive=True)
+        if isinstance(self._fs, LocalFileSystem):
+            self._fs.mv(self.path(partial(table)), self.path(f"{table}.parquet"))
+            return
+        before = [self.path(f"{partial(table)}/{name}") for name in parts]  # storages have no folders, only names
+        self._fs.copy(before, [self.path(f"{table}.parquet/{name}") for name in parts])
+        self._fs.rm(before)
 
     def counts(self, name: str) -> Done:
         with self._fs.open(self.path(name), "rb") as file:
@@ -185,6 +191,7 @@ _loading = threading.Lock()
 @functools.lru_cache(maxsize=2)
 def _ready(order: Order) -> tuple[Predictor, Place]:
     """The model, loaded once a process. Raises BatchError where the answers or the place would be others."""
+    cv2.setNumThreads(1)  # the other cores of this machine have workers of their own
     place = Place(order.out)
     if order.mark not in place.names(partial(TABLE)):
         raise BatchError(f"{order.out} is not the same folder on all machines: share it, or take an address for --out.")

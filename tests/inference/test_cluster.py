@@ -358,6 +358,17 @@ def test_names_of_any_bytes_and_torn_series(tmp_path: Path, handmade_artifact: P
     assert rows[0]["file"].endswith("a\\udcff.png") and [row["error"] for row in rows[1:]] == [parts.TORN] * 2
 
 
+def test_a_storage_without_folders() -> None:
+    """As s3:// is one: what is complete takes the place of what was there, and nothing else is left."""
+    place = parts.Place("memory://bucket/results")
+    for _ in range(2):
+        for name in ("part-1", "part-2", "part-stale", "_order-1"):
+            place.write(f"{parts.partial('t')}/{name}", name.encode())
+        assert place.names(parts.partial("t")) == {"part-1", "part-2", "part-stale", "_order-1"}
+        place.finish("t", {"part-1", "part-2"})
+        assert place.names("t.parquet") == {"part-1", "part-2"} and not place.names(parts.partial("t"))
+
+
 def test_local_is_a_cluster(scans: Path, run: Run) -> None:
     out = run("out", scans, "--table-only", "--cluster", "local", "--threads", "1")
     assert_same(out, run("local", scans, "--table-only"))
