@@ -111,8 +111,14 @@ def fit_stacking(
         theirs += _log_likelihood(plain, labels[checked], weight[checked])
     if ours <= theirs:
         return None
-    model.fit(seen, labels, weight)
-    return Stacking(weights=model.coef_.round(6).tolist(), bias=tuple(model.intercept_.round(6).tolist()))
+    weights, bias = of_each_class(model.fit(seen, labels, weight))
+    return Stacking(weights=weights.round(6).tolist(), bias=tuple(bias.round(6).tolist()))
+
+
+def of_each_class(model: LogisticRegression) -> tuple[np.ndarray, np.ndarray]:
+    """(weights (C, F), bias (C,)) of a softmax; scikit-learn states only the second one of two classes."""
+    weights, bias = model.coef_, model.intercept_
+    return (weights, bias) if len(bias) > 1 else (np.vstack([np.zeros_like(weights), weights]), np.append(0.0, bias))
 
 
 def _log_likelihood(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:

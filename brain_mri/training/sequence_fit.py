@@ -16,6 +16,7 @@ from brain_mri.classes import NO_TUMOR, SEQUENCES
 from brain_mri.data.dataset import Dataset
 from brain_mri.inference.runner import run_model
 from brain_mri.inference.sequence import chances, named
+from brain_mri.training.operating_points import of_each_class
 
 FEWEST = 20  # slices of a sequence; fewer teach nothing
 MOST = 300  # slices of a source and sequence: more of the same heads teach little
@@ -54,10 +55,9 @@ def fit(features: np.ndarray, sequences: np.ndarray, weights: np.ndarray) -> Seq
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
     regression = LogisticRegression(C=HELD_BACK, max_iter=2000)
     regression.fit((features - mean) / scale, sequences, sample_weight=weights)
-    slopes, start = regression.coef_ / scale, regression.intercept_
+    slopes, start = of_each_class(regression)
+    slopes = slopes / scale
     start = start - slopes @ mean
-    if len(regression.classes_) == 2:  # scikit-learn states the second one only
-        slopes, start = np.vstack([np.zeros_like(slopes), slopes]), np.append(0.0, start)
     return SequenceRule(
         sequences=tuple(map(str, regression.classes_)),
         weights=tuple(tuple(float(f"{w:.6g}") for w in row) for row in slopes.tolist()),

@@ -143,6 +143,15 @@ def test_stacking_lets_the_mask_correct_the_cnn() -> None:
     assert (found.argmax(1) == labels).mean() > (alone.argmax(1) == labels).mean() + 0.1
 
 
+def test_two_classes_are_stacked_too() -> None:
+    logits, evidence, labels, groups = slices(600, 0)
+    tumor, two = (labels != 2).astype(int), ("notumor", "tumor")
+    sides = np.column_stack([logits[:, 2], logits[:, [0, 1, 3]].max(axis=1)])
+    config = DecisionRule(classes=two, temperature=1.0, stacking=fit_stacking(sides, evidence, tumor, groups))
+    found = decision.class_probabilities(config, sides, np.column_stack([evidence, evidence]))
+    assert found.shape == (600, 2) and (found.argmax(1) == tumor).mean() > (sides.argmax(1) == tumor).mean() + 0.1
+
+
 def test_no_stacking_where_it_is_no_better_or_cannot_be_judged() -> None:
     rng = np.random.default_rng(0)
     logits, _, labels, groups = slices(200, 0)
