@@ -29,7 +29,7 @@ from brain_mri.inference.rows import chances_apart, each_slice
 from tests.helpers.files import make_volume, metaimage, series, write_nifti
 
 WHERE = "pip install -r requirements-scale.txt"
-pytest.importorskip("distributed", reason=WHERE)
+distributed = pytest.importorskip("distributed", reason=WHERE)
 pq = pytest.importorskip("pyarrow.parquet", reason=WHERE)
 cluster = pytest.importorskip("brain_mri.inference.cluster", reason=WHERE)
 parts = pytest.importorskip("brain_mri.inference.parts", reason=WHERE)
@@ -114,6 +114,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a scheduler with two workers."""
     with processes(tmp_path_factory.mktemp("dask") / "two") as two:
         two.worker(), two.worker()
+        with distributed.Client(scheduler_file=two.address) as client:
+            client.wait_for_workers(2)
         yield two.address
 
 
@@ -316,13 +318,20 @@ def test_what_cannot_be_done_is_one_sentence(
         assert said.startswith("predict: ") and sentence in said and said.count("\n") == 1, said
 
 
-def test_a_worker_without_the_program(
-    scans: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_first_worker_comes_late_and_lacks_the_program(
+    scans: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    real = cluster.to_parts
     with processes(tmp_path / "dask") as one:
-        one.worker(PYTHONPATH="", PYTHONSAFEPATH="1")
+
+        def late(*args: Any) -> Iterator[Any]:
+            one.worker(PYTHONPATH="", PYTHONSAFEPATH="1")
+            return real(*args)
+
+        monkeypatch.setattr(cluster, "to_parts", late)
         run("out", scans, "--cluster", one.address, status=2)
-    assert "A worker lacks brain_mri" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "No worker has joined yet" in said.out and "A worker lacks brain_mri: every machine needs" in said.err
 
 
 def test_other_answers_are_refused(scans: Path, tmp_path: Path, handmade_artifact: Path, predictor: Predictor) -> None:
