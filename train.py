@@ -166,7 +166,11 @@ def parser() -> argparse.ArgumentParser:
         help="epochs of the classifier, in guided of its class layers; the default is --epochs")  # fmt: skip
     add("--init", type=Path, metavar="DIR", help="start from this artifact; what it has seen stays out of the test set")
     add("--batch-size", type=int)
-    add("--learning-rate", type=float, help="the default is 0.002, of a U-Net from ImageNet weights 0.001")
+    add(
+        "--learning-rate",
+        type=float,
+        help="the default is 0.002, of a U-Net from ImageNet weights 0.001, with --init 0.4 x that",
+    )
     add("--label-smoothing", type=float)
     add("--patience", type=int, help="epochs without a better validation loss; 0: never stop")
     add("--augment", type=float, help="strength of the augmentation, 0: none")

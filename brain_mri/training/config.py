@@ -42,6 +42,9 @@ class FitOptions:
         return replace(self, epochs=epochs, transplants=0.0, folded=0.0)
 
 
+GOING_ON = 0.4  # times the learning rate, of a network that goes on from another one
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """One run. `python train.py --help` says what each means."""
@@ -117,7 +120,8 @@ class TrainConfig:
     def fit_options(self, kind: str = "classifier") -> FitOptions:
         """How to fit a classifier, a segmenter, or the "class layers" on top of a U-Net, which are always new."""
         guided = self.classifier == "guided"
-        usual = FitOptions.learning_rate / (2 if kind == "classifier" and self.starts_from_imagenet else 1)
+        usual = FitOptions.learning_rate / (2 if kind == "classifier" and self.has_lite_encoder else 1)
+        usual *= GOING_ON if self.init and kind == "classifier" else 1
         return FitOptions(
             epochs=self.epochs,
             batch_size=self.batch_size,

@@ -24,14 +24,13 @@ from brain_mri.files import read_json, sha256, write_json
 from brain_mri.imaging.preprocessing import PREPROCESSING
 from brain_mri.training import follow
 from brain_mri.training.claim import RUN, Claim
-from brain_mri.training.config import FitOptions, TrainConfig
+from brain_mri.training.config import GOING_ON, FitOptions, TrainConfig
 from brain_mri.training.fit import fit
 from brain_mri.training.imagenet_weights import find_imagenet, load_imagenet
 from brain_mri.training.pseudo_masks import with_pseudo_masks
 from brain_mri.training.training_set import TrainingSet
 
 FOLDS = 5
-GOING_ON = 0.4  # times the learning rate, of a network that goes on from one of fewer patients
 WEAK = "weak masks"  # what artifacts call pseudo masks
 
 
@@ -284,7 +283,7 @@ def fit_network(
     checkpoints, ending = config.out / "checkpoints", numbered(number)
     outlined = None
     judged = validation is None or validation.outlines_tumors
-    if name == "guided" and training.outlines_tumors and judged and not config.init:
+    if name == "guided" and training.outlines_tumors and judged:
         outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
         folder = checkpoints / f"outliner{ending}"
         outlined = outline_first(outliner, training, validation, options.for_masks(), folder, config.resume, claim)
