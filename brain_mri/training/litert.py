@@ -32,7 +32,6 @@ from brain_mri.inference.lite_model import FLOAT16, INT8, LiteModel, lite_name
 from brain_mri.training.export import ExportError, answering, difference, outlining
 from brain_mri.training.run import numbered
 
-HALF = {"optimizations": [tf.lite.Optimize.DEFAULT], "target_spec": {"supported_types": [tf.float16]}}
 EXACT = "exact_"  # how the name of a layer begins that stays in float32
 EXACT_OPERATIONS = (
     "AVERAGE_POOL_2D",
@@ -59,24 +58,24 @@ def export_litert(artifact: Artifact, folder: Path, kinds: tuple[str, ...], slic
     """
     written = []
     for onnx, model in networks_of(artifact).items():
-        for kind in kinds:
-            path = folder / lite_name(onnx, kind)
-            if kind == INT8:
-                assert slices is not None, "whoever asks for INT8 brings slices"
-                path.write_bytes(_with_integers(model, slices))
-            else:
-                _export(model, path, **(HALF if kind == FLOAT16 else {}))
-            written.append(path)
+        with tempfile.TemporaryDirectory(prefix="brain-mri-litert-") as saved:
+            # one slice: phones are quicker with shapes that they know
+            image = tf.TensorSpec((1, *model.input.shape[1:]), tf.float32, name="image")
+            model.export(saved, format="tf_saved_model", verbose=False, input_signature=[image])
+            for kind in kinds:
+                path = folder / lite_name(onnx, kind)
+                path.write_bytes(_with_integers(saved, slices) if kind == INT8 else _converted(saved, kind == FLOAT16))
+                written.append(path)
     return written
 
 
-def _export(model: keras.Model, path: Path, **options: Any) -> None:
-    model.export(path, format="litert", verbose=False, input_signature=_signature(model), **options)
-
-
-def _signature(model: keras.Model) -> list[tf.TensorSpec]:
-    """One slice: phones are quicker with shapes that they know."""
-    return [tf.TensorSpec((1, *model.input.shape[1:]), tf.float32, name="image")]
+def _converted(saved: str, half: bool = False) -> bytes:
+    """The .tflite file of a SavedModel, as the export of Keras 3.15 makes it; that of 3.13 leaves the shape open."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+    if half:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
 
 
 # --- the networks, from their weight files ---------------------------------------------------------------------
@@ -146,8 +145,9 @@ def _mark(model: keras.Model) -> None:
 # --- integers ----------------------------------------------------------------------------------------------------
 
 
-def _with_integers(model: keras.Model, slices: np.ndarray) -> bytes:
-    """The .tflite file."""
+def _with_integers(saved: str, slices: np.ndarray | None) -> bytes:
+    """The .tflite file of a SavedModel."""
+    assert slices is not None, "whoever asks for INT8 brings slices"
 
     def fed() -> Iterator[dict[str, np.ndarray]]:
         for image in slices:
@@ -156,21 +156,20 @@ def _with_integers(model: keras.Model, slices: np.ndarray) -> bytes:
     def checked() -> Iterator[list[np.ndarray]]:  # the debugger asks for one, though nothing of it is debugged
         yield [slices[:1, ..., None].astype(np.float32)]
 
-    with tempfile.TemporaryDirectory(prefix="brain-mri-litert-") as scratch:
-        named = Path(scratch, "named.tflite")  # the names that operations have in the converter
-        _export(model, named)
-        exact = [name for name in LiteModel(named).tensors() if f"/{EXACT}" in name or "/gradcam" in name]
-    options = tf.lite.experimental.QuantizationDebugOptions(
-        denylisted_ops=list(EXACT_OPERATIONS), denylisted_nodes=exact
-    )
-    with tempfile.TemporaryDirectory(prefix="brain-mri-litert-") as saved, warnings.catch_warnings():
+    named = Path(saved, "named.tflite")  # operations have the names in it that the converter knows
+    named.write_bytes(_converted(saved))
+    exact = [name for name in LiteModel(named).tensors() if f"/{EXACT}" in name or "/gradcam" in name]
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = fed
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that tf.lite.Interpreter, which the debugger uses, will move
-        model.export(saved, format="tf_saved_model", verbose=False, input_signature=_signature(model))
-        converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = fed
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
         debugger = tf.lite.experimental.QuantizationDebugger(
-            converter=converter, debug_dataset=checked, debug_options=options
+            converter=converter,
+            debug_dataset=checked,
+            debug_options=tf.lite.experimental.QuantizationDebugOptions(
+                denylisted_ops=list(EXACT_OPERATIONS), denylisted_nodes=exact
+            ),
         )
         return bytes(debugger.get_nondebug_quantized_model())
