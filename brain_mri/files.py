@@ -1,4 +1,4 @@
-"""Files that are read and written as a whole: JSON, digests, and the one way to replace a file."""
+"""Files that are read and written as a whole: JSON, digests, cells of tables, and the one way to replace a file."""
 
 from __future__ import annotations
 
@@ -64,3 +64,8 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     text = _NUMBERS.sub(lambda match: "[" + " ".join(match[1].split()) + "]", text)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def guarded(value: Any) -> Any:
+    """A cell of a table: a text that spreadsheets would run as a formula gets an apostrophe in front."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value

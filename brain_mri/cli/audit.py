@@ -20,8 +20,7 @@ from brain_mri.data.dataset import load_dataset
 from brain_mri.data.folders import DataError
 from brain_mri.data.remote import given
 from brain_mri.evaluation.audit import AuditResult, audit
-from brain_mri.files import atomic_write
-from brain_mri.inference.rows import guarded
+from brain_mri.files import atomic_write, guarded
 from brain_mri.reporting import audit_figure
 
 

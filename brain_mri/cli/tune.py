@@ -22,8 +22,7 @@ import optuna
 from optuna.trial import TrialState
 from optuna.visualization.matplotlib import plot_optimization_history
 
-from brain_mri.files import FileError, read_json
-from brain_mri.inference.rows import guarded
+from brain_mri.files import FileError, guarded, read_json
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 STUDY = "brain-mri"

@@ -15,10 +15,9 @@ import pandas as pd
 from brain_mri.artifact.config import ArtifactError
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.evaluation.volumes import COLUMNS, pairs, slices, summary
-from brain_mri.files import atomic_write
+from brain_mri.files import atomic_write, guarded
 from brain_mri.imaging.scan import ScanError
 from brain_mri.inference.predictor import Predictor
-from brain_mri.inference.rows import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:

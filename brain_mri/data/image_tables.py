@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from brain_mri.data.class_names import split_of
 from brain_mri.data.folders import DataError, says_mask
 from brain_mri.data.unpack import Budget, new_folder
+from brain_mri.files import guarded
 
 _MASKS = {"mask", "masks", "segmentation", "seg", "annotation", "ground_truth", "groundtruth", "gt", "label_image"}
 _LABELS = ("label", "labels", "class", "category", "diagnosis", "tumor_type", "tumour_type", "tumor", "target")
@@ -127,7 +128,7 @@ def _label(row: Mapping[str, Any], columns: Columns) -> str:
 
 def folder_name(label: str) -> str:
     """A class as the name of one folder."""
-    return re.sub(r'[/\\:*?"<>|\x00-\x1f]', "_", label).strip(". ")[:100] or "_"
+    return re.sub(r'^[=+@-]|[/\\:*?"<>|\x00-\x1f]', "_", label).strip(". ")[:100] or "_"
 
 
 def _bytes(value: Any) -> bytes:
@@ -152,4 +153,4 @@ def _write_table(folder: Path, table: Rows) -> None:
         return
     name = "patients.csv" if "patient" in table.header else "groups.csv"
     with (folder / name).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([table.header, *table.rows])
+        csv.writer(file).writerows([table.header, *(map(guarded, row) for row in table.rows)])

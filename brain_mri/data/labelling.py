@@ -41,7 +41,7 @@ from brain_mri.data.folders import (
 )
 from brain_mri.data.outlines import doubt
 from brain_mri.data.remote import fetched, given
-from brain_mri.files import FileError, atomic_write
+from brain_mri.files import FileError, atomic_write, guarded
 from brain_mri.imaging.picture import png
 from brain_mri.imaging.read import read_scan
 from brain_mri.imaging.scan import Scan, ScanError, clean_name, content_of
@@ -253,7 +253,7 @@ class Labelling:
             rows = {str(row["file"]): {str(k): str(v) for k, v in row.items()} for row in table.to_dict("records")}
         before = {name: dict(row) for name, row in rows.items()}
         for item in items:
-            own = dict(zip(COLUMNS, (item.name, item.label, item.patient, item.sequence), strict=True))
+            own = dict(zip(COLUMNS, (item.name, item.label, guarded(item.patient), item.sequence), strict=True))
             rows[item.name] = rows.get(item.name, {}) | own
         if without:
             rows.pop(without.name, None)
@@ -285,7 +285,7 @@ def _name_of(file: str) -> str:
     path's own sha256 keep 7.jpg, 7.png and 7.JPG apart."""
     stem = stem_of(file)
     suffix = clean_name(file[len(stem) :]) if stem != file else ""
-    flat = re.sub(r"[^\w.+-]+", "_", printable(stem))[-100:].lstrip("._")
+    flat = re.sub(r"[^\w.+-]+", "_", printable(stem))[-100:].lstrip("._+-")
     return f"{flat}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}{suffix}"
 
 

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from brain_mri.data.folders import DataError
 from brain_mri.data.unpack import new_folder
+from brain_mri.files import guarded
 
 LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}  # as their README says
 
@@ -43,7 +44,7 @@ def write_outlined(files: list[Path], folder: Path, said: str) -> None:
             for place, pixels in (("images", image), ("masks", mask)):
                 if not cv2.imwrite(str(half / place / name), pixels):
                     raise DataError(f"{half / place / name} could not be written.")
-            rows.append((name, label, patient))
+            rows.append((name, label, guarded(patient)))
         if not rows:
             raise DataError(f"{said} holds MATLAB files, but no slices as in figshare 1512427 (1.mat, 2.mat, ...).")
         with (half / "patients.csv").open("w", newline="", encoding="utf-8") as table:

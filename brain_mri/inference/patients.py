@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from brain_mri.classes import NO_TUMOR
-from brain_mri.files import atomic_write
+from brain_mri.files import atomic_write, guarded
 from brain_mri.inference.jobs import BatchError, Job
-from brain_mri.inference.rows import Row, cells, guarded
+from brain_mri.inference.rows import Row, cells
 
 COLUMNS = (
     "label", "confidence", "abstained", "kind_unsure", "tumor_probability", "highest", "highest_slice", "slices",

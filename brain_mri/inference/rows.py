@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from brain_mri.classes import DISCLAIMER
+from brain_mri.files import guarded
 from brain_mri.inference.jobs import Job
 from brain_mri.inference.predictor import Predictor
 
@@ -195,11 +196,6 @@ def _record(line: bytes) -> dict[str, Any]:
 def cells(values: dict[str, Any]) -> dict[str, Any]:
     """A row of a table as text."""
     return {key: f"{v:.6g}" if isinstance(v, float) else guarded(v) for key, v in values.items()}
-
-
-def guarded(value: Any) -> Any:
-    """A cell of a table: a text that spreadsheets would run as a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 @functools.cache  # looking them up takes 5 ms

@@ -16,8 +16,7 @@ from brain_mri.artifact.folder import load_artifact
 from brain_mri.evaluation.held_out import test_pictures
 from brain_mri.evaluation.records import Metrics, Summary, read_metrics
 from brain_mri.evaluation.scores import Estimate
-from brain_mri.files import FileError, atomic_write
-from brain_mri.inference.rows import guarded
+from brain_mri.files import FileError, atomic_write, guarded
 from brain_mri.reporting.overview import of_sources
 from brain_mri.reporting.plot_style import BASELINE, MODEL, new_figure, save, scored_bars, styled
 from brain_mri.reporting.tables import BASELINE_TITLES, Table, as_markdown, number, score

@@ -12,13 +12,13 @@ import gradio as gr
 
 import segmentation
 from brain_mri.classes import DISCLAIMER, title
-from brain_mri.files import write_json
+from brain_mri.files import guarded, write_json
 from brain_mri.imaging.scan import ScanError
 from brain_mri.imaging.volume import Volume, read_volume
 from brain_mri.inference.analysis import KIND_UNSURE
 from brain_mri.inference.jobs import slices_of, stem_of
 from brain_mri.inference.live_model import Models
-from brain_mri.inference.rows import guarded, versions
+from brain_mri.inference.rows import versions
 from brain_mri.inference.sequence import said_of
 from brain_mri.inference.volume_analysis import (
     Point,

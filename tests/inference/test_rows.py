@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from brain_mri.files import guarded
 from brain_mri.inference.predictor import Predictor
-from brain_mri.inference.rows import Row, Tables, guarded
+from brain_mri.inference.rows import Row, Tables
 
 
 def test_csv_cells_are_no_formulas(predictor: Predictor, tmp_path: Path) -> None:
