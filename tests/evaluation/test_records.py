@@ -19,7 +19,8 @@ def test_bundled_metrics_are_read_and_written_as_they_are():
     metrics = read_metrics(BUNDLED / "metrics.json")
     assert json.dumps(metrics.to_json(), sort_keys=True) == json.dumps(json.loads(text), sort_keys=True)
     stored = json.loads((BUNDLED / "config.json").read_text(encoding="utf-8"))["metrics"]
-    assert Summary.of(metrics).to_json() == Summary.model_validate(stored).to_json() == stored
+    now = Summary.of(metrics).to_json()  # which may say more than an earlier version's
+    assert {name: now[name] for name in stored} == Summary.model_validate(stored).to_json() == stored
     assert metrics.classification and metrics.classification.accuracy.value == stored["accuracy"]["value"]
 
 
