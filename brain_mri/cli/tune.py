@@ -1,15 +1,19 @@
 """Hyper-parameter search for train.py with Optuna. Selects on validation; the test images are not looked at.
 
     python -m brain_mri tune --trials 20 --out runs/search --data DIR --masks DIR --epochs 8
+    python -m brain_mri tune --storage /shared/search.journal --data DIR --epochs 8        # on each of several machines
 
-All but the options below goes to train.py. The same command again goes on with the search. Each trial is a train.py of
-its own in OUT/trial-N; one that is worse than the median of the others at the same epoch is stopped early. Writes
-search.md, search.csv, search.png.
+All but the options below goes to train.py. The same command again goes on with the search; with --storage on several
+machines, or GPUs of one (CUDA_VISIBLE_DEVICES), at the same time. Each trial is a train.py of its own in OUT/trial-N;
+one that is worse than the median of the others at the same epoch is stopped early. Writes search.md, search.csv,
+search.png.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -19,10 +23,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 from optuna.visualization.matplotlib import plot_optimization_history
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from brain_mri.files import FileError, guarded, read_json
+from brain_mri.files import FileError, atomic_write, guarded, read_json
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 STUDY = "brain-mri"
@@ -35,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--trials", type=int, default=20, help="finished trials to reach, counted over all machines")
     p.add_argument("--hours", type=float, help="start no new trial after this time")
     p.add_argument("--out", type=Path, default=Path("runs/search"), help="folder for the trials and the report")
-    p.add_argument("--storage", help="Optuna storage URL that machines share; the default is a SQLite file in --out")
+    p.add_argument("--storage", metavar="FILE|URL",
+                   help="what machines share: a file that all of them see (Optuna's journal), or the URL of a database "
+                   "(postgresql://..., mysql://..., sqlite:///...); the default is a SQLite file in --out")  # fmt: skip
     return p
 
 
@@ -45,26 +55,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         search(args, words)
         return 0
-    except (OSError, ValueError, optuna.exceptions.OptunaError) as error:
+    except SQLAlchemyError as error:  # its first line; the others are the statement and a link
+        print(f"tune: --storage: {str(error).splitlines()[0]}", file=sys.stderr)
+    except (OSError, ValueError, ImportError, optuna.exceptions.OptunaError) as error:
         print(f"tune: {error}", file=sys.stderr)
-        return 1
+    return 1
 
 
 def search(args: argparse.Namespace, words: list[str]) -> None:
     """Run trials until enough are finished (or stopped early), or the time is over."""
     if {"--refit", "--members"} & {word.split("=")[0] for word in words}:
         raise ValueError("With --refit or --members networks learn from validation rows, by which the search chooses.")
-    if args.storage and "://" not in args.storage:
-        raise ValueError(f"--storage is an Optuna URL such as sqlite:///search.db, not {args.storage}.")
     args.out.mkdir(parents=True, exist_ok=True)
-    url = args.storage or f"sqlite:///{(args.out / 'search.db').absolute()}"
+    where = args.storage or f"sqlite:///{(args.out / 'search.db').absolute()}"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
-    study = optuna.create_study(storage=url, study_name=STUDY, pruner=pruner, direction="maximize", load_if_exists=True)
+    study = optuna.create_study(
+        storage=storage_of(where), study_name=STUDY, pruner=pruner, direction="maximize", load_if_exists=True
+    )
     if (stored := study.user_attrs.get("train.py", words)) != words:
-        raise ValueError(f"{url} holds a search with other settings ({' '.join(stored)}); use another --out.")
+        other = "--storage" if args.storage else "--out"
+        raise ValueError(
+            f"{named(where)} holds a search with other settings ({' '.join(stored)}); use another {other}."
+        )
     study.set_user_attr("train.py", words)
-    # where a search goes on it draws other numbers than it began with
-    study.sampler = optuna.samplers.TPESampler(seed=None if args.storage else len(study.trials), n_startup_trials=8)
+    # where a search goes on it draws other numbers than it began with; machines keep off what another one is trying
+    study.sampler = optuna.samplers.TPESampler(
+        seed=None if args.storage else len(study.trials), n_startup_trials=8, constant_liar=bool(args.storage)
+    )
     done = (TrialState.COMPLETE, TrialState.PRUNED)
     left = args.trials - len(study.get_trials(states=done))
     if left <= 0:
@@ -80,6 +97,28 @@ def search(args: argparse.Namespace, words: list[str]) -> None:
     )
 
 
+def storage_of(where: str) -> BaseStorage:
+    """where: a URL of a database, else a journal file. Raises OSError, ValueError, ImportError, SQLAlchemyError."""
+    if "://" not in where:
+        path = Path(where)
+        if path.suffix in (".db", ".sqlite", ".sqlite3"):
+            raise ValueError(f"--storage {where} would be a journal; a SQLite file is --storage sqlite:///{where}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    # seconds that a process waits while others write
+    patient = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
+    try:
+        return RDBStorage(where, engine_kwargs=patient)
+    except OperationalError:  # another process is making the tables at this moment
+        time.sleep(1)
+        return RDBStorage(where, engine_kwargs=patient)
+
+
+def named(where: str) -> str:
+    """A storage without its password."""
+    return make_url(where).render_as_string(hide_password=True) if "://" in where else where
+
+
 def objective(trial: optuna.Trial, out: Path, words: list[str]) -> float:
     """Train with the trial's hyper-parameters; the best epoch's score. Raises CalledProcessError, TrialPruned."""
     trial.suggest_float("learning-rate", 3e-4, 5e-3, log=True)
@@ -88,6 +127,7 @@ def objective(trial: optuna.Trial, out: Path, words: list[str]) -> float:
     trial.suggest_float("label-smoothing", 0.0, 0.15)
     if "--classifier" not in words:  # only the guided net has a width
         trial.suggest_categorical("width", [16, 24, 32])
+    trial.set_user_attr("machine", f"{platform.node()} {os.getpid()}")
     folder = out / f"trial-{trial.number:03d}"
     command = [sys.executable, str(TRAIN), *words, "--brief", "--verbose", "2", "--out", str(folder)]
     for name, value in trial.params.items():
@@ -124,20 +164,23 @@ def progress(folder: Path, kind: str = "classifier") -> list[float]:
 
 
 def write(study: optuna.Study, out: Path) -> None:
-    """search.csv, search.md and search.png of the trials so far, best first."""
+    """search.csv, search.md and search.png of the trials so far, best first; each replaced as a whole."""
     table = study.trials_dataframe(("number", "state", "value", "duration", "user_attrs", "params"))
     table.columns = [name.removeprefix("user_attrs_").removeprefix("params_") for name in table.columns]
     table = table.rename(columns={"value": "score"}).sort_values("score", ascending=False)
     table["state"] = table["state"].str.lower()
-    table.map(guarded).to_csv(out / "search.csv", index=False)
+    with atomic_write(out / "search.csv") as temporary:
+        table.map(guarded).to_csv(temporary, index=False)
     lines = ["The score is the best epoch's accuracy and Dice on validation. Test images were not used to choose."]
     if finished := study.get_trials(states=(TrialState.COMPLETE,)):
         words = " ".join(f"--{name} {value:.4g}" for name, value in study.best_params.items())
         lines.append(f"Best: trial {study.best_trial.number}, `python train.py --data DIR {words}`")
         plot_optimization_history(study)
-        plt.savefig(out / "search.png")
+        with atomic_write(out / "search.png") as temporary:
+            plt.savefig(temporary, format="png")
         plt.close("all")
     if len(finished) > 5 and len({trial.value for trial in finished}) > 1:
         shares = optuna.importance.get_param_importances(study)
         lines.append("Importance: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()) + ".")
-    (out / "search.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    with atomic_write(out / "search.md") as temporary:
+        temporary.write_text("\n\n".join(lines) + "\n", encoding="utf-8")

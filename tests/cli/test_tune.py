@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,13 @@ state.mkdir(parents=True, exist_ok=True)
 score = 1 - abs(rate - 0.002) * 100
 (state / "state.json").write_text(json.dumps({"history": {"val_logits_accuracy": [score] * 4, "loss": [1] * 4}}))
 time.sleep(float(value("--sleep")) if "--sleep" in words else 0)
+"""
+
+# The first trial waits until another one runs beside it
+TOGETHER = """
+until = time.monotonic() + 300
+while len(list(out.parent.glob("trial-*.log"))) < 2 and time.monotonic() < until:
+    time.sleep(0.02)
 """
 
 
@@ -103,9 +113,61 @@ def test_progress_of_a_run_that_has_not_begun_is_empty(tmp_path):
     assert tune.progress(tmp_path) == pytest.approx([0.3, 0.5])
 
 
-def test_storage_that_is_no_url_is_a_sentence(quick, capsys):
-    assert run(quick, "--storage", "here.db") == 1
-    assert "Optuna URL" in capsys.readouterr().err
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["{}/search.journal", "sqlite:///{}/shared.db"], ids=["journal", "database"])
+def test_two_processes_search_at_once(quick, tmp_path, storage):
+    """Each on a machine of its own, it might be: nothing is tried twice, lost or counted for one only."""
+    (tmp_path / "train.py").write_text(STUB + TOGETHER)
+    started = f"""
+import sys
+from pathlib import Path
+from brain_mri.cli import tune
+tune.TRAIN, tune.POLL = Path({str(tmp_path / "train.py")!r}), 0.02
+sys.exit(tune.main(sys.argv[1:]))"""
+    words = [
+        "--data",
+        "D",
+        "--out",
+        str(quick),
+        "--epochs",
+        "4",
+        "--trials",
+        "9",
+        "--storage",
+        storage.format(tmp_path),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    both = [subprocess.Popen([sys.executable, "-c", started, *words], env=environment) for _ in range(2)]
+    assert [one.wait() for one in both] == [0, 0]
+    found = pd.read_csv(quick / "search.csv")
+    done = found[found["state"].isin(["complete", "pruned"])]
+    assert len(done) in (9, 10)  # one may still have been at work when the other one reached nine
+    assert sorted(found["number"]) == list(range(len(found))) and not found["learning-rate"].duplicated().any()
+    assert found["machine"].nunique() == 2
+    best = done[done["state"] == "complete"].iloc[0]
+    assert f"--learning-rate {best['learning-rate']:.4g}" in (quick / "search.md").read_text()
+    assert (quick / "search.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ("here.db", "sqlite:///here.db"),
+        ("nonsense://user:secret@host/x", "nonsense"),
+        ("sqlite:////nowhere/at/all/search.db", "unable to open database file"),
+        ("/proc/nowhere/search.journal", "nowhere"),
+    ],
+)
+def test_storage_that_cannot_be_had_is_a_sentence(quick, capsys, monkeypatch, storage, said):
+    monkeypatch.setattr(tune.time, "sleep", lambda seconds: None)
+    assert run(quick, "--storage", storage) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and said in told and "secret" not in told
+
+
+def test_no_password_of_a_database_is_shown():
+    assert tune.named("postgresql://me:secret@host/x") == "postgresql://me:***@host/x"
+    assert tune.named("/shared/search.journal") == "/shared/search.journal"
 
 
 @pytest.mark.parametrize("more", ["--refit", "--epochs 2 --members=3"])
