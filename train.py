@@ -28,6 +28,7 @@ import model_def
 from brain_mri.artifact.folder import Artifact, install, staging
 from brain_mri.artifact.hub_client import HubError
 from brain_mri.artifact.hub_push import push
+from brain_mri.data.dataset import Dataset
 from brain_mri.data.description import described
 from brain_mri.data.remote import given, on_the_hub, without_secrets
 from brain_mri.evaluation.evaluate import evaluate
@@ -39,13 +40,22 @@ from brain_mri.training import guard_fit, sequence_fit
 from brain_mri.training.calibrate import calibrate, cross_validation
 from brain_mri.training.claim import Claim, claimed, default_out
 from brain_mri.training.config import TrainConfig
+from brain_mri.training.devices import devices
 from brain_mri.training.export import export_networks, validation_answers
 from brain_mri.training.fit import choose_precision
 from brain_mri.training.follow import LOGS
 from brain_mri.training.imagenet_weights import PretrainedError
 from brain_mri.training.provenance import artifact_config
 from brain_mri.training.quality_fit import fit_quality
-from brain_mri.training.run import check_resume, check_split, checked, choose_segmenter, fit_networks, load
+from brain_mri.training.run import (
+    Networks,
+    check_resume,
+    check_split,
+    checked,
+    choose_segmenter,
+    fit_networks,
+    load,
+)
 
 
 def train(config: TrainConfig, claim: Claim) -> None:
@@ -62,8 +72,15 @@ def train(config: TrainConfig, claim: Claim) -> None:
 
     config = choose_segmenter(config, dataset)
     check_resume(config, dataset.fingerprint(), claim)
-    networks = fit_networks(config, dataset, claim)
+    with devices(config.batch_size).scope():
+        networks = fit_networks(config, dataset, claim)
+    finish(config, precision, dataset, networks, claim)
+    if config.push:
+        publish(config.out, config.push, private=config.private)
 
+
+def finish(config: TrainConfig, precision: str, dataset: Dataset, networks: Networks, claim: Claim) -> None:
+    """Export fitted networks, calibrate them on validation, measure them on test: the artifact in config.out."""
     with staging(config.out) as folder:
         print("\nExporting to ONNX.")
         exported = export_networks(networks, folder, mirrored=not config.one_look)
@@ -98,8 +115,6 @@ def train(config: TrainConfig, claim: Claim) -> None:
 
     print(overview.overview(metrics))
     print(f"\nWritten: {config.out}\nOpen it: python app.py --model {config.out}")
-    if config.push:
-        publish(config.out, config.push, private=config.private)
 
 
 def publish(folder: Path, repo: str, *, private: bool) -> None:

@@ -335,7 +335,7 @@ def the_map_names_every_file() -> Iterator[str]:
         yield "There is no docs/architecture.md."
         return
     named = list(files_of_tree(page.read_text(encoding="utf-8").split("```")[1]))
-    others = [*ROOT.glob("recipes/*.sh"), *ROOT.glob("brain_mri/*/assets/*.*")]
+    others = [*ROOT.glob("recipes/*.*"), *ROOT.glob("brain_mri/*/assets/*.*")]
     inits = {path for path in modules().values() if path.name == "__init__.py" and path.parent != ROOT / "brain_mri"}
     there = {path.relative_to(ROOT).as_posix() for path in [*modules().values(), *others] if path not in inits}
     for name in sorted(there - set(named)):

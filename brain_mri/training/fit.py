@@ -26,6 +26,7 @@ from brain_mri.files import atomic_write, read_json, write_json
 from brain_mri.inference.decision import SUREST
 from brain_mri.training.claim import Claim
 from brain_mri.training.config import FitOptions
+from brain_mri.training.devices import adamw
 from brain_mri.training.follow import followers
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux; elsewhere there is none, and no AMX known
@@ -110,14 +111,12 @@ def compile_model(model: keras.Model, steps_per_epoch: int, options: FitOptions)
     schedule = keras.optimizers.schedules.CosineDecay(
         options.learning_rate / 20, total - warmup, alpha=0.01, warmup_target=options.learning_rate, warmup_steps=warmup
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=options.weight_decay, clipnorm=1.0)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=options.label_smoothing)
     losses = {"logits": cross_entropy, "mask": bce_dice}
     metrics = {"logits": keras.metrics.CategoricalAccuracy(name="accuracy"), "mask": TumorDice(name="dice")}
     names = list(model.output)
     model.compile(
-        optimizer,
+        adamw(schedule, options.weight_decay),
         loss={name: losses[name] for name in names},
         loss_weights={name: {"logits": 1.0, "mask": options.mask_weight}[name] for name in names},
         weighted_metrics={name: [metrics[name]] for name in names},

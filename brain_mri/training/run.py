@@ -272,28 +272,36 @@ def fit_network(
     arguments = architecture_arguments(config, name, training)
     model = model_def.build(name, config.size, **arguments)
     if kind == "classifier":
-        if first:
-            model.set_weights(first.model.get_weights())
-        elif config.init:
-            start_from(config.init, name, model, training.classes, number)
-        elif config.starts_from_imagenet:
-            load_imagenet(model)
+        start(model, config, training.classes, number, first)
     which = f" {number} of {config.networks}" if config.networks > 1 and kind == "classifier" else ""
     print(f"\n{kind.capitalize()}{which}, {name}: {model.count_params():,} parameters.")
     checkpoints, ending = config.out / "checkpoints", numbered(number)
     outlined = None
     judged = validation is None or validation.outlines_tumors
     if name == "guided" and training.outlines_tumors and judged:
-        outliner = keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
         folder = checkpoints / f"outliner{ending}"
-        outlined = outline_first(outliner, training, validation, options.for_masks(), folder, config.resume, claim)
-        outliner.trainable = False  # the class learns to read the U-Net, which it would spoil (docs/experiments.md)
+        outlined = outline_first(model, training, validation, options.for_masks(), folder, config.resume, claim)
         options = replace(options, learning_rate=config.fit_options("class layers").learning_rate)
     is_classifier = kind == "classifier"
     options = options.for_classes(config.joint_epochs or config.epochs) if is_classifier else options.for_masks()
     feeds = training.feed(model.output, options, True), validation and validation.feed(model.output, options, False)
     stage = fit(model, *feeds, options, checkpoints / f"{kind}{ending}", resume=config.resume, claim=claim)
     return Trained(name, arguments, model, stage, outlined)
+
+
+def start(
+    model: keras.Model, config: TrainConfig, classes: Sequence[str], number: int = 1, first: Trained | None = None
+) -> None:
+    """Give a new classifier the weights to begin with: of first, of --init, of ImageNet, or else its own.
+
+    Raises ArtifactError, PretrainedError.
+    """
+    if first:
+        model.set_weights(first.model.get_weights())
+    elif config.init:
+        start_from(config.init, config.classifier, model, classes, number)
+    elif config.starts_from_imagenet:
+        load_imagenet(model)
 
 
 def architecture_arguments(config: TrainConfig, name: str, training: TrainingSet) -> dict[str, Any]:
@@ -308,8 +316,13 @@ def architecture_arguments(config: TrainConfig, name: str, training: TrainingSet
     return arguments
 
 
+def outliner_of(model: keras.Model) -> keras.Model:
+    """The mask branch alone; its weights are those of the model."""
+    return keras.Model(model.input, {"mask": model.output["mask"]}, name="outliner")
+
+
 def outline_first(
-    outliner: keras.Model,
+    model: keras.Model,
     training: TrainingSet,
     validation: TrainingSet | None,
     options: FitOptions,
@@ -319,8 +332,10 @@ def outline_first(
 ) -> Stage:
     """Fit the mask branch alone on the slices whose mask is known: the U-Net first, then the class on top of it.
 
-    With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4).
+    With both losses from the start the mask learned many times slower (Dice 0.58 after 40 epochs instead of 4). Then
+    it stands still: the class learns to read the U-Net, which it would spoil (docs/experiments.md).
     """
+    outliner = outliner_of(model)
     training = training.where(training.has_mask | training.tumor)  # that there is one is known of these
     validation = validation and validation.where(validation.has_mask)
     print(f"First the masks alone: {len(np.unique(training.units))} different slices an epoch.")
@@ -328,7 +343,9 @@ def outline_first(
         training.feed(outliner.output, options, True),
         validation and validation.feed(outliner.output, options, False),
     )
-    return fit(outliner, *feeds, options, checkpoints, resume=resume, claim=claim)
+    stage = fit(outliner, *feeds, options, checkpoints, resume=resume, claim=claim)
+    outliner.trainable = False
+    return stage
 
 
 def start_from(folder: Path, name: str, model: keras.Model, classes: Sequence[str], number: int = 1) -> None:
