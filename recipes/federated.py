@@ -28,10 +28,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["FLWR_TELEMETRY_ENABLED"] = os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to their makers
+os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # the process of a hospital needs room beside this one
 
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 import model_def
 import train
@@ -148,17 +150,13 @@ def fit_federated(config: TrainConfig, dataset: Dataset, rounds: int) -> Network
             own = TrainingSet.of(alone(dataset, name), "train")
             np.savez(Path(folder, f"{place}.npz"), **vars(own))
         work = Work(config, arguments, Path(folder), rounds, frozen)
-        share = {"num_cpus": os.cpu_count() or 1, "num_gpus": 1.0 if choose_gpu() else 0.0}
-        backend: Any = {"client_resources": share, "init_args": {"include_dashboard": False}}
+        gpus = min(1, len(tf.config.list_physical_devices("GPU")))
+        share = {"num_cpus": os.cpu_count() or 1, "num_gpus": float(gpus)}  # one hospital at a time
+        backend: Any = {"client_resources": share, "init_args": {"include_dashboard": False, "log_to_driver": False}}
         run_simulation(server, client(work), len(names), backend_config=backend)
     trained = Trained(config.classifier, arguments, model, stages[CLASSES], stages.get(MASKS))
     taught_by = {"bundled": "bundled", "kmeans": "nothing"}.get(config.segmenter, "masks")
     return Networks([trained], [trained], [trained], None, config.segmenter, taught_by)
-
-
-def choose_gpu() -> bool:
-    """Is there a GPU for Ray to lend? Asked of the driver, without TensorFlow taking it."""
-    return Path("/proc/driver/nvidia/version").exists()
 
 
 def strategy(names: Sequence[str]) -> Any:
@@ -260,8 +258,12 @@ def tables(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Table]:
     made = []
     for title, key, written in asked:
         rows = [[model, *(written(scores[name][key]) for name in columns)] for model, scores in found.items()]
-        counts = [str(next(iter(found.values()))[name][key].count) for name in columns]
-        made.append(Table(title, ["Learned from", *columns], [*rows, ["test slices", *counts]]))
+        first = next(iter(found.values()))
+        counts = [str(first[name][key].count) for name in columns]
+        if key == "tumor_roc_auc":
+            counts = [f"{first[name]['tumors']} / {count}" for name, count in zip(columns, counts, strict=True)]
+        what = "test slices, with a tumor / without" if key == "tumor_roc_auc" else "test slices"
+        made.append(Table(title, ["Learned from", *columns], [*rows, [what, *counts]]))
     return made
 
 
