@@ -4,8 +4,8 @@
         networks = fit_networks(config, dataset, claim)
 
 --batch-size counts the slices of all GPUs together, so that a step, and with it the learning rate and its schedule,
-stay what they are on one. Losses and gradients are those of one device; only the statistics of batch normalisation are
-of each GPU's own share.
+stay what they are on one. Losses and gradients are those of one device; only batch normalisation looks at each GPU's
+own share, and what it remembers is the first one's.
 """
 
 from __future__ import annotations
