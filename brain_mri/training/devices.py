@@ -1,6 +1,6 @@
 """Several GPUs at once: each takes an equal share of every batch (tf.distribute.MirroredStrategy).
 
-    with devices().scope():
+    with devices(config.batch_size).scope():
         networks = fit_networks(config, dataset, claim)
 
 --batch-size counts the slices of all GPUs together, so that a step, and with it the learning rate and its schedule,
