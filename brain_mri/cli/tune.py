@@ -175,7 +175,8 @@ def write(study: optuna.Study, out: Path) -> None:
     if finished := study.get_trials(states=(TrialState.COMPLETE,)):
         words = " ".join(f"--{name} {value:.4g}" for name, value in study.best_params.items())
         lines.append(f"Best: trial {study.best_trial.number}, `python train.py --data DIR {words}`")
-        plot_optimization_history(study)
+        drawn = plot_optimization_history(study, target_name="Score on validation")
+        drawn.set_title(f"{len(finished)} finished trials")
         with atomic_write(out / "search.png") as temporary:
             plt.savefig(temporary, format="png")
         plt.close("all")
