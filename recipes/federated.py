@@ -170,7 +170,7 @@ def strategy(names: Sequence[str]) -> Any:
             if failed or len(replies) < len(names):
                 why = failed[0].strip().rpartition("\n")[2] if failed else "no answer came"
                 raise RuntimeError(
-                    f"Round {server_round}: {len(failed) or 'a'} of {len(names)} hospitals failed: {why}"
+                    f"Round {server_round}: {len(failed) or 'one'} of {len(names)} hospitals failed: {why}"
                 )
             averaged, facts = super().aggregate_train(server_round, replies)
             print(f"Round {server_round}: loss {facts['loss']:.4f}", flush=True)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,40 +76,32 @@ def test_a_hospital_without_outlines_has_no_say_about_masks(tmp_path):
     assert count == 0 and all(np.array_equal(a, b) for a, b in zip(found, weights, strict=True))
 
 
-def replies(counts: list[int]) -> list:
-    """Of hospitals that have seen so many slices; the weights of each are its number."""
-    from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+def reply(place: int = 0, count: int = 1, reason: str = "") -> Any:
+    """Of a hospital, as Flower hands it on: its weights are its number, count the slices that it has seen."""
+    from flwr.app import ArrayRecord, MetricRecord, RecordDict
 
-    return [
-        Message(
-            RecordDict(
-                {
-                    federated.WEIGHTS: ArrayRecord([np.full((2, 3), place, np.float32)]),
-                    federated.FACTS: MetricRecord({federated.COUNT: count, "loss": 1.0}),
-                }
-            ),
-            dst_node_id=1,
-            message_type="train",
-        )
-        for place, count in enumerate(counts)
-    ]
+    weights = ArrayRecord([np.full((2, 3), place, np.float32)])
+    said = RecordDict(
+        {federated.WEIGHTS: weights, federated.FACTS: MetricRecord({federated.COUNT: count, "loss": 1.0})}
+    )
+    return SimpleNamespace(content=said, error=SimpleNamespace(reason=reason), has_error=lambda: bool(reason))
 
 
 def test_weights_are_averaged_by_the_number_of_slices():
     pytest.importorskip("flwr")
-    averaged, _ = federated.strategy(["a", "b", "c"]).aggregate_train(1, replies([1, 0, 3]))
+    replies = [reply(0, 1), reply(1, 0), reply(2, 3)]
+    averaged, _ = federated.strategy(["a", "b", "c"]).aggregate_train(1, replies)
     np.testing.assert_allclose(averaged.to_numpy_ndarrays()[0], np.full((2, 3), (0 * 1 + 2 * 3) / 4))
 
 
 def test_a_hospital_that_fails_ends_the_rounds():
     """Flower alone would go on without it, and nobody would know that its patients are missing."""
-    flwr = pytest.importorskip("flwr.app")
-    (good,) = replies([1])
-    bad = flwr.Message(flwr.Error(code=0, reason="Traceback ...\nMemoryError: no memory"), reply_to=good)
+    pytest.importorskip("flwr")
+    bad = reply(reason="Traceback ...\nMemoryError: no memory")
     with pytest.raises(RuntimeError, match="1 of 2 hospitals failed: MemoryError: no memory"):
-        federated.strategy(["a", "b"]).aggregate_train(3, [good, bad])
-    with pytest.raises(RuntimeError, match="a of 2 hospitals failed: no answer came"):
-        federated.strategy(["a", "b"]).aggregate_train(3, [good])
+        federated.strategy(["a", "b"]).aggregate_train(3, [reply(), bad])
+    with pytest.raises(RuntimeError, match="one of 2 hospitals failed: no answer came"):
+        federated.strategy(["a", "b"]).aggregate_train(3, [reply()])
 
 
 @pytest.mark.parametrize(
