@@ -267,11 +267,11 @@ def tables(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Table]:
     return made
 
 
-def write(out: Path, found: Mapping[str, Mapping[str, Mapping[str, Any]]], failed: Mapping[str, str]) -> str:
+def write(out: Path, found: Mapping[str, Mapping[str, Mapping[str, Any]]], notes: Mapping[str, str]) -> str:
     """federated.md and .csv, each replaced as a whole. Returns the text."""
     made = tables(found)
     text = "\n\n".join(f"### {table.title}\n\n{as_markdown(table)}" for table in made)
-    text += "".join(f"\n\n{name} alone: {why}" for name, why in failed.items())
+    text += "".join(f"\n\n{name} alone: {why}" for name, why in notes.items())
     text += "\n\nIn brackets: 95 % interval of a bootstrap over patients and near-duplicate clusters."
     frame = pd.concat([pd.DataFrame(t.rows, columns=list(t.columns)).assign(score=t.title) for t in made])
     for name, content in (("federated.md", text + "\n"), ("federated.csv", frame.map(guarded).to_csv(index=False))):
@@ -298,7 +298,7 @@ def run(out: Path, rounds: int, asked: Sequence[str], words: Sequence[str]) -> N
     if config.segmenter in model_def.SEGMENTERS:
         raise ValueError("A segmenter of its own is not federated: use --classifier guided, or --segmenter kmeans.")
     names = sorted(set(dataset.table["origin"]))
-    failed: dict[str, str] = {}
+    notes: dict[str, str] = {}
     done: dict[str, Path] = {}
     for name in [*names, FEDERATED, POOLED]:
         part = alone(dataset, name) if name in names else dataset
@@ -306,11 +306,12 @@ def run(out: Path, rounds: int, asked: Sequence[str], words: Sequence[str]) -> N
         mine = replace(config, out=folder, command="recipes/federated.py " + " ".join(words))
         if name in names and not TrainingSet.of(part, "train").outlines_tumors and config.segmenter == "shared":
             mine = replace(mine, segmenter="kmeans")
+            notes[name] = "No slice of its own is outlined: K-means outlines."
         print(f"\n== {folder}")
         try:
             check_split(part)
         except ValueError as error:
-            failed[name] = str(error)
+            notes[name] = str(error)
             print(f"{name} alone: {error}")
             continue
         with claimed(mine) as claim:
@@ -318,7 +319,7 @@ def run(out: Path, rounds: int, asked: Sequence[str], words: Sequence[str]) -> N
             train.finish(mine, precision, part, networks, claim)
         done[f"{name} alone" if name in names else name] = folder
     found = {name: scored(folder, dataset, config.seed) for name, folder in done.items()}
-    print(f"\n{write(out, found, failed)}\n\nWritten: {out / 'federated.md'}")
+    print(f"\n{write(out, found, notes)}\n\nWritten: {out / 'federated.md'}")
 
 
 def parser() -> argparse.ArgumentParser:
