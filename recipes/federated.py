@@ -127,7 +127,7 @@ def fit_federated(config: TrainConfig, dataset: Dataset, rounds: int) -> Network
     arguments = architecture_arguments(config, config.classifier, everything)
     model = model_def.build(config.classifier, config.size, **arguments)
     start(model, config, everything.classes)
-    frozen = config.classifier == "guided" and everything.outlines_tumors and not config.init
+    frozen = config.classifier == "guided" and everything.outlines_tumors
     stages: dict[str, Stage] = {}
     server = ServerApp()
 
