@@ -42,9 +42,8 @@ from brain_mri.artifact.folder import load_artifact
 from brain_mri.data.dataset import Dataset
 from brain_mri.data.description import described
 from brain_mri.evaluation.by_source import judged, scores_of
-from brain_mri.files import atomic_write
+from brain_mri.files import atomic_write, guarded
 from brain_mri.inference.decision import answers_of
-from brain_mri.inference.rows import guarded
 from brain_mri.inference.runner import run_model
 from brain_mri.reporting.tables import Table, as_markdown, as_text, percent, score
 from brain_mri.training.claim import Claim, claimed
