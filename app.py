@@ -28,8 +28,11 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # of 10,000 kept re
 os.environ.setdefault("MPLBACKEND", "agg")  # else gradio makes matplotlib, where there is one, look for a screen: 10 MB
 
 from brain_mri.artifact.config import ArtifactError
-from brain_mri.ui import hosting, lifetime
-from brain_mri.ui.page import build_interface
+from brain_mri.ui import hosting
+
+with hosting.no_stubs():
+    from brain_mri.ui import lifetime
+    from brain_mri.ui.page import build_interface
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,3 +44,25 @@ def test_a_function_is_marked_on_zero_gpu_hardware_only(monkeypatch: pytest.Monk
     assert not hosting.register_zero_gpu() and not marked
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     assert hosting.register_zero_gpu() and len(marked) == 1
+
+
+COUNTED = """import ast, inspect
+parse, getfile, parsed = ast.parse, inspect.getfile, []
+ast.parse = lambda *given, **named: parsed.append(1) or parse(*given, **named)
+import app, gradio
+print(len(parsed), inspect.getfile is getfile, inspect.getfile(gradio.HTML).endswith("html.py"))"""
+
+
+def test_the_page_starts_without_stubs_for_editors() -> None:
+    """Gradio parses the source of each component for them, 160 times in all; afterwards everything is as it was."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", COUNTED], cwd=root, capture_output=True, text=True, check=True)
+    parsed, *as_before = done.stdout.split()
+    assert int(parsed) < 20 and as_before == ["True", "True"]
+
+
+def test_what_has_a_file_still_has_one_without_stubs() -> None:
+    with pytest.raises(OSError), hosting.no_stubs():
+        assert inspect.getfile(hosting.credentials) == hosting.__file__
+        assert inspect.getfile(pytest.MonkeyPatch)
+        inspect.getfile(type("ComponentMeta", (type,), {})("Component", (), {}))
