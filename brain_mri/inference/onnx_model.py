@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -18,6 +19,29 @@ import onnxruntime as ort
 from brain_mri.artifact.config import ArtifactError, plain
 
 LONGEST = 120.0  # seconds for one run; a graph may hold a loop, and which picture starts it nobody can know before
+
+TICK = 0.5  # seconds from one look at the clock to the next
+_ends: dict[ort.RunOptions, float] = {}  # of the runs that are going on
+_starting = threading.Lock()
+_watch: threading.Thread | None = None
+
+
+def _watched() -> None:
+    """One thread looks after all runs: a timer for each would cost as much as a twentieth of a run."""
+    global _watch
+    if _watch is None or not _watch.is_alive():  # a fork takes no threads along
+        with _starting:
+            if _watch is None or not _watch.is_alive():
+                _watch = threading.Thread(target=_end_overdue, name="watch", daemon=True)
+                _watch.start()
+
+
+def _end_overdue() -> None:
+    while True:
+        time.sleep(TICK)
+        for run, end in list(_ends.items()):
+            if time.monotonic() > end:
+                run.terminate = True
 
 
 def cores() -> int:
@@ -50,9 +74,8 @@ class OnnxModel:
         """Raises ArtifactError when it takes longer than LONGEST, or when the graph cannot be run on this image."""
         run = ort.RunOptions()
         run.log_severity_level = 4  # what goes wrong is raised
-        watch = threading.Timer(LONGEST, setattr, (run, "terminate", True))
-        watch.daemon = True
-        watch.start()
+        _watched()
+        _ends[run] = time.monotonic() + LONGEST
         try:
             return dict(zip(self.names, self._session.run(self.names, {"image": image}, run), strict=True))
         except Exception as error:  # ONNX Runtime's own, as above
@@ -60,4 +83,4 @@ class OnnxModel:
                 raise ArtifactError(f"The model gave no answer within {LONGEST:.0f} seconds.") from None
             raise ArtifactError(f"The model fails on this picture ({plain(error)}).") from None
         finally:
-            watch.cancel()
+            del _ends[run]

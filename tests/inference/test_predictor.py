@@ -31,7 +31,7 @@ from brain_mri.inference.analysis import Heatmaps
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.runner import softmax
 from brain_mri.training import guard_fit
-from tests.helpers.handmade import SIZE, write_handmade
+from tests.helpers.handmade import SIZE, handmade_classifier, write_handmade
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -245,7 +245,7 @@ def test_guard_flags_noise_and_not_phantoms(tmp_path: Path, phantom_image: Calla
 )
 def test_unusable_artifacts_are_refused_with_a_sentence(tmp_path: Path, changes: dict, sentence: str) -> None:
     with pytest.raises(ArtifactError, match=sentence) as caught:
-        Predictor.load(write_handmade(tmp_path / "m", **changes))
+        Predictor.load(write_handmade(tmp_path / "m", classifier_onnx=handmade_classifier(), **changes))
     assert "\n" not in str(caught.value)
 
 
