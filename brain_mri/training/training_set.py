@@ -21,7 +21,6 @@ from brain_mri.training.warp import warp
 Tensor = Any
 VAGUE = 0.3  # weight, while kinds are learned, of a tumor that is not, or not only, to teach its kind
 ALONE = 0.3  # how much of its kind a tumor teaches whose source and sequence show one kind only
-HINT = 1.0  # weight of a slice that shows a tumor which nobody outlined, while masks are learned
 
 
 @dataclass(frozen=True)
@@ -105,6 +104,20 @@ class TrainingSet:
         vague = VAGUE * ((self.labels >= 0) | self.tumor)
         return np.where(sure, weights * even[self.labels], vague).astype(np.float32)
 
+    def mask_weights(self) -> np.ndarray:
+        """float32 (N,): what a slice weighs while masks are learned, 0 where nothing is known of it.
+
+        A slice whose tumor is outlined weighs 1. Those without a tumor weigh no more than these together, and so do
+        those whose tumor nobody outlined: of 14 outlines among 450 other slices a network learned to outline nothing.
+        """
+        share = 1.0 / np.bincount(self.units)[self.units]  # of its unit: one copy is shown an epoch
+        outlined = self.has_mask & (self.masks.max((1, 2)) > 127)
+        weights = (self.has_mask | self.tumor).astype(np.float32)
+        for others in (self.has_mask & ~outlined, self.tumor & ~self.has_mask):
+            if outlined.any() and others.any():
+                weights[others] = min(1.0, share[outlined].sum() / share[others].sum())
+        return weights
+
     @property
     def outlines_tumors(self) -> bool:
         """Is there a slice whose tumor is outlined?"""
@@ -129,7 +142,7 @@ class TrainingSet:
         )  # whose lesions may be exchanged, for networks of masks alone
         all_labels, all_known = self.class_targets() if "logits" in outputs else exact, tf.constant(self.has_mask)
         all_weights = tf.constant(of_class, tf.float32)
-        hinted = tf.constant(self.tumor & ~self.has_mask)
+        hinted, heard = tf.constant(self.tumor & ~self.has_mask), tf.constant(self.mask_weights())
         if self.absent < 0:  # what has lost its lesion could not be called anything
             options = replace(options, erased=0.0, folded=0.0)
         exchanged = options.transplants or options.erased or options.folded
@@ -162,8 +175,7 @@ class TrainingSet:
                 x = 255.0 * tf.ensure_shape(change_intensity(x, options.strength), [None, size, size, 1])
             hint = tf.gather(hinted, rows)
             mask = tf.where(hint[:, None, None, None], SOMEWHERE, mask)
-            heard = tf.cast(known, tf.float32) + HINT * tf.cast(hint, tf.float32)
-            truths, weights = {"logits": label, "mask": mask}, {"logits": weight, "mask": heard}
+            truths, weights = {"logits": label, "mask": mask}, {"logits": weight, "mask": tf.gather(heard, rows)}
             return x, {name: truths[name] for name in outputs}, {name: weights[name] for name in outputs}
 
         if training:

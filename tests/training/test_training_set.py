@@ -6,9 +6,12 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from dataclasses import replace
+
 import numpy as np
 
 from brain_mri.classes import CLASSES, NO_TUMOR
+from brain_mri.training.config import FitOptions
 from brain_mri.training.training_set import ALONE, VAGUE, TrainingSet
 
 GLIOMA, MENINGIOMA, FREE, PITUITARY = (CLASSES.index(name) for name in ("glioma", "meningioma", NO_TUMOR, "pituitary"))
@@ -50,3 +53,20 @@ def test_kinds_weigh_the_same_in_each_source_and_classes_in_all() -> None:
     assert total[0, GLIOMA] < 2 * total[0, MENINGIOMA] < 4 * total[0, GLIOMA]
     for label in range(4):
         np.testing.assert_allclose(weights[rows.labels == label].sum(), weights.sum() / 4, rtol=1e-5)
+
+
+def test_few_outlines_are_not_outshouted_while_masks_are_learned() -> None:
+    masks = np.zeros((19, 16, 16), np.uint8)
+    masks[:2, 4:8, 4:8] = 255  # two outlined tumors, eight slices without one, eight tumors that nobody outlined
+    rows = replace(
+        of([GLIOMA] * 2 + [FREE] * 8 + [GLIOMA] * 8 + [UNKNOWN], [0] * 19),
+        masks=masks,
+        has_mask=np.arange(19) < 10,
+    )
+    np.testing.assert_allclose(rows.mask_weights(), [1] * 2 + [0.25] * 16 + [0])
+    alone = rows.where(np.arange(19) >= 2)
+    np.testing.assert_allclose(alone.mask_weights(), [1] * 16 + [0], err_msg="nobody outlined anything")
+    twice = replace(rows, units=np.where(np.arange(19) == 1, 0, np.arange(19)))
+    np.testing.assert_allclose(twice.mask_weights()[2:18], 0.125, err_msg="a copy is no further outline")
+    images, _, weights = next(iter(rows.feed(("mask",), FitOptions(batch_size=19, epochs=1), False)))
+    np.testing.assert_allclose(weights["mask"], rows.mask_weights())
