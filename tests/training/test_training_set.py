@@ -68,5 +68,5 @@ def test_few_outlines_are_not_outshouted_while_masks_are_learned() -> None:
     np.testing.assert_allclose(alone.mask_weights(), [1] * 16 + [0], err_msg="nobody outlined anything")
     twice = replace(rows, units=np.where(np.arange(19) == 1, 0, np.arange(19)))
     np.testing.assert_allclose(twice.mask_weights()[2:18], 0.125, err_msg="a copy is no further outline")
-    images, _, weights = next(iter(rows.feed(("mask",), FitOptions(batch_size=19, epochs=1), False)))
+    *_, weights = next(iter(rows.feed(("mask",), FitOptions(batch_size=19, epochs=1), False)))
     np.testing.assert_allclose(weights["mask"], rows.mask_weights())
