@@ -13,76 +13,35 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
 import math
 import platform
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
 import psutil
-from gradio_client import Client, handle_file
 
 from brain_mri.artifact.folder import BUNDLED
 from brain_mri.classes import CLASSES
 from brain_mri.data import folders
 from brain_mri.data.dataset import load_dataset
-from brain_mri.data.phantom import make_phantom, write_dataset
-from brain_mri.imaging.preprocessing import preprocess
+from brain_mri.data.phantom import write_dataset
 from brain_mri.imaging.read import read_scan
-from brain_mri.imaging.volume import read_volume
 from brain_mri.inference.onnx_model import cores, ort
 from brain_mri.inference.predictor import Predictor
-from brain_mri.inference.volume_analysis import analyze_volume
+from dev.bench_serve import Options, bare, jpeg, run, serve, start, volume
 from dev.bench_table import Clock, Row, interleaved, resident
-from dev.child_process import ended, free_port
-from tests.helpers.files import make_volume, write_nifti
+from dev.child_process import ended
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm"}
-ROOT = Path(__file__).resolve().parent.parent
-USUAL = ["-m", "dev.bench_usual"]
 SIZE = 128  # what the targets of reading are stated for
-NO_TENSORFLOW = """import sys
-from brain_mri.ui.page import build_interface
-build_interface(sys.argv[1])
-print(len({"tensorflow", "keras", "tf2onnx"} & {name.split(".")[0] for name in sys.modules}))"""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for, and a folder for the bench's own files."""
-
-    folder: Path
-    model: str
-    data: Path | None = None  # class folders; None: phantoms
-    masks: Path | None = None
-
-
-# --- programs beside this one --------------------------------------------------------------------------------
-
-
-def run(*command: object) -> str:
-    """Output of a Python command, run in the repository. Raises RuntimeError with the end of what it said."""
-    done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{command[1]} failed: {done.stderr.strip()[-2000:]}")
-    return done.stdout
-
-
-def start(command: Sequence[str], **pipes: int) -> subprocess.Popen[str]:
-    """A Python command that runs on, silent but for the given pipes."""
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, *command], cwd=ROOT, text=True, **quiet | pipes)  # type: ignore[call-overload]
 
 
 # --- what is measured on ---------------------------------------------------------------------------------------
@@ -106,11 +65,6 @@ def pictures(options: Options, count: int) -> Path:
     return folder
 
 
-def jpeg(label: str, seed: int, size: int = 512) -> bytes:
-    """A phantom slice as a JPEG file."""
-    return cv2.imencode(".jpg", make_phantom(label, seed, size).image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-
-
 def tenth(folder: Path, to: Path) -> Path:
     """A tenth of the files of each class folder, as copies."""
     by_folder: dict[Path, list[Path]] = {}
@@ -125,130 +79,6 @@ def tenth(folder: Path, to: Path) -> Path:
 
 
 # --- the parts -------------------------------------------------------------------------------------------------
-
-
-def serve(options: Options) -> Iterator[Row]:
-    """One 512x512 JPEG: in the process, against the bare models and the usual way, and through the page."""
-    path, usual = options.folder / "slice.jpg", options.folder / "usual"
-    path.write_bytes(jpeg("glioma", 3))
-    data = path.read_bytes()
-    predictor = Predictor.load(options.model)
-    usual.mkdir(exist_ok=True)
-    run(*USUAL, "save", usual, predictor.artifact.folder)
-
-    def analyze() -> object:
-        a = predictor.analyze(read_scan(data))
-        return a.probabilities, a.mask, a.heatmap
-
-    with answering(usual) as answer:
-        works = {"bare": bare(predictor, path), "analyze": analyze, "usual": lambda: answer(path)}
-        s = interleaved(works, 30)
-    note = f"{1000 * s['analyze']:.1f} ms against {1000 * s['bare']:.1f} ms"
-    yield Row("serve", "analyze a 512x512 JPEG, of the bare forward passes", s["analyze"] / s["bare"], "x", 1.5,
-              note=note)  # fmt: skip
-    note = f"the usual way takes {1000 * s['usual']:.0f} ms"
-    yield Row("serve", "analyze, faster than the usual way by", s["usual"] / s["analyze"], "x", least=10, note=note)
-
-    starts: dict[str, list[float]] = {"ours": [], "usual": []}
-    memory: dict[str, float] = {}
-    for _ in range(3):
-        with first_answer([*USUAL, "page", str(usual)], path) as (seconds, ask, process):
-            starts["usual"].append(seconds)
-            interleaved({"usual": ask}, 3)
-            memory["usual"] = resident(process)
-        with first_answer(["app.py", "--model", options.model, "--port"], path) as (seconds, ask, process):
-            starts["ours"].append(seconds)
-            times = interleaved({"here": analyze, "page": ask}, 20)
-            memory["ours"] = resident(process)
-    here, page = 1000 * times["here"], 1000 * times["page"]
-    yield Row("serve", "one answer through HTTP, median", page, "ms", max(6 * here, 120.0),
-              note=f"{page / here:.1f} times the one in the process")  # fmt: skip
-    ours, theirs = (statistics.median(starts[name]) for name in ("ours", "usual"))
-    yield Row("serve", "start to the first answer, faster than the usual way by", theirs / ours, "x", least=3,
-              note=f"{ours:.1f} s against {theirs:.1f} s")  # fmt: skip
-    note = f"{memory['ours']:.0f} MB against {memory['usual']:.0f} MB"
-    yield Row("serve", "resident memory, of the usual way", memory["ours"] / memory["usual"], "x", 0.333, note=note)
-    found = float(run("-c", NO_TENSORFLOW, options.model))
-    yield Row("serve", "of tensorflow, keras, tf2onnx in sys.modules of the page", found, "", 0)
-
-
-def bare(predictor: Predictor, path: Path) -> Callable[[], object]:
-    """The forward passes of both models, in sessions as ONNX Runtime makes them."""
-    square, _ = preprocess(read_scan(path).image, predictor.image_size)
-    image = {"image": square[None, ..., None].astype(np.float32)}
-    files = sorted(predictor.artifact.folder.glob("*.onnx"))
-    sessions = [ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]) for file in files]
-    return lambda: [session.run(None, image) for session in sessions]
-
-
-@contextlib.contextmanager
-def answering(usual: Path) -> Iterator[Callable[[Path], float]]:
-    """The usual way in its own process: path -> milliseconds."""
-    process = start([*USUAL, "answer", str(usual)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def ask(path: Path) -> float:
-        print(path, file=process.stdin, flush=True)
-        return float(process.stdout.readline())  # type: ignore[union-attr]
-
-    with ended(process):
-        yield ask
-
-
-@contextlib.contextmanager
-def first_answer(command: Sequence[str], path: Path) -> Iterator[tuple[float, Callable[[], object], psutil.Process]]:
-    """Start a page; (seconds until it has answered once, a function that asks again, its process)."""
-    port = free_port()
-    started = time.perf_counter()
-    process = start([*command, str(port)])
-    with ended(process):
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if process.poll() is not None or time.perf_counter() - started > 300:
-                raise RuntimeError(f"{command} did not open a page.")
-            time.sleep(0.02)
-        client = connect(f"http://127.0.0.1:{port}")
-
-        def ask() -> object:
-            return client.predict(handle_file(path), api_name="/analyze")
-
-        ask()
-        yield time.perf_counter() - started, ask, psutil.Process(process.pid)
-
-
-def connect(url: str) -> Client:
-    """The port may be open a moment before the page can describe itself."""
-    for wait in itertools.count():
-        try:
-            return Client(url, verbose=False, ssl_verify=False)  # no certificates are read for each plain request
-        except Exception:
-            if wait > 100:
-                raise
-            time.sleep(0.05)
-    raise AssertionError
-
-
-def volume(options: Options) -> Iterator[Row]:
-    """A 256x256x150 phantom volume at once, against one call after the other."""
-    depth = 150
-    path = options.folder / "volume.nii.gz"
-    voxels, _, spacing = make_volume("glioma", 9, 256, depth)
-    write_nifti(path, voxels, spacing)
-    predictor, loaded = Predictor.load(options.model), read_volume(path)
-    few = range(0, depth, 10)
-    works = {
-        "volume": lambda: analyze_volume(predictor, loaded),
-        "slices": lambda: [predictor.analyze(loaded.scan(i)) for i in range(depth)],
-        "files": lambda: [predictor.analyze(read_scan(path, index=i)) for i in few],
-    }
-    s = interleaved(works, 3)
-    each = {"volume": s["volume"] / depth, "slices": s["slices"] / depth, "files": s["files"] / len(few)}
-    ms = {name: f"{1000 * value:.1f} ms" for name, value in each.items()}
-    what = f"256x256x{depth} volume, throughput of analyze_volume over analyze calls"
-    yield Row("volume", what, each["slices"] / each["volume"], "x", least=2,
-              note=f"{ms['volume']} against {ms['slices']} a slice; a single call already uses both cores")  # fmt: skip
-    yield Row("volume", "the same over calls with the file and a slice number", each["files"] / each["volume"], "x",
-              least=2, note=f"{ms['files']} a slice")  # fmt: skip
 
 
 def files(options: Options) -> Iterator[Row]:
@@ -269,7 +99,15 @@ def files(options: Options) -> Iterator[Row]:
     before, after = (statistics.median(part) for part in (memory[quarter : 2 * quarter], memory[-quarter:]))
     left = wall * cores() - others
     note = f"{wall:.0f} s, {1000 * wall / count:.0f} ms a file, start included; {own:.0f} of {left:.0f} core seconds"
-    yield Row("files", f"brain_mri predict on {count} files, cores busy", 100 * own / left, "%", least=85, note=note)
+    yield Row("files", f"brain_mri predict on {count} files, cores busy", 100 * own / left, "%", least=90, note=note)
+    once, taken = bare(Predictor.load(options.model), 1), []
+    for _ in range(50):
+        started = time.thread_time()
+        once()
+        taken.append(time.thread_time() - started)
+    each, least = 1000 * own / count, 1000 * statistics.median(taken)
+    note = f"{each:.1f} ms a file, start and pictures included, against {least:.1f} ms"
+    yield Row("files", "its processor time, of that of the bare passes", each / least, "x", note=note)
     yield Row("files", "its memory, last quarter against second", 100 * (after / before - 1), "%", 5,
               note=f"{before:.0f} MB and {after:.0f} MB")  # fmt: skip
 

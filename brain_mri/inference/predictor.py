@@ -115,8 +115,9 @@ class Predictor:
         self._guard = self._read_guard()
         threads = threads or cores()
         two = not config.segmenter.shared  # else the classifier gives the mask, too
-        # Two networks side by side on half of the cores each take less time than one after the other on all of them.
-        self._beside = ThreadPoolExecutor(threads, "segmenter") if threads > 1 and two else None
+        # Two networks side by side on half of the cores each take less time than one after the other on all of them,
+        # and where there is one, what describes the picture fits into the gaps that its threads leave.
+        self._beside = ThreadPoolExecutor(threads, "beside") if threads > 1 else None
         each = max(1, threads // 2) if two else threads
         self._networks = Networks(artifact.folder, each, segmenter=config.segmenter.is_network)
         self._warm_up()
@@ -227,15 +228,20 @@ class Predictor:
         return Outline(seen.probabilities, seen.foreign, seen.stripped, seen.quality, seen.shown, mask)
 
     def _see(self, scan: Scan, beside: Executor | None = None) -> _Seen:
-        prepared = prepare(scan.image, self.image_size)
+        prepared, rule = prepare(scan.image, self.image_size), self.config.quality
+
+        def looked_at() -> tuple[np.ndarray | None, tuple[str, ...]]:
+            return self._described(scan.image, scan.color, prepared), faults(rule, prepared) if rule else ()
+
+        looking = beside.submit(looked_at) if beside else None
         outputs = self._networks(prepared.square[None], beside)
-        score, stripped = self._guarded(scan.image, scan.color, prepared, outputs)
-        rule = self.config.quality
-        quality = faults(rule, prepared) if rule else ()
+        described, quality = looking.result() if looking else looked_at()
+        score, stripped = self._guarded(described, outputs)
         if rule and self._guard and looks_inverted(scan.image, prepared):
             negative = cv2.bitwise_not(scan.image)
             as_meant = prepare(negative, self.image_size)
-            true, _ = self._guarded(negative, scan.color, as_meant, self._networks(as_meant.square[None], beside))
+            described = self._described(negative, scan.color, as_meant)
+            true, _ = self._guarded(described, self._networks(as_meant.square[None], beside))
             if true <= 1:
                 score, stripped, quality = true, False, (INVERTED,)
         unlike = score > 1 or stripped or bool(quality)  # anything that the network has learned from
@@ -245,12 +251,15 @@ class Predictor:
         chances = dict(zip(self.classes, values[0].tolist(), strict=True))
         return _Seen(scan, prepared.frame, prepared.head, outputs, values, chances, score, stripped, shown, quality)
 
-    def _guarded(self, image: np.ndarray, color: float, prepared: Prepared, outputs: Outputs) -> tuple[float, bool]:
+    def _described(self, image: np.ndarray, color: float, prepared: Prepared) -> np.ndarray | None:
+        """What the guard judges, None without one."""
+        return descriptors(image, color, prepared, stretched=self._guard.stretched) if self._guard else None
+
+    def _guarded(self, described: np.ndarray | None, outputs: Outputs) -> tuple[float, bool]:
         """(score of the guard, is it a brain without its skull?); nan without a guard."""
-        if not self._guard:
+        if self._guard is None or described is None:
             return math.nan, False
         features = outputs.features[0]
-        described = descriptors(image, color, prepared, stretched=self._guard.stretched)
         score = self._guard.score(described, features)
         return score, score <= 1 and self._guard.looks_stripped(described, features)
 
