@@ -23,6 +23,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
+from brain_mri.artifact.config import plain
 from brain_mri.imaging.scan import clean_name
 from brain_mri.inference.cohort import Chunk, Done
 from brain_mri.inference.jobs import BatchError, Job
@@ -43,13 +44,15 @@ KILLS = "{} could not be analysed: every process that began it ended."
 def connected(address: str, workers: int = 1) -> Iterator[Client]:
     """address: tcp://host:port, tls://, a scheduler file, or LOCAL with so many workers. Raises BatchError."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised
-    quiet = {"threads_per_worker": 1, "silence_logs": logging.CRITICAL}
+    # Dask's own dashboard address is that of all networks, on a port that may be taken
+    quiet = {"threads_per_worker": 1, "silence_logs": logging.CRITICAL, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=workers, **quiet) if address == LOCAL else nullcontext() as cluster:
         try:
             file = address if Path(address).is_file() else None
             client = Client(cluster or (None if file else address), scheduler_file=file, timeout=WAIT)
-        except (OSError, ValueError, TypeError) as error:
-            raise BatchError(f"There is no Dask scheduler at {address} ({type(error).__name__}: {error}).") from None
+        except Exception as error:  # also of what a scheduler file may hold
+            reason = ": ".join(filter(None, (type(error).__name__, plain(error))))
+            raise BatchError(f"There is no Dask scheduler at {address} ({reason}).") from None
         with client:
             yield client
 
@@ -65,10 +68,10 @@ def to_parts(
     place = Place(order.out)
     try:
         place.write(f"{partial(TABLE)}/{order.mark}", b"-")
-        there, parts = place.names(partial(TABLE)), {order.part(chunk) for chunk in chunks}
-        for name in sorted(parts & there):
+        parts = {order.part(chunk) for chunk in chunks} & place.begun(order)
+        for name in sorted(parts):
             yield place.counts(f"{partial(TABLE)}/{name}")
-        for chunk, done in _handed_out(client, order, place, [c for c in chunks if order.part(c) not in there]):
+        for chunk, done in _handed_out(client, order, place, [c for c in chunks if order.part(c) not in parts]):
             parts.add(order.part(chunk))
             yield done
         if order.slices:

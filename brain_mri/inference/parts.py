@@ -42,7 +42,9 @@ FETCH = 8  # files at once
 TORN = "A series of DICOM files that are named as pictures, in a folder too large for one task; name them .dcm."
 TABLE, SLICES = "predictions", "predictions_slices"
 ABOUT = b"brain_mri"  # of the metadata of a part: the particulars of model and run, and what the part counts
-SAME = ("onnxruntime", "numpy", "opencv-python-headless")  # another version of them may give other digits
+PROGRAM = "brain-mri"
+SAME = ("onnxruntime", "numpy", "opencv-python-headless", PROGRAM)  # another version of them may give other digits
+ROOMS = ("artifact", "imaging", "inference")
 LISTS = {"quality", "warnings", "paths"}
 FLAGS = {"abstained", "kind_unsure", "tumor", "not_brain_mri"}
 WHOLE = {"slices", "tumor_pixels", "width", "height", "files", "slice", "called_slices", "highest_slice"}
@@ -118,7 +120,15 @@ def _kind(column: str) -> pa.DataType:
 
 
 def _libraries() -> str:
-    return ", ".join(f"{name} {found}" for name, found in versions().items() if name in SAME)
+    return ", ".join(f"{name} {found}" for name, found in (versions() | {PROGRAM: _program()}).items() if name in SAME)
+
+
+@functools.cache
+def _program() -> str:
+    """A digest of the code that an answer comes of."""
+    root = Path(__file__).resolve().parents[1]
+    files = [root.parent / "segmentation.py", *(p for room in ROOMS for p in sorted((root / room).glob("*.py")))]
+    return hashlib.sha256("".join(p.read_text("utf-8") for p in files).encode()).hexdigest()[:12]
 
 
 # --- where the results go ---------------------------------------------------------------------------------------
@@ -156,8 +166,18 @@ class Place:
         self._fs.rm(self.path(name), recursive=True)
 
     def finish(self, table: str, parts: set[str]) -> None:
-        """The table gets its name; what is there beside its parts goes."""
-        for name in self.names(partial(table)) - parts:
+        """The table gets its name; what is there beside its parts goes. Raises BatchError when parts are gone."""
+        there = self.names(partial(table))
+        if (gone := len(parts - there)) and parts <= self.names(f"{table}.parquet"):  # had been finished, then a kill
+            if there:
+                self.remove(partial(table))
+            return
+        if gone:
+            raise BatchError(
+                f"{gone} of {len(parts)} parts are gone from {self.path(partial(table))}: another run has written to "
+                "the same --out. When it has ended, the same command goes on from here."
+            )
+        for name in there - parts:
             self.remove(f"{partial(table)}/{name}")
         if self.names(f"{table}.parquet"):
             self.remove(f"{table}.parquet")
@@ -167,6 +187,11 @@ class Place:
         before = [self.path(f"{partial(table)}/{name}") for name in parts]  # storages have no folders, only names
         self._fs.copy(before, [self.path(f"{table}.parquet/{name}") for name in parts])
         self._fs.rm(before)
+
+    def begun(self, order: Order) -> set[str]:
+        """The parts that a run which was stopped has left, whole."""
+        there = self.names(partial(TABLE))
+        return there & (self.names(partial(SLICES)) | self.names(f"{SLICES}.parquet")) if order.slices else there
 
     def counts(self, name: str) -> Done:
         with self._fs.open(self.path(name), "rb") as file:

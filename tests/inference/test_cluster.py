@@ -305,7 +305,9 @@ def test_what_cannot_be_done_is_one_sentence(
     scans: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cluster, "WAIT", 1.0)
+    (tmp_path / "half.json").write_text("{")
     for words, sentence in (
+        ([scans, "--cluster", "half.json"], "There is no Dask scheduler at half.json"),
         ([scans, "--cluster", "tcp://127.0.0.1:9"], "There is no Dask scheduler at tcp://127.0.0.1:9"),
         ([scans, "--cluster", "tcp://127.0.0.1:9", "--out", "odd://x"], "odd://x cannot be written"),
         (["odd://bucket", "--cluster", "local"], "odd://bucket c"),
@@ -342,6 +344,7 @@ def test_other_answers_are_refused(scans: Path, tmp_path: Path, handmade_artifac
         parts.analyze_chunk(order, chunk)
     for other, sentence in (
         (replace(order, libraries="numpy 1.0"), "The digits would differ"),
+        (replace(order, libraries=order.libraries[:-1] + "-"), "The digits would differ"),  # another program
         (replace(order, revision="0123"), "another model on a worker"),
         (replace(order, model=str(tmp_path)), "A worker cannot load the model"),
     ):
@@ -376,6 +379,44 @@ def test_a_storage_without_folders() -> None:
         assert place.names(parts.partial("t")) == {"part-1", "part-2", "part-stale", "_order-1"}
         place.finish("t", {"part-1", "part-2"})
         assert place.names("t.parquet") == {"part-1", "part-2"} and not place.names(parts.partial("t"))
+
+
+def test_two_runs_in_one_folder_lose_nothing_in_silence() -> None:
+    """The second one took parts of the first away."""
+    place = parts.Place("memory://bucket/shared")
+    place.write(f"{parts.partial('t')}/part-1", b"1")
+    with pytest.raises(BatchError, match=r"^1 of 2 parts are gone from .* another run has written to the same --out"):
+        place.finish("t", {"part-1", "part-2"})
+    assert place.names(parts.partial("t")) == {"part-1"} and not place.names("t.parquet")
+
+
+def test_a_kill_between_the_two_tables(
+    scans: Path, run: Run, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of the slices had its name already."""
+    real = parts.Place.finish
+
+    def killed(self: Any, name: str, found: set[str]) -> None:
+        if name == parts.TABLE:
+            raise KeyboardInterrupt
+        real(self, name, found)
+
+    monkeypatch.setattr(parts.Place, "finish", killed)
+    words = [scans, "--table-only", "--slices", "--cluster", address]
+    run("out", *words, status=2)
+    monkeypatch.setattr(parts.Place, "finish", real)
+    out = run("out", *words)
+    assert "34 of 34 files had been analysed before" in capsys.readouterr().out
+    assert_same(out, run("local", scans, "--table-only", "--slices"))
+
+
+def test_local_is_seen_from_this_machine_only() -> None:
+    """Dask's dashboard has no password."""
+    psutil = pytest.importorskip("psutil")
+    with cluster.connected("local", 1) as client:
+        assert client.dashboard_link.startswith("http://127.0.0.1:")
+        listening = [one for one in psutil.Process().net_connections("inet") if one.status == psutil.CONN_LISTEN]
+    assert {one.laddr.ip for one in listening} == {"127.0.0.1"}
 
 
 def test_local_is_a_cluster(scans: Path, run: Run) -> None:
