@@ -32,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.litert:
         print("export: say into which format: --litert. (ONNX files are in every run.)", file=sys.stderr)
         return 2
+    if args.slices < 1:
+        print("export: --slices must be at least 1.", file=sys.stderr)
+        return 2
     try:
         artifact = load_artifact(args.folder)
         kinds = tuple(kind for kind in KINDS if kind in args.kinds) if args.kinds else default_kinds(args.data)

@@ -89,7 +89,13 @@ def add_examples(args: argparse.Namespace) -> None:
 
 def add_litert(args: argparse.Namespace) -> None:
     """LiteRT files into the run's folder, where asked for and not there yet. Raises ValueError with a sentence."""
-    if not args.litert or part_files(artifact := load_artifact(args.folder), "litert"):
+    if not args.litert:
+        return
+    if part_files(artifact := load_artifact(args.folder), "litert"):
+        print(
+            f"The LiteRT files in {args.folder / 'litert'} are pushed as they are; "
+            f"`python -m brain_mri export {args.folder} --litert --data DIR` makes them anew."
+        )
         return
     # Only here: everything else needs the Hub's library alone
     from brain_mri.cli import export

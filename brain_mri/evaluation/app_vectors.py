@@ -37,6 +37,10 @@ GUARD = (
     "Neither is in the network's file: an app without them answers for a photograph of a cat. The rules are in the "
     "model's config.json, the code in brain_mri/inference/guard.py and quality.py; each vector has the guard's numbers."
 )
+KMEANS = (
+    "The mask is not in the files either: no network finds it, K-means does (kmeans_mask in segmentation.py, with the "
+    "head_mask of brain_mri/imaging/preprocessing.py); in the vectors it is 0 or 1. "
+)
 BEFORE = (
     f"1. Gray values 0..255 of one slice, uint8. Find the head on a copy whose longer side is {COARSE} pixels.",
     f"2. Lay a square around it with a margin of {MARGIN:.0%} of its longer side, black outside of the picture.",
@@ -86,6 +90,8 @@ def app_vectors(
     rule = config.to_json()
     shapes = {"logits": "1 x classes", "heatmaps": "1 x h x w x classes", "features": "1 x F",
               "mask": "1 x image_size x image_size x 1, probability of tumor"}  # fmt: skip
+    orders = {path.name: LiteModel(path).order() for path in files}
+    found = {name for order in orders.values() for name in order}
     described = {
         "model": config.name,
         "revision": predictor.revision,
@@ -94,20 +100,20 @@ def app_vectors(
             path.name: {
                 "bytes": path.stat().st_size,
                 "sha256": sha256(path),
-                "outputs in order": LiteModel(path).order(),
+                "outputs in order": orders[path.name],
             }
             for path in files
         },
         "image_size": artifact.image_size,
         "input": {"image": "float32, 1 x image_size x image_size x 1, 0..255"},
-        "outputs": shapes,
+        "outputs": {name: shape for name, shape in shapes.items() if name in found},
         "before the network": {"name": config.preprocessing.name, "steps": list(BEFORE)},
         "after the network": {
             "steps": list(AFTER),
             **{key: rule[key] for key in DecisionRule.model_fields if key in rule and key != "quality"},
             "no_tumor_class": NO_TUMOR if NO_TUMOR in config.classes else None,
         },
-        "not in the network": GUARD,
+        "not in the network": GUARD if "mask" in found else KMEANS + GUARD,
         "measured": {"on": on, "files": [one.to_json() for one in compared]},
         "vectors": vectors,
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brain_mri.artifact.config import CLASSIFIER, SEGMENTER
 from brain_mri.artifact.folder import Artifact
 from brain_mri.artifact.parts import put_part
 from brain_mri.classes import CLASSES, DISCLAIMER
@@ -23,7 +24,7 @@ from brain_mri.evaluation.app_vectors import FILE, app_vectors
 from brain_mri.evaluation.on_device import Comparison, Slices, compare, table
 from brain_mri.files import atomic_write, write_json
 from brain_mri.imaging.preprocessing import preprocess
-from brain_mri.inference.lite_model import INT8, interpreter_class
+from brain_mri.inference.lite_model import INT8, KINDS, interpreter_class, lite_name
 from brain_mri.training.litert import export_litert
 
 FOLDER = "litert"
@@ -54,9 +55,14 @@ def put_litert(
 
     dataset: split so that its test rows are new to the model, see evaluation/held_out.py; at most `most` of them are
     compared on. Without one there is no INT8, and drawn slices are compared on. Nothing is written before all is done.
-    Raises ArtifactError, LiteModelError; ValueError for INT8 without a dataset.
+    Raises ArtifactError, LiteModelError; ValueError for INT8 without a dataset, or an out that is no folder.
     """
     interpreter_class()  # before minutes of work
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{out} cannot be a folder for the files ({error.strerror}).") from None
     representative, slices, on = None, _drawn(artifact), f"{DRAWINGS} drawn slices"
     if dataset is not None:
         seed = artifact.config.training.seed
@@ -83,6 +89,8 @@ def put_litert(
         section = f"## On a phone\n\nLiteRT files, and what to feed them, are in `{FOLDER}/`. On {on}:"
         put_part(artifact.folder, FOLDER, files, f"{section}\n\n{table(found)}")
     else:
+        for old in {lite_name(onnx, kind) for onnx in (CLASSIFIER, SEGMENTER) for kind in KINDS} - files.keys():
+            (out / old).unlink(missing_ok=True)  # maybe of another model; vectors.json does not speak of it
         for name, content in files.items():
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(out / name) as temporary:

@@ -222,7 +222,7 @@ def test_it_becomes_part_of_the_run_and_is_pushed(
     assert networks <= set(loopback.repo("me/model").files)
     assert hub.main(["push", str(folder), "me/model", "--litert"]) == 0
     said = capsys.readouterr().out
-    assert "already held" in said and "Converting" not in said
+    assert "already held" in said and "Converting" not in said and "are pushed as they are" in said
     slices = Slices(
         np.stack([preprocess(np.full((80, 80), 90, np.uint8), SIZE)[0]] * 2), np.array([0, -1]),
         np.zeros((2, SIZE, SIZE), bool), np.array([False, False]),
@@ -230,6 +230,28 @@ def test_it_becomes_part_of_the_run_and_is_pushed(
     onnx, exact = compare(separate, folder / "litert", [FLOAT32], slices)
     assert exact.same_class == 1 and exact.probability < 1e-3 and exact.bytes > onnx.bytes / 2
     assert "nan" not in table([onnx, exact]) and exact.to_json()["outline_dice"] is None
+
+
+@needs_litert
+@pytest.mark.slow
+def test_a_model_whose_mask_k_means_finds(separate: Artifact, tmp_path: Path) -> None:
+    """An app is told so; the folder holds what vectors.json speaks of, and nothing of a model before."""
+    config = separate.config.to_json()
+    config["segmenter"] = {"architecture": "kmeans", "arguments": {}, "parameters": 0, "trained_on": "nothing"}
+    with new_artifact(tmp_path / "run", type(separate.config)(**config | {"files": {}})) as files:
+        for name in ("classifier.onnx", "classifier.weights.h5"):
+            (files / name).write_bytes((separate.folder / name).read_bytes())
+    out = tmp_path / "phone"
+    out.mkdir()
+    for name in ("segmenter-int8.tflite", "classifier-float16.tflite", "mine.tflite"):
+        (out / name).write_bytes(b"of another model")
+    put_litert(load_artifact(tmp_path / "run"), None, (FLOAT32,), out=out)
+    read = json.loads((out / "vectors.json").read_text())
+    assert list(read["outputs"]) == ["logits", "heatmaps", "features"]
+    assert read["not in the network"].startswith("The mask is not in the files either")
+    assert sorted(path.name for path in out.glob("*.tflite")) == ["classifier.tflite", "mine.tflite"]
+    with pytest.raises(ValueError, match="cannot be a folder for the files"):
+        put_litert(load_artifact(tmp_path / "run"), None, (FLOAT32,), out=out / "mine.tflite")
 
 
 def test_networks_are_built_as_they_were_exported(separate: Artifact, tmp_path: Path) -> None:
@@ -262,6 +284,7 @@ def test_what_cannot_be_exported_is_a_sentence(
 
     assert "say into which format" in said(str(handmade_artifact))
     assert "There is no model folder" in said(str(tmp_path / "none"), "--litert")
+    assert "at least 1" in said(str(handmade_artifact), "--litert", "--slices", "0")
     with pytest.raises(ArtifactError, match=r"holds no whole classifier\.weights\.h5, from which"):
         networks_of(load_artifact(handmade_artifact))
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
