@@ -35,6 +35,8 @@ from brain_mri.files import FileError, atomic_write, guarded, read_json
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 STUDY = "brain-mri"
 POLL = 5.0  # seconds between looks at a running trial
+JOURNAL = b'{"op_code"'  # how a journal of Optuna begins
+FAILED = 3  # trials of a process, while none has been finished: then the command is wrong
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,6 +68,8 @@ def search(args: argparse.Namespace, words: list[str]) -> None:
     """Run trials until enough are finished (or stopped early), or the time is over."""
     if {"--refit", "--members"} & {word.split("=")[0] for word in words}:
         raise ValueError("With --refit or --members networks learn from validation rows, by which the search chooses.")
+    if args.trials < 1:
+        raise ValueError("--trials must be at least 1.")
     args.out.mkdir(parents=True, exist_ok=True)
     where = args.storage or f"sqlite:///{(args.out / 'search.db').absolute()}"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
@@ -92,9 +96,21 @@ def search(args: argparse.Namespace, words: list[str]) -> None:
         lambda trial: objective(trial, args.out, words),
         n_trials=2 * left + 5,  # failed ones do not count, but they must not go on for ever
         timeout=args.hours and 3600 * args.hours,
-        catch=(subprocess.CalledProcessError,),
-        callbacks=[lambda study, trial: write(study, args.out), enough],
+        callbacks=[lambda study, trial: write(study, args.out), stop_if_wrong, enough],
     )
+    if not study.get_trials(states=done):
+        raise ValueError(f"No trial could be trained; {args.out / 'trial-*.log'} say more.")
+
+
+def stop_if_wrong(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Name a failed trial's error; end a search of which nothing but that comes."""
+    if trial.state != TrialState.FAIL:
+        return
+    print(f"Trial {trial.number} failed: {trial.user_attrs.get('error', 'no word of why')}", file=sys.stderr)
+    trials, mine = study.get_trials(deepcopy=False), trial.user_attrs.get("machine")
+    failed = [one for one in trials if one.state == TrialState.FAIL and one.user_attrs.get("machine") == mine]
+    if len(failed) >= FAILED and not any(one.state in (TrialState.COMPLETE, TrialState.PRUNED) for one in trials):
+        study.stop()
 
 
 def storage_of(where: str) -> BaseStorage:
@@ -104,6 +120,10 @@ def storage_of(where: str) -> BaseStorage:
         if path.suffix in (".db", ".sqlite", ".sqlite3"):
             raise ValueError(f"--storage {where} would be a journal; a SQLite file is --storage sqlite:///{where}")
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            with path.open("rb") as file:
+                if (begins := file.read(len(JOURNAL))) != JOURNAL[: len(begins)]:  # it would be written to
+                    raise ValueError(f"{where} is no journal of Optuna; give --storage another file.")
         return JournalStorage(JournalFileBackend(str(path)))
     # seconds that a process waits while others write
     patient = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
@@ -120,7 +140,7 @@ def named(where: str) -> str:
 
 
 def objective(trial: optuna.Trial, out: Path, words: list[str]) -> float:
-    """Train with the trial's hyper-parameters; the best epoch's score. Raises CalledProcessError, TrialPruned."""
+    """Train with the trial's hyper-parameters; the best epoch's score, nan when that failed. Raises TrialPruned."""
     trial.suggest_float("learning-rate", 3e-4, 5e-3, log=True)
     trial.suggest_categorical("batch-size", [16, 32, 64])
     trial.suggest_float("augment", 0.3, 1.5)
@@ -149,7 +169,7 @@ def objective(trial: optuna.Trial, out: Path, words: list[str]) -> float:
         raise optuna.TrialPruned
     if process.returncode:
         trial.set_user_attr("error", log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2])
-        raise subprocess.CalledProcessError(process.returncode, str(TRAIN))
+        return float("nan")  # as Optuna wants it; for an exception it would print a page
     return sum(best) / len(best)
 
 

@@ -83,11 +83,24 @@ def test_other_settings_are_another_search(quick, capsys):
 
 
 @pytest.mark.slow
-def test_failed_trials_are_named_and_do_not_count(quick):
-    assert run(quick, "--trials", "1", "--break") == 0
+def test_failed_trials_are_named_and_do_not_count(quick, capfd):
+    """Three, and none but those: the command is wrong."""
+    assert run(quick, "--trials", "20", "--break") == 1
     found = pd.read_csv(quick / "search.csv")
-    assert set(found["state"]) == {"fail"}
+    assert list(found["state"]) == ["fail"] * 3
     assert set(found["error"]) == {"no memory"}
+    said = capfd.readouterr().err
+    assert "Trial 2 failed: no memory" in said and "Traceback" not in said
+    assert f"tune: No trial could be trained; {quick}" in said
+
+
+def test_what_is_no_search_is_a_sentence(quick, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("notes")
+    assert run(quick, "--storage", str(tmp_path / "notes.txt")) == 1
+    assert "notes.txt is no journal of Optuna" in capsys.readouterr().err
+    assert (tmp_path / "notes.txt").read_text() == "notes"
+    assert run(quick, "--trials", "0") == 1
+    assert "at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow
