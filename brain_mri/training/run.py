@@ -300,8 +300,21 @@ def start(
         model.set_weights(first.model.get_weights())
     elif config.init:
         start_from(config.init, config.classifier, model, classes, number)
+        keep_statistics(model)
     elif config.starts_from_imagenet:
         load_imagenet(model)
+
+
+def keep_statistics(model: keras.Model) -> None:
+    """Let batch normalisation go on as it is: statistics of a few slices of one scanner would spoil what is known.
+
+    https://keras.io/guides/transfer_learning/; here they took Dice from 0.88 to 0 before a weight had changed much.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            keep_statistics(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
 
 
 def architecture_arguments(config: TrainConfig, name: str, training: TrainingSet) -> dict[str, Any]:

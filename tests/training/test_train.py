@@ -445,5 +445,6 @@ def test_init_goes_on_with_the_masks_first_and_slower(phantoms, tmp_path, monkey
     parts = run.train_and_validation(run.load(replace(config, init=None)))
     run.fit_network(config, "classifier", *parts, UNCLAIMED)
     run.fit_network(replace(config, init=None), "classifier", *parts, UNCLAIMED)
-    (masks, slow), (classes, _), (_, fast), _ = fitted
+    (masks, slow), (classes, _), (anew, fast), _ = fitted
     assert masks > 10 * classes and slow == pytest.approx(run.GOING_ON * fast)
+    assert anew > masks, "the statistics of batch normalisation, and its weights, stay as they were"
