@@ -121,6 +121,25 @@ def test_without_flower_it_says_what_to_install(tmp_path, monkeypatch, capsys):
     assert 'pip install "flwr[simulation]"' in capsys.readouterr().err
 
 
+def test_strangers_run_nothing_on_the_ports_of_ray():
+    """They are open to the network: ray is asked as it is from the recipe, by someone without the word."""
+    pytest.importorskip("ray")
+    enter = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False)"
+    code = f"""
+import os, subprocess, sys
+from recipes import federated
+import ray
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+where = ray.get_runtime_context().gcs_address
+for word in (os.environ["RAY_AUTH_TOKEN"], "0" * 64):
+    known = os.environ | {{"RAY_AUTH_TOKEN": word}}
+    print(subprocess.run([sys.executable, "-c", {enter!r}, where], env=known, stderr=subprocess.DEVNULL).returncode)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(RECIPE.parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["0", "1"], done.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_alone_federated_and_pooled_on_phantoms(tmp_path):
     """Flower's simulation with processes of its own; hospital b has no outlines, c is of tumors of one kind only."""
