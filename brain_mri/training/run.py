@@ -306,10 +306,7 @@ def start(
 
 
 def keep_statistics(model: keras.Model) -> None:
-    """Let batch normalisation go on as it is: statistics of a few slices of one scanner would spoil what is known.
-
-    https://keras.io/guides/transfer_learning/; here they took Dice from 0.88 to 0 before a weight had changed much.
-    """
+    """Batch normalisation stays as it is: statistics of a few slices of one scanner took Dice from 0.88 to 0."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             keep_statistics(layer)
