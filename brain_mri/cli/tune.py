@@ -185,6 +185,7 @@ def progress(folder: Path, kind: str = "classifier") -> list[float]:
 
 def write(study: optuna.Study, out: Path) -> None:
     """search.csv, search.md and search.png of the trials so far, best first; each replaced as a whole."""
+    known = finished_trials(study)
     table = study.trials_dataframe(("number", "state", "value", "duration", "user_attrs", "params"))
     table.columns = [name.removeprefix("user_attrs_").removeprefix("params_") for name in table.columns]
     table = table.rename(columns={"value": "score"}).sort_values("score", ascending=False)
@@ -205,3 +206,9 @@ def write(study: optuna.Study, out: Path) -> None:
         lines.append("Importance: " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()) + ".")
     with atomic_write(out / "search.md") as temporary:
         temporary.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    if finished_trials(study) > known:  # of another process, whose newer files these may have replaced
+        write(study, out)
+
+
+def finished_trials(study: optuna.Study) -> int:
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
