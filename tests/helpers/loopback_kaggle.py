@@ -174,6 +174,7 @@ def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopback
         for name in ("HTTP_PROXY", "NO_PROXY", "all_proxy", "ALL_PROXY", "KAGGLE_API_TOKEN", "KAGGLE_USERNAME",
                      "KAGGLE_KEY", "TBE_RUNTIME_ADDR", "KAGGLE_KERNEL_RUN_TYPE"):  # fmt: skip
             monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("urllib.request._opener", None)  # it remembers the proxies of its first call
         monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
         monkeypatch.setenv("http_proxy", server.url)
         monkeypatch.setenv("no_proxy", "127.0.0.1")

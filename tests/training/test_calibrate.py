@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from brain_mri.artifact.config import Segmenter
 from brain_mri.classes import CLASSES
+from brain_mri.data.dataset import labels_of
 from brain_mri.data.folders import CLASS_FOLDER
 from brain_mri.evaluation.calibration import calibration_metrics
 from brain_mri.evaluation.records import Metrics
@@ -35,6 +36,11 @@ class Slices:
 
     table: pd.DataFrame
     masks: np.ndarray
+    classes: tuple[str, ...] = CLASSES
+
+    @property
+    def labels(self) -> np.ndarray:
+        return labels_of(self.table, self.classes)
 
 
 def slices(parts: int) -> tuple[Any, np.ndarray]:
