@@ -156,7 +156,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
         if tab == "correct":
             marks = views.mask_of(view, settings), views.model_mask(view, settings)
             return {
-                editor: board(views.windowed(view, settings), *marks, view.key),
+                editor: board(views.windowed(view, settings), *marks, view.key, view.step),
                 correction: said_of(view, settings),
             }
         made = {"methods": (methods, views.methods), "picture": (picture, views.picture_facts)}

@@ -44,10 +44,10 @@ def outline_editor(before: str, elem_id: str = "outline") -> gr.HTML:
     return gr.HTML(before, elem_id=elem_id, apply_default_css=False, js_on_load=script)
 
 
-def board(picture: np.ndarray, mask: np.ndarray, model: np.ndarray, of: str) -> str:
+def board(picture: np.ndarray, mask: np.ndarray, model: np.ndarray, of: str, step: int = 0) -> str:
     """What is drawn on. picture: uint8 (H, W); mask: bool (H, W), where drawing starts; model: bool (H, W), shown as a
     line and gone back to by a button; of: comes back with every mask. The same `of` and mask again keep what can be
-    undone."""
+    undone. step: of the `drawn` event that the mask came with; what was drawn since stays on the board."""
     height, width = mask.shape
     most = max(8, min(height, width) // 4)
     size = max(1, round(min(height, width) / 40))
@@ -56,7 +56,7 @@ def board(picture: np.ndarray, mask: np.ndarray, model: np.ndarray, of: str) -> 
     )
     return (
         f'<div class="outline" data-of="{safe(of)}" data-width="{width}" data-height="{height}" data-brush="{size}" '
-        f'data-mask="{runs_of(mask)}" data-model="{runs_of(model)}">'
+        f'data-step="{step}" data-mask="{runs_of(mask)}" data-model="{runs_of(model)}">'
         '<div class="beside"><div class="tools" role="toolbar" aria-label="Tools for the outline">'
         f'{groups}<label class="size">Size <input type="range" data-size min="1" max="{most}" value="{size}" '
         'aria-label="Size of the brush in pixels">'

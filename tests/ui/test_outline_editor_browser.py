@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,33 @@ def test_the_report_waits_for_the_last_stroke(page: Page, phantom_png, monkeypat
     assert not decode(files_of(page)["mask_corrected.png"]).any()
     to_editor(page)
     said(page, "Your outline: 0 pixels")
+
+
+def test_what_is_undone_while_the_editor_opens_stays_undone(
+    page: Page, phantom_png, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server reads the mask, the visitor presses undo, and only then the answer with the mask of before comes."""
+    begin(page, phantom_png("meningioma", 21))
+    tool(page, "none")
+    said(page, "Your outline: 0 pixels")
+    screenshots.tab(page, "Report")
+    read, undone, board = threading.Event(), threading.Event(), analyze_tab.board
+
+    def late(*values: Any) -> str:
+        made = board(*values)
+        read.set()
+        assert undone.wait(60)
+        return made
+
+    monkeypatch.setattr(analyze_tab, "board", late)
+    to_editor(page)
+    assert read.wait(60)
+    tool(page, "undo")
+    undone.set()
+    said(page, "nothing is corrected")
+    page.locator("#outline [data-do=redo]").click()
+    said(page, "Your outline: 0 pixels")
+    assert not decode(report(page)["mask_corrected.png"]).any()
 
 
 def test_a_stroke_that_never_comes_is_a_sentence(page: Page, phantom_png, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,14 +244,18 @@ const load = () => {
     of = null;
     return;
   }
-  const same = of === root.dataset.of && steps[at] === root.dataset.mask;
+  const [on, told] = (element.dataset.sent ?? "").split(" "); // what was drawn while this was on its way is newer
+  const newer = on === root.dataset.of && Number(told) > Number(root.dataset.step);
+  const same = of === root.dataset.of && (newer || steps[at] === root.dataset.mask);
   [of, width, height] = [root.dataset.of, Number(root.dataset.width), Number(root.dataset.height)];
   if (!same) [steps, at, zoom, cursor, seen] = [[root.dataset.mask], 0, 1, null, true];
   const most = Number(find("[data-size]").max); // the brush that was chosen stays, whatever the pixels of the next scan
   if (!same || size > most) size = Math.min(most, Math.max(1, Math.round(times * Number(root.dataset.brush))));
-  [mask, model] = [unrolled(steps[at]), unrolled(root.dataset.model)];
+  if (!same) last = null;
+  if (!last) mask = unrolled(steps[at]); // else a stroke is under way
+  model = unrolled(root.dataset.model);
+  if (same) root.dataset.now = steps[at];
   pixels = new ImageData(width, height);
-  last = null;
   tools();
   paint();
 };
