@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import time
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -24,7 +23,16 @@ from brain_mri.ui.crop import Cut
 from brain_mri.ui.examples import Example, chosen, scan_inputs
 from brain_mri.ui.html import error_banner, explainer, notes, open_tab
 from brain_mri.ui.keeping import Kept, shelf, still_there
-from brain_mri.ui.outline_editor import all_has_come, board, drawn, mask_of_runs, outline_editor, runs_of, sent_last
+from brain_mri.ui.outline_editor import (
+    all_has_come,
+    answer_to,
+    board,
+    drawn,
+    mask_of_runs,
+    outline_editor,
+    runs_of,
+    sent_last,
+)
 from brain_mri.ui.scan_report import write_report, write_seg
 from brain_mri.ui.views import Settings, View
 
@@ -42,7 +50,6 @@ JSON; the mask as PNG, a corrected outline as PNG beside it."""
 CORRECT = """Draw where the model's mask (amber line) is wrong. The outline becomes yours (blue): the panel, the sizes
 and the report show it as corrected by hand, beside the model's. Nothing is learned from it, and the answer stays."""
 LATE = "Your last stroke has not reached the server yet; please make the report again in a moment."
-COMES = 5.0  # seconds in which a stroke should
 ONE_BY_ONE: dict[str, Any] = common.QUIET | {"concurrency_id": "outline", "concurrency_limit": 1}
 REPORTS: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "report", "concurrency_limit": 4}
 
@@ -175,7 +182,7 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
             return gr.skip()
         view = with_outline(view, settings, *found)
         drawing = dict(zip(redrawn, draw(view, settings), strict=True))
-        if on_shelf:  # at last: a report that waits for it comes after this answer, which hides the report of before
+        if on_shelf:
             shelf.exchange(on_shelf, view)
         return drawing | {correction: said_of(view, settings), report: gr.File(visible=False)}
 
@@ -265,8 +272,9 @@ def with_outlines_of(before: View, view: View) -> View:
 
 def said_of(view: View, settings: Settings) -> str:
     """What stands below the editor."""
+    answer = answer_to(view.key, view.step)
     if view.corrected is None:
-        return notes(["This is the model’s mask; nothing is corrected yet."], kind="info")
+        return answer + notes(["This is the model’s mask; nothing is corrected yet."], kind="info")
     m = segmentation.measure(view.corrected, view.analysis.head, view.analysis.spacing)
     size = f"{m.pixels:,} pixels"
     if m.area_mm2 is not None:
@@ -275,16 +283,14 @@ def said_of(view: View, settings: Settings) -> str:
     kept = "It stays until another file is chosen; the report holds it."
     if views.slice_of(view)[1] > 1:
         kept = "Every slice keeps its own until another file is chosen; the report is of the slice that is shown."
-    return notes([f"Your outline: {size}; overlap with the model’s mask (Dice) {same}. {kept}"], kind="info")
+    return answer + notes([f"Your outline: {size}; overlap with the model’s mask (Dice) {same}. {kept}"], kind="info")
 
 
 def report_files(on_shelf: Kept[View] | None, named: bool, seg: bool, *values: Any) -> gr.File:
     *chosen, sent = values
-    until = time.monotonic() + COMES
-    while not all_has_come(sent, (view := shelf.get(on_shelf)).key, view.step):
-        if time.monotonic() > until:
-            raise ScanError(LATE)
-        time.sleep(0.05)
+    view = shelf.get(on_shelf)
+    if not all_has_come(sent, view.key, view.step):
+        raise ScanError(LATE)
     view = views.renamed(view, clean_name(view.path)) if named else view
     settings, folder = settings_from(view, chosen), common.output_folder()
     paths = write_report(view, settings, folder)

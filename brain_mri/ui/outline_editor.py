@@ -89,9 +89,18 @@ def drawn(
 
 
 def sent_last(elem_id: str = "outline") -> str:
-    """For `js=` of an event: puts what was drawn last in place of the last input, so that an older outline is told by
-    `all_has_come`."""
-    return f"(...values) => [...values.slice(0, -1), document.querySelector('#{elem_id} [data-sent]')?.dataset.sent]"
+    """For `js=` of an event: waits some seconds until the page has the answer to what was drawn last, the `answer_to`
+    in one of its components, and puts that in place of the last input: what never came is told by `all_has_come`. It
+    is the page that waits, for over a slow net the answer to a later event may come first."""
+    return (
+        "async (...values) => [...values.slice(0, -1), "
+        f"await document.querySelector('#{elem_id} [data-sent]')?.answered()]"
+    )
+
+
+def answer_to(of: str, step: int) -> str:
+    """HTML that tells the page which `drawn` event is answered."""
+    return f'<i hidden data-answer="{safe(of)} {step}"></i>'
 
 
 def all_has_come(sent: str | None, of: str, step: int) -> bool:

@@ -79,6 +79,7 @@ def states(page: Page, paths: dict[str, Path]) -> Iterator[str]:
     for name in ("U-Net and K-means", "The picture", "Correct the outline"):
         screenshots.tab(page, name)
         yield name
+    page.locator("#outline [data-says=size]", has_text="pixel").wait_for()  # its script is there
     page.locator("#outline [data-do=none]").click()
     page.locator("#facts .notes", has_text="corrected by hand").wait_for(timeout=screenshots.WAIT)
     yield "a corrected outline"

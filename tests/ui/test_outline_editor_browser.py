@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 if not Path(screenshots.CHROMIUM).exists():
     pytest.skip(f"{screenshots.CHROMIUM} is not installed", allow_module_level=True)
 
+FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"  # drawn, and observed
 Files = dict[str, bytes]
 Place = tuple[float, float]  # (x, y), 0..1 of the picture
 
@@ -67,7 +68,7 @@ def begin(page: Page, path: Path) -> None:
 
 def to_editor(page: Page) -> None:
     screenshots.tab(page, "Correct the outline")
-    page.locator("#outline canvas").wait_for()
+    page.locator("#outline [data-says=size]", has_text="pixel").wait_for()  # its script is there
     page.locator("#outline canvas").scroll_into_view_if_needed()
 
 
@@ -205,13 +206,13 @@ def test_the_picture_stays_under_the_brush(page: Page, phantom_png, tmp_path: Pa
     before, high = at(page, (0, 0)), page.locator("#facts").bounding_box()
     draw(page, (0.2, 0.4), (0.4, 0.4))
     said(page, "Your outline")
-    page.wait_for_timeout(300)
-    after = page.locator("#facts").bounding_box()
-    assert high and after and after["height"] > high["height"] + 20
+    assert high
+    page.wait_for_function("(h) => document.querySelector('#facts').offsetHeight > h + 20", arg=high["height"])
+    page.evaluate(FRAMES)
     assert abs(at(page, (0, 0))[1] - before[1]) < 1
     page.mouse.click(5, 5)  # who has left the picture is not taken back to it
     page.evaluate("document.querySelector('#facts').style.paddingTop = '40px'")
-    page.wait_for_timeout(300)
+    page.evaluate(FRAMES)
     assert abs(at(page, (0, 0))[1] - before[1] - 40) < 1
 
 
@@ -232,9 +233,9 @@ def test_by_keys_alone(page: Page, phantom_png, predictor: Predictor) -> None:
     assert nearly(decode(report(page)["mask_corrected.png"]) > 0, expected)
 
 
-def test_the_report_waits_for_the_last_stroke(page: Page, phantom_png, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The net holds two strokes back for a second, and turns them round."""
-    monkeypatch.setattr(analyze_tab, "COMES", 60.0)
+def test_the_report_waits_for_the_last_stroke(page: Page, phantom_png) -> None:
+    """The net holds two strokes back, and turns them round; that they were taken is told later than what they did."""
+    page.evaluate("window.strokePatience = 60000")
     begin(page, phantom_png("meningioma", 21))
     held: list[Route] = []
 
@@ -249,15 +250,24 @@ def test_the_report_waits_for_the_last_stroke(page: Page, phantom_png, monkeypat
     tool(page, "none")
     screenshots.tab(page, "Report")
     page.locator("#make-report").click()
+    for _ in range(1200):
+        page.wait_for_timeout(50)
+        if len(held) == 2:
+            break
     page.wait_for_timeout(1000)
     assert len(held) == 2 and not page.locator("#report-files a").count()
+    taken = []
     for route in reversed(held):
-        route.continue_()
+        taken.append((route, route.fetch()))
         page.wait_for_timeout(300)
+    for route, response in taken:
+        route.fulfill(response=response)
     page.locator("#report-files a").nth(3).wait_for()
     assert not decode(files_of(page)["mask_corrected.png"]).any()
     to_editor(page)
     said(page, "Your outline: 0 pixels")
+    screenshots.tab(page, "Report")
+    assert page.locator("#report-files a").nth(3).is_visible()  # no answer to a stroke has taken it away
 
 
 def test_what_is_undone_while_the_editor_opens_stays_undone(
@@ -287,8 +297,8 @@ def test_what_is_undone_while_the_editor_opens_stays_undone(
     assert not decode(report(page)["mask_corrected.png"]).any()
 
 
-def test_a_stroke_that_never_comes_is_a_sentence(page: Page, phantom_png, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analyze_tab, "COMES", 0.5)
+def test_a_stroke_that_never_comes_is_a_sentence(page: Page, phantom_png) -> None:
+    page.evaluate("window.strokePatience = 500")
     begin(page, phantom_png("meningioma", 21))
     page.route("**/queue/join*", lambda r: None if '"runs"' in (r.request.post_data or "") else r.continue_())
     draw(page, (0.3, 0.3), (0.4, 0.3))

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from brain_mri.inference import predictor as engine
 from brain_mri.inference.predictor import Predictor
@@ -150,8 +150,8 @@ def test_nothing_of_the_old_file_is_seen_while_a_new_one_is_sent(page: Page, fil
     assert left(page, tab)
     page.route("**/upload*", lambda route: None)
     page.set_input_files(f"{TABS[tab][0]} input[type=file]", files["slice.png"])
-    page.wait_for_timeout(300)
-    assert not left(page, tab) and not page.locator(TABS[tab][1]).is_visible()
+    for what in TABS[tab][1:3]:
+        expect(page.locator(what).locator("visible=true")).to_have_count(0)
 
 
 def test_the_last_file_wins_however_long_the_one_before_takes(

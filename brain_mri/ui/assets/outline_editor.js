@@ -3,6 +3,7 @@
 // from a canvas, and a corrected outline must be what was drawn, to the pixel.
 (window.scanTools ??= {}).outline_editor = (element, trigger, watch) => {
 const MOST = 60; // steps that can be undone
+const PATIENCE = 5000; // ms in which a stroke should be answered; tests have more
 const OWN = [86, 180, 233], MODELS = [255, 176, 0]; // sky blue and amber, as in the pictures of the server
 const find = (what) => element.querySelector(what);
 let of = null, width = 0, height = 0, mask, model, pixels, tool = 1, size = 1, times = 1, zoom = 1, seen = true;
@@ -94,6 +95,17 @@ const tell = () => {
   element.dataset.sent = `${of} ${sent}`;
   find(".outline").dataset.now = steps[at]; // see drawn_now in outline_editor.py
   trigger({ of, runs: steps[at], step: sent });
+};
+element.answered = async () => { // see sent_last in outline_editor.py
+  const waits = () => {
+    const [on, step] = (element.dataset.sent ?? "").split(" ");
+    const answers = [...document.querySelectorAll(`[data-answer^="${on} "]`)].map((one) => Number(one.dataset.answer.split(" ")[1]));
+    return on === of && !answers.some((answer) => answer >= step);
+  };
+  for (const end = performance.now() + (window.strokePatience ?? PATIENCE); waits() && performance.now() < end;) {
+    await new Promise((go) => setTimeout(go, 50));
+  }
+  return element.dataset.sent;
 };
 const done = () => {
   const runs = rolled(mask);
