@@ -177,7 +177,8 @@ def analyze_tab(models: Models, examples: Sequence[Example]) -> None:
 
     def corrected(_: Upload | None, on_shelf: Kept[View] | None, event: gr.EventData, *values: Any) -> common.Update:
         view = shelf.get(on_shelf)
-        found, settings = drawn(event._data, view.key, view.analysis.mask.shape, view.step), settings_from(view, values)
+        settings = settings_from(view, values)
+        found = drawn(event._data, view.key, views.model_mask(view, settings), view.step)
         if found is None:
             return gr.skip()
         view = with_outline(view, settings, *found)

@@ -3,7 +3,7 @@
     box = outline_editor("Choose a scan first.")                 # inside gr.Blocks
     box.drawn(handler, ...)                                      # after every stroke, undo or reset; gets gr.EventData
     return {box: board(picture, mask, model, "which scan")}      # what is drawn on
-    found = drawn(event._data, "which scan", mask.shape, step)   # (mask, its step), or None: see there
+    found = drawn(event._data, "which scan", model, step)        # (mask, its step), or None: see there
 
 Where a mask is wanted only when a button is pressed, it comes with that: `drawn_now` and `mask_on`.
 
@@ -76,16 +76,16 @@ def _button(does: str, label: str, purpose: str) -> str:
     )
 
 
-def drawn(
-    data: dict[str, Any] | None, of: str, shape: tuple[int, int], after: int = 0
-) -> tuple[np.ndarray, int] | None:
+def drawn(data: dict[str, Any] | None, of: str, model: np.ndarray, after: int = 0) -> tuple[np.ndarray, int] | None:
     """(bool (H, W), step) of a `drawn` event. None when it was drawn on another scan, which has gone since, or before
-    step `after`: a slow net may turn their order round. Raises ScanError."""
+    step `after`: a slow net may turn their order round. model: bool (H, W), the model's mask as it is now; on the board
+    may be one of before. Raises ScanError."""
     data = data or {}
     step = data.get("step")
     if data.get("of") != of or not isinstance(step, int) or step <= after:
         return None
-    return mask_of_runs(data.get("runs"), shape), step
+    mask = mask_of_runs(data.get("runs"), model.shape)
+    return (model if data.get("model") is True else mask), step
 
 
 def sent_last(elem_id: str = "outline") -> str:

@@ -38,11 +38,21 @@ def test_what_no_page_sends_is_a_sentence(runs: Any) -> None:
 
 
 def test_a_stroke_on_the_scan_before_or_an_older_one_counts_for_nothing() -> None:
+    model = np.eye(3, 5) > 0
     sent = {"of": "one", "runs": "0,15", "step": 4}
-    assert drawn(sent, "other", (3, 5)) is None and drawn(None, "other", (3, 5)) is None
-    assert drawn(sent, "one", (3, 5), after=4) is None and drawn(sent | {"step": "5"}, "one", (3, 5)) is None
-    found = drawn(sent, "one", (3, 5), after=3)
+    assert drawn(sent, "other", model) is None and drawn(None, "other", model) is None
+    assert drawn(sent, "one", model, after=4) is None and drawn(sent | {"step": "5"}, "one", model) is None
+    found = drawn(sent, "one", model, after=3)
     assert found is not None and found[0].all() and found[1] == 4
+
+
+def test_the_models_mask_is_the_one_of_now() -> None:
+    """The board had that of another threshold."""
+    model = np.eye(3, 5) > 0
+    found = drawn({"of": "one", "runs": "0,15", "step": 4, "model": True}, "one", model)
+    assert found is not None and found[0] is model
+    with pytest.raises(ScanError, match="damaged"):
+        drawn({"of": "one", "runs": "0,14", "step": 4, "model": True}, "one", model)
 
 
 def test_what_was_sent_and_has_not_come() -> None:

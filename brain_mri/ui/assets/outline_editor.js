@@ -6,7 +6,7 @@ const MOST = 60; // steps that can be undone
 const PATIENCE = 5000; // ms in which a stroke should be answered; tests have more
 const OWN = [86, 180, 233], MODELS = [255, 176, 0]; // sky blue and amber, as in the pictures of the server
 const find = (what) => element.querySelector(what);
-let of = null, width = 0, height = 0, mask, model, pixels, tool = 1, size = 1, times = 1, zoom = 1, seen = true;
+let of = null, width = 0, height = 0, mask, model, models, pixels, tool = 1, size = 1, times = 1, zoom = 1, seen = true;
 let sent = 0; // what was told: a later one counts, whatever the net makes of their order; see sent_last in outline_editor.py
 let held = null; // where in the window the picture stands while it is drawn on, see below
 let steps = [], at = 0; // masks as runs: of pixels off, on, off, ... row by row
@@ -94,7 +94,7 @@ const tell = () => {
   sent += 1;
   element.dataset.sent = `${of} ${sent}`;
   find(".outline").dataset.now = steps[at]; // see drawn_now in outline_editor.py
-  trigger({ of, runs: steps[at], step: sent });
+  trigger({ of, runs: steps[at], step: sent, model: steps[at] === models });
 };
 element.answered = async () => { // see sent_last in outline_editor.py
   const waits = () => {
@@ -259,6 +259,8 @@ const load = () => {
   const [on, told] = (element.dataset.sent ?? "").split(" "); // what was drawn while this was on its way is newer
   const newer = on === root.dataset.of && Number(told) > Number(root.dataset.step);
   const same = of === root.dataset.of && (newer || steps[at] === root.dataset.mask);
+  if (same && steps[at] === models) steps[at] = root.dataset.model; // at another threshold
+  models = root.dataset.model;
   [of, width, height] = [root.dataset.of, Number(root.dataset.width), Number(root.dataset.height)];
   if (!same) [steps, at, zoom, cursor, seen] = [[root.dataset.mask], 0, 1, null, true];
   const most = Number(find("[data-size]").max); // the brush that was chosen stays, whatever the pixels of the next scan
