@@ -16,6 +16,7 @@ VERBS = {
     "compare": "put finished runs into one table",
     "predict": "analyse many files: a table, overlays and masks",
     "tune": "search hyper-parameters of train.py",
+    "remote": "one command on a worker of a Dask cluster",
     "export": "LiteRT files for phones, checked against the ONNX files",
     "hub": "push, pull, deploy: the Hugging Face Hub and a Space",
     "phantom": "draw synthetic slices with exact masks",

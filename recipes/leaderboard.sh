@@ -4,10 +4,24 @@
 #   ONLY="gap_cnn unet" ALSO="weights" OUT=runs/board bash recipes/leaderboard.sh --data DIR --masks DIR --size 64
 # ONLY: these architectures; ALSO: finished runs to stand beside them. Given again, the same command trains what is
 # missing and resumes what was interrupted; a model that fails is named and left out. Every run has its log beside it.
+# --cluster ADDRESS: the workers of a Dask cluster train them, as many at once as there are (docs/scale.md).
 set -uo pipefail
 home=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONPATH=$home${PYTHONPATH:+:$PYTHONPATH}
 out=${OUT:-runs/leaderboard} table=(${FOLDS:+--folds} ${SOURCES:+--left-out}) failed=0 runs=() brief=()
+program=(${TRAIN:-python "$home/train.py"}) cluster='' options=() names=()
+while [[ $# -gt 0 ]]; do
+  case $1 in
+  --cluster)
+    cluster=$2 program=(python -m brain_mri remote "$2" "${TRAIN:-train.py}")
+    trap 'trap - INT TERM; kill "${!names[@]}"; wait; exit 130' INT TERM # what is in the background does not hear Ctrl-C
+    shift
+    ;;
+  *) options+=("$1") ;;
+  esac
+  shift
+done
+set -- "${options[@]}"
 mkdir -p "$out"
 
 train() { # NAME OPTION...
@@ -18,12 +32,24 @@ train() { # NAME OPTION...
     echo "train.py ${words[*]}" >"$log"
   fi
   echo "$folder (log: $log)"
-  if [[ (${#resume[@]} -gt 0 && -f $folder/config.json) ]] ||
-    ${TRAIN:-python "$home/train.py"} "${words[@]}" "${brief[@]}" "${resume[@]}" >>"$log" 2>&1; then
-    runs+=("$folder")
+  local command=("${program[@]}" "${words[@]}" "${brief[@]}" "${resume[@]}")
+  [[ ${#resume[@]} -eq 0 || ! -f $folder/config.json ]] || command=(true)
+  if [[ -n $cluster ]]; then
+    "${command[@]}" >>"$log" 2>&1 &
+    names[$!]=$1
+    [[ -n ${FOLDS:-} ]] || brief=(--brief)
+  else
+    "${command[@]}" >>"$log" 2>&1
+    ended "$1" $?
+  fi
+}
+
+ended() { # NAME STATUS
+  if [[ $2 -eq 0 ]]; then
+    runs+=("$out/$1")
     [[ -n ${FOLDS:-} ]] || brief=(--brief) # baselines are measured once
   else
-    echo "$1: $(tail -n 1 "$log")" >&2
+    echo "$1: $(tail -n 1 "$out/$1.log")" >&2
     failed=1
   fi
 }
@@ -46,6 +72,10 @@ done
     ;;
   *) train "$name" --classifier "$name" --segmenter kmeans "$@" ;;
   esac
+done
+for process in "${!names[@]}"; do
+  wait "$process"
+  ended "${names[$process]}" $?
 done
 [[ ${#runs[@]} -gt 0 ]] || exit 1
 python -m brain_mri compare "${runs[@]}" ${ALSO:-} "${table[@]}" --out "$out" && exit "$failed"

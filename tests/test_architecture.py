@@ -52,7 +52,7 @@ TESTED_THROUGH: dict[str, str] = {
     "tests/imaging/test_choice.py": "imaging.series_words",  # the names of volumes and series
     "tests/inference/test_guard.py": "inference.guard_descriptors imaging.skull_strip evaluation.guard_check",
     "tests/inference/test_predictor.py": "inference.analysis inference.onnx_model inference.runner",  # one answer
-    "tests/inference/test_cluster.py": "inference.parts",  # what its workers do
+    "tests/inference/test_cluster.py": "inference.parts inference.worker_model",  # what its workers do
     "tests/artifact/test_examples.py": "artifact.parts",  # theirs, and a second one beside them
     "tests/artifact/test_hub.py": "artifact.hub_client",  # against a Hub on the loopback, as push is
     "tests/data/test_dataset.py": "data.folders data.reader data.cache data.description",  # of load_dataset

@@ -8,7 +8,8 @@
 
 Every source and sequence has a line of its own. --also: further labelled folders, class folders or pictures with masks.
 Only pictures that the model was neither trained nor tuned on are measured. --official: the same model trained with
-train.py --official-split. recipes/folds.sh cross-validates, recipes/leaderboard.sh compares architectures.
+train.py --official-split. --cluster: the workers of a Dask cluster run the networks (docs/scale.md).
+recipes/folds.sh cross-validates, recipes/leaderboard.sh compares architectures.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import argparse
 import datetime
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,10 @@ from brain_mri.evaluation.held_out import as_trained, held_out, of_artifact
 from brain_mri.evaluation.records import Evaluation
 from brain_mri.evaluation.scores import OfficialModel
 from brain_mri.files import atomic_write, write_json
+from brain_mri.inference.jobs import BatchError
+from brain_mri.inference.onnx_model import cores
 from brain_mri.inference.predictor import Predictor
+from brain_mri.inference.runner import Ask, run_model
 from brain_mri.reporting import model_card, overview, report, tables
 
 
@@ -69,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="folder for metrics.json, figures, report.html and slides.pptx")
     add("--benchmark", metavar="USER/DATASET:TASK",
         help="--data is this benchmark of the Hub: also write its file for .eval_results/ of the model")  # fmt: skip
+    add("--cluster", default="", metavar="ADDRESS", help="of a Dask cluster that runs the networks, or local")
     add("--no-baselines", action="store_true", help="leave the baselines out (faster)")
     add("--resamples", type=int, default=1000, help="bootstrap draws (%(default)s)")
     add("--seed", type=int, default=0, help="of the bootstrap and the baselines (%(default)s)")
@@ -87,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return measure(args) if args.model else measure_nothing(args)
-    except (DataError, ArtifactError, HubError, OSError, ValueError) as error:
+    except (DataError, ArtifactError, BatchError, HubError, OSError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -151,15 +157,16 @@ def measure(args: argparse.Namespace) -> int:
     """One artifact: print its tables and, with --out, write everything that has to be handed in."""
     if args.benchmark:
         model_card.benchmark_of(args.benchmark)
-    artifact = Predictor.load(args.model).artifact
-    draws = {"seed": args.seed, "resamples": args.resamples}
+    predictor = Predictor.load(args.model)
+    artifact, draws = predictor.artifact, {"seed": args.seed, "resamples": args.resamples}
     others, known, failed = further(artifact, args)
-    if args.data:
-        found, dataset = measure_main(artifact, others, args, draws)
-    elif others:
-        found, dataset = Evaluation(measure_also(artifact, others, **draws)), None
-    else:
+    if not args.data and not others:
         raise DataError(" ".join(failed))
+    with asked(predictor, args) as ask:
+        if args.data:
+            found, dataset = measure_main(artifact, others, args, draws, ask)
+        else:
+            found, dataset = Evaluation(measure_also(artifact, others, ask=ask, **draws)), None
     found = replace(found, metrics=found.metrics.model_copy(update={"notes": [*found.metrics.notes, *known, *failed]}))
     print(overview.overview(found.metrics))
     if args.out:
@@ -175,6 +182,19 @@ def measure(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+@contextmanager
+def asked(predictor: Predictor, args: argparse.Namespace) -> Iterator[Ask]:
+    """What runs the networks. Raises BatchError."""
+    if not args.cluster:
+        yield run_model
+        return
+    from brain_mri.inference import cluster, worker_model  # Dask, only when asked for
+
+    with cluster.connected(args.cluster, cores()) as client:
+        print(f"Dashboard of the cluster: {client.dashboard_link}", flush=True)
+        yield cluster.asking(client, worker_model.pinned(predictor, args.model))
+
+
 def for_the_hub(artifact: Artifact, found: Evaluation, args: argparse.Namespace) -> Path:
     """OUT/.eval_results/DATASET.yaml: `hf upload user/model OUT/.eval_results .eval_results`."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -188,12 +208,12 @@ def for_the_hub(artifact: Artifact, found: Evaluation, args: argparse.Namespace)
 
 
 def measure_main(
-    artifact: Artifact, also: Sequence[Dataset], args: argparse.Namespace, draws: dict[str, Any]
+    artifact: Artifact, also: Sequence[Dataset], args: argparse.Namespace, draws: dict[str, Any], ask: Ask
 ) -> tuple[Evaluation, Dataset]:
     """The folders of --data."""
     dataset, known = load_for(artifact, args)
     tell_unused(dataset)
-    found = evaluate(artifact, dataset, split=args.split, baseline=not args.no_baselines, also=also, **draws)
+    found = evaluate(artifact, dataset, split=args.split, baseline=not args.no_baselines, also=also, ask=ask, **draws)
     how = known if args.split != "all" else "All pictures are measured, also those trained on."
     changes: dict[str, object] = {"notes": [how, *found.metrics.notes]}
     if args.official:

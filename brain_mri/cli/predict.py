@@ -90,12 +90,8 @@ def here(args: argparse.Namespace, pictures: tuple[str, ...]) -> int:
 
 def on_cluster(args: argparse.Namespace, pictures: tuple[str, ...]) -> int:
     """Hand all to the workers of a Dask cluster. Returns the exit status."""
-    try:
-        from brain_mri.inference import cluster, parts  # Dask and Arrow, only when asked for
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] == "brain_mri":
-            raise
-        raise BatchError(f"--cluster needs {error.name}: pip install -r requirements-scale.txt") from None
+    from brain_mri.inference import cluster, parts  # Dask and Arrow, only when asked for
+
     found = chunks(args.inputs, args.out)
     model = Predictor.load(args.model)
     order = parts.order(model, args.model, args.out, pictures=pictures, slices=args.slices)

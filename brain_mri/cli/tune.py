@@ -2,11 +2,12 @@
 
     python -m brain_mri tune --trials 20 --out runs/search --data DIR --masks DIR --epochs 8
     python -m brain_mri tune --storage /shared/search.journal --data DIR --epochs 8        # on each of several machines
+    python -m brain_mri tune --cluster tcp://10.0.0.1:8786 --data DIR --epochs 8           # on the workers of a cluster
 
 All but the options below goes to train.py. The same command again goes on with the search; with --storage on several
 machines, or GPUs of one (CUDA_VISIBLE_DEVICES), at the same time. Each trial is a train.py of its own in OUT/trial-N;
-one that is worse than the median of the others at the same epoch is stopped early. Writes search.md, search.csv,
-search.png.
+one that is worse than the median of the others at the same epoch is stopped early. --cluster: one for each worker at a
+time; --out is then a folder that all machines see. Writes search.md, search.csv, search.png.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,11 +34,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from brain_mri.files import FileError, atomic_write, guarded, read_json
+from brain_mri.inference.jobs import BatchError
 
-TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = "train.py"  # there
 STUDY = "brain-mri"
 POLL = 5.0  # seconds between looks at a running trial
 JOURNAL = b'{"op_code"'  # how a journal of Optuna begins
+_writing = threading.Lock()  # trials that run at once end in threads, and Matplotlib draws one figure at a time
 FAILED = 3  # trials of a process, while none has been finished: then the command is wrong
 
 
@@ -48,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--storage", metavar="FILE|URL",
                    help="what machines share: a file that all of them see (Optuna's journal), or the URL of a database "
                    "(postgresql://..., mysql://..., sqlite:///...); the default is a SQLite file in --out")  # fmt: skip
+    p.add_argument("--cluster", default="", metavar="ADDRESS", help="of a Dask cluster whose workers train")
     return p
 
 
@@ -55,17 +62,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status; errors are one sentence on stderr."""
     args, words = parser().parse_known_args(argv)
     try:
-        search(args, words)
+        with trainers(args.cluster) as (program, number):
+            search(args, words, program, number)
         return 0
     except SQLAlchemyError as error:  # its first line; the others are the statement and a link
         print(f"tune: --storage: {str(error).splitlines()[0]}", file=sys.stderr)
-    except (OSError, ValueError, ImportError, optuna.exceptions.OptunaError) as error:
+    except (OSError, ValueError, ImportError, BatchError, optuna.exceptions.OptunaError) as error:
         print(f"tune: {error}", file=sys.stderr)
     return 1
 
 
-def search(args: argparse.Namespace, words: list[str]) -> None:
-    """Run trials until enough are finished (or stopped early), or the time is over."""
+@contextmanager
+def trainers(address: str) -> Iterator[tuple[list[str], int]]:
+    """(How a train.py is started, how many at once). Raises BatchError."""
+    if not address:
+        yield [sys.executable, str(ROOT / TRAIN)], 1
+        return
+    from brain_mri.inference import cluster  # Dask, only when asked for
+
+    with cluster.connected(address) as client:
+        number = sum(client.nthreads().values())
+        if not number:
+            raise BatchError("No worker has joined the cluster yet; a search begins with those that are there.")
+        print(f"{number} trials at once; dashboard: {client.dashboard_link}", flush=True)
+        yield [sys.executable, "-m", "brain_mri", "remote", client.scheduler.address, TRAIN], number
+
+
+def search(args: argparse.Namespace, words: list[str], program: list[str], number: int) -> None:
+    """Run trials until enough are finished (or stopped early), or the time is over. program: how a train.py is
+    started; number: of trials at once."""
     if {"--refit", "--members"} & {word.split("=")[0] for word in words}:
         raise ValueError("With --refit or --members networks learn from validation rows, by which the search chooses.")
     if args.trials < 1:
@@ -84,7 +109,9 @@ def search(args: argparse.Namespace, words: list[str]) -> None:
     study.set_user_attr("train.py", words)
     # where a search goes on it draws other numbers than it began with; machines keep off what another one is trying
     study.sampler = optuna.samplers.TPESampler(
-        seed=None if args.storage else len(study.trials), n_startup_trials=8, constant_liar=bool(args.storage)
+        seed=None if args.storage else len(study.trials),
+        n_startup_trials=8,
+        constant_liar=bool(args.storage) or number > 1,
     )
     done = (TrialState.COMPLETE, TrialState.PRUNED)
     left = args.trials - len(study.get_trials(states=done))
@@ -93,9 +120,10 @@ def search(args: argparse.Namespace, words: list[str]) -> None:
         return
     enough = optuna.study.MaxTrialsCallback(args.trials, states=done)
     study.optimize(
-        lambda trial: objective(trial, args.out, words),
+        lambda trial: objective(trial, args.out, words, program),
         n_trials=2 * left + 5,  # failed ones do not count, but they must not go on for ever
         timeout=args.hours and 3600 * args.hours,
+        n_jobs=number,
         callbacks=[lambda study, trial: write(study, args.out), stop_if_wrong, enough],
     )
     if not study.get_trials(states=done):
@@ -139,7 +167,7 @@ def named(where: str) -> str:
     return make_url(where).render_as_string(hide_password=True) if "://" in where else where
 
 
-def objective(trial: optuna.Trial, out: Path, words: list[str]) -> float:
+def objective(trial: optuna.Trial, out: Path, words: list[str], program: list[str]) -> float:
     """Train with the trial's hyper-parameters; the best epoch's score, nan when that failed. Raises TrialPruned."""
     trial.suggest_float("learning-rate", 3e-4, 5e-3, log=True)
     trial.suggest_categorical("batch-size", [16, 32, 64])
@@ -149,7 +177,7 @@ def objective(trial: optuna.Trial, out: Path, words: list[str]) -> float:
         trial.suggest_categorical("width", [16, 24, 32])
     trial.set_user_attr("machine", f"{platform.node()} {os.getpid()}")
     folder = out / f"trial-{trial.number:03d}"
-    command = [sys.executable, str(TRAIN), *words, "--brief", "--verbose", "2", "--out", str(folder)]
+    command = [*program, *words, "--brief", "--verbose", "2", "--out", str(folder)]
     for name, value in trial.params.items():
         command += [f"--{name}", str(value)]
     with (log := folder.with_suffix(".log")).open("w", encoding="utf-8") as file:
@@ -185,6 +213,11 @@ def progress(folder: Path, kind: str = "classifier") -> list[float]:
 
 def write(study: optuna.Study, out: Path) -> None:
     """search.csv, search.md and search.png of the trials so far, best first; each replaced as a whole."""
+    with _writing:
+        _write(study, out)
+
+
+def _write(study: optuna.Study, out: Path) -> None:
     known = finished_trials(study)
     table = study.trials_dataframe(("number", "state", "value", "duration", "user_attrs", "params"))
     table.columns = [name.removeprefix("user_attrs_").removeprefix("params_") for name in table.columns]
@@ -207,7 +240,7 @@ def write(study: optuna.Study, out: Path) -> None:
     with atomic_write(out / "search.md") as temporary:
         temporary.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     if finished_trials(study) > known:  # of another process, whose newer files these may have replaced
-        write(study, out)
+        _write(study, out)
 
 
 def finished_trials(study: optuna.Study) -> int:

@@ -48,7 +48,7 @@ from brain_mri.evaluation.scores import (
 from brain_mri.evaluation.subgroups import by_subgroup
 from brain_mri.imaging.preprocessing import head_mask
 from brain_mri.inference.decision import Answers, answers_of, calibrated_by, decided
-from brain_mri.inference.runner import Outputs, run_model, softmax
+from brain_mri.inference.runner import Ask, Outputs, run_model, softmax
 
 LEARNED_FROM_VALIDATION = (
     "Networks that answer here have learned from the validation images, too: these figures are too good. "
@@ -72,8 +72,10 @@ class _Run:
         return self.dataset.table.iloc[self.rows]
 
 
-def _ask(artifact: Artifact, dataset: Dataset, rows: np.ndarray, seed: int, resamples: int) -> _Run:
-    outputs = run_model(artifact.folder, dataset.images[rows])
+def _ask(
+    artifact: Artifact, dataset: Dataset, rows: np.ndarray, seed: int, resamples: int, ask: Ask = run_model
+) -> _Run:
+    outputs = ask(artifact.folder, dataset.images[rows])
     said = answers_of(outputs, artifact.config)
     return _Run(artifact, dataset, rows, outputs, said, {"seed": seed, "resamples": resamples})
 
@@ -89,12 +91,14 @@ def evaluate(
     also: Sequence[Dataset] = (),
     seed: int = 0,
     resamples: int = 1000,
+    ask: Ask = run_model,
 ) -> Evaluation:
     """Measure a model on rows of a dataset (default: those whose split is `split`; "all" for every row).
 
     model: an artifact or its folder. baseline: also score the baselines, which see the rows whose split is "train".
     sanity: also compare heatmaps with those of a model with random weights, take lesions out and put them in, try
     the guard, and spoil scans. also: further data, whose rows with the split "test" are measured by class and sequence.
+    ask: runs the networks on the rows.
     What cannot be measured (no masks, one class only, no training rows) is None in the metrics, and `notes` says why.
     Raises ArtifactError for an unusable model, ValueError when no row is left.
     """
@@ -105,7 +109,7 @@ def evaluate(
     if len(rows) == 0:
         raise ValueError(f"No image belongs to the split {split!r}, so there is nothing to evaluate.")
     artifact = model if isinstance(model, Artifact) else load_artifact(model)
-    config, run = artifact.config, _ask(artifact, dataset, rows, seed, resamples)
+    config, run = artifact.config, _ask(artifact, dataset, rows, seed, resamples, ask)
     learned = split == "validation" and has_learned_from_validation(config)
     notes = [LEARNED_FROM_VALIDATION] if learned else []
     scores, before, bars = _classification(run, baseline, notes)
@@ -131,7 +135,7 @@ def evaluate(
         counterfactual=counterfactual_metrics(artifact, dataset, rows, **run.draws) if sanity else None,
         guard=guard_metrics(artifact, places, groups, **run.draws) if sanity else None,
         by_source=by_source(found, config.training.left_out, **run.draws),
-        also=by_class([_judged(artifact, other) for other in also], found, **run.draws) if also else None,
+        also=by_class([_judged(artifact, other, ask) for other in also], found, **run.draws) if also else None,
         degraded=degraded_metrics(artifact, dataset, rows, **run.draws) if sanity else [],
         by_patient=by_patient(dataset, rows, run.said, config, **run.draws),
         by_subgroup=by_subgroup(found, **run.draws),
@@ -139,9 +143,11 @@ def evaluate(
     return Evaluation(metrics, cases, folded_cases(artifact, dataset, rows) if sanity else [])
 
 
-def measure_also(artifact: Artifact, also: Sequence[Dataset], *, seed: int = 0, resamples: int = 1000) -> Metrics:
+def measure_also(
+    artifact: Artifact, also: Sequence[Dataset], *, seed: int = 0, resamples: int = 1000, ask: Ask = run_model
+) -> Metrics:
     """Further data alone: its rows with the split "test", by class and sequence."""
-    found = [_judged(artifact, other) for other in also]
+    found = [_judged(artifact, other, ask) for other in also]
     config = artifact.config
     return Metrics(
         model=MeasuredModel(name=config.name, classifier=config.classifier, segmenter=config.segmenter),
@@ -151,10 +157,10 @@ def measure_also(artifact: Artifact, also: Sequence[Dataset], *, seed: int = 0, 
     )
 
 
-def _judged(artifact: Artifact, other: Dataset) -> pd.DataFrame:
+def _judged(artifact: Artifact, other: Dataset, ask: Ask) -> pd.DataFrame:
     """What the model says of the rows of further data whose split is "test"."""
     rows = other.rows("test")
-    said = answers_of(run_model(artifact.folder, other.images[rows]), artifact.config)
+    said = answers_of(ask(artifact.folder, other.images[rows]), artifact.config)
     return judged(other, rows, said, artifact.config)
 
 

@@ -1,8 +1,10 @@
-"""A cohort on many machines: chunks handed to the workers of a Dask cluster, each part of the table written there.
+"""Work handed to the workers of a Dask cluster: a cohort in chunks, each part of its table written there; slices of an
+evaluation.
 
     with connected("tcp://10.0.0.1:8786") as client:
         for done in to_parts(client, order, chunks):
             bar.update(done.files)
+        ask = asking(client, model)                     # in the place of run_model
 
 Dask does what such engines are for: it hands out, steals, and hands out again what a lost worker had begun. Ours is the
 work of one chunk (inference.parts), and that a file which ends processes becomes a row.
@@ -15,21 +17,33 @@ import pickle
 import tempfile
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
-from distributed.client import FutureCancelledError
-from distributed.comm import CommClosedError
+import numpy as np
+from tqdm.auto import tqdm
 
 from brain_mri.artifact.config import plain
 from brain_mri.imaging.scan import clean_name
 from brain_mri.inference.cohort import Chunk, Done
 from brain_mri.inference.jobs import BatchError, Job
-from brain_mri.inference.parts import MORE, SLICES, TABLE, Order, Place, partial, write_part
 from brain_mri.inference.patients import PatientTable
 from brain_mri.inference.rows import Row
+from brain_mri.inference.runner import BATCH, Ask, Outputs, joined
+from brain_mri.inference.worker_model import WorkerModel
+
+try:
+    from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+    from distributed.client import FutureCancelledError
+    from distributed.comm import CommClosedError
+
+    from brain_mri.inference.parts import MORE, SLICES, TABLE, Order, Place, partial, write_part
+except ModuleNotFoundError as error:
+    if (error.name or "").split(".")[0] == "brain_mri":
+        raise
+    raise BatchError(f"--cluster needs {error.name}: pip install -r requirements-scale.txt") from None
 
 PATIENTS = "predictions_patients.csv"
 LOCAL = "local"  # as an address: worker processes on this machine
@@ -38,6 +52,11 @@ RETRIES = 2  # of a chunk whose storage failed
 WAIT = 10.0  # seconds for a scheduler to answer
 GONE = "The scheduler is gone; with another one the same command goes on from here."
 KILLS = "{} could not be analysed: every process that began it ended."
+LOST = "Every worker that began it was lost: what it does ends its process, or needs more memory than they have."
+
+
+class LostError(BatchError):
+    """Every worker that began it was lost."""
 
 
 @contextmanager
@@ -85,51 +104,75 @@ def to_parts(
         raise BatchError(f"The results could not be written to {order.out} ({error.strerror or error}).") from None
 
 
+def asking(client: Client, model: WorkerModel) -> Ask:
+    """`run_model` of this one model by the workers: slices go there, BATCH at a time, and what the networks say comes
+    back. It shows a progress bar, and raises BatchError."""
+
+    def ask(_: Path, images: np.ndarray) -> Outputs:
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        futures = [submitted(client, "inference.worker_model", "outputs", model, batch) for batch in batches]
+        with tqdm(total=len(images), unit="slice", disable=None) as bar:
+            for future in futures:
+                future.add_done_callback(lambda _: bar.update(BATCH))
+            return joined([answer(future) for future in futures])
+
+    return ask
+
+
 def _handed_out(client: Client, order: Order, place: Place, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Done]]:
     """Every chunk and what became of it, as they are finished; of one whose workers were lost again and again, its
     pieces. Those go last and one by one, since a worker takes with it whatever it had been given."""
     left, suspects = deque(chunks), deque[Chunk]()
     under_way, finished = dict[Future, Chunk](), as_completed()
-    run, begin = uuid.uuid4().hex[:8], _task()
+    run = uuid.uuid4().hex[:8]
     while left or suspects or under_way:
         room = AHEAD * max(1, sum(client.nthreads().values()))
         while (left and len(under_way) < room) or (suspects and not under_way):
             chunk = (left or suspects).popleft()
             key = f"chunk-{chunk.name}-{run}"
-            future = client.submit(begin, pickle.dumps((order, chunk)), key=key, retries=RETRIES)
+            future = submitted(client, "inference.parts", "analyze_chunk", order, chunk, key=key)
             under_way[future] = chunk
             finished.add(future)
         future = next(finished)
         chunk = under_way.pop(future)
         try:
-            yield chunk, future.result()
-        except KilledWorker:
+            yield chunk, answer(future)
+        except LostError:
             if len(pieces := chunk.pieces()) > 1:
                 suspects.extend(pieces)
                 continue
             rows = [(Row(order.shown(name), KILLS.format(clean_name(name))), [name]) for name in chunk.files]
             yield chunk, write_part(order, place, chunk, rows)
-        except BatchError:
-            raise
-        except FutureCancelledError:
-            raise BatchError(GONE) from None
-        except ImportError as error:
-            raise BatchError(
-                f"A worker lacks {error.name}: every machine needs this program and its requirements-scale.txt."
-            ) from None
-        except Exception as error:
-            raise BatchError(f"A worker failed ({type(error).__name__}: {error}).") from None
 
 
-def _task() -> Callable[[bytes], Done]:
-    """What workers are sent: by value, its arguments sealed, since a name that a worker cannot import ends it."""
+def submitted(client: Client, room: str, function: str, *arguments: Any, **options: Any) -> Future:
+    """brain_mri.ROOM.FUNCTION(*arguments), by a worker. It is sent by value, its arguments sealed, since a name that a
+    worker cannot import ends it."""
 
-    def begin(sealed: bytes) -> Done:
-        from brain_mri.inference.parts import analyze_chunk  # where the worker is, not where it is sent from
+    def begin(module: str, sealed: bytes) -> Any:
+        import importlib  # where the worker is, as what it imports
 
-        return analyze_chunk(*pickle.loads(sealed))
+        return getattr(importlib.import_module(module), function)(*pickle.loads(sealed))
 
-    return begin
+    return client.submit(begin, f"brain_mri.{room}", pickle.dumps(arguments), retries=RETRIES, **options)
+
+
+def answer(future: Future) -> Any:
+    """Raises BatchError for whatever went wrong there, LostError when every worker that began it was lost."""
+    try:
+        return future.result()
+    except BatchError:
+        raise
+    except KilledWorker:
+        raise LostError(LOST) from None
+    except (FutureCancelledError, CommClosedError):
+        raise BatchError(GONE) from None
+    except ImportError as error:
+        raise BatchError(
+            f"A worker lacks {error.name}: every machine needs this program and its requirements-scale.txt."
+        ) from None
+    except Exception as error:
+        raise BatchError(f"A worker failed ({type(error).__name__}: {error}).") from None
 
 
 def _answer_patients(order: Order, place: Place, patients: PatientTable) -> None:

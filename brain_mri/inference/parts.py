@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,30 +20,24 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from brain_mri.artifact.config import ArtifactError
-from brain_mri.artifact.folder import BUNDLED
-from brain_mri.artifact.hub_client import HubError
 from brain_mri.files import atomic_write
 from brain_mri.imaging.scan import clean_name
 from brain_mri.inference.batch import SEG, analyze_files
 from brain_mri.inference.cohort import Chunk, Done, is_address
 from brain_mri.inference.jobs import BatchError, named
 from brain_mri.inference.predictor import Predictor
-from brain_mri.inference.rows import SLICE_COLUMNS, Row, about, chances_apart, columns_of, each_slice, versions
+from brain_mri.inference.rows import SLICE_COLUMNS, Row, about, chances_apart, columns_of, each_slice
+from brain_mri.inference.worker_model import WorkerModel, loaded, pinned
 
 FETCH = 8  # files at once
 TORN = "A series of DICOM files that are named as pictures, in a folder too large for one task; name them .dcm."
 TABLE, SLICES = "predictions", "predictions_slices"
 ABOUT = b"brain_mri"  # of the metadata of a part: the particulars of model and run, and what the part counts
-PROGRAM = "brain-mri"
-SAME = ("onnxruntime", "numpy", "opencv-python-headless", PROGRAM)  # another version of them may give other digits
-ROOMS = ("artifact", "imaging", "inference")
 LISTS = {"quality", "warnings", "paths"}
 FLAGS = {"abstained", "kind_unsure", "tumor", "not_brain_mri"}
 WHOLE = {"slices", "tumor_pixels", "width", "height", "files", "slice", "called_slices", "highest_slice"}
@@ -59,11 +52,9 @@ MORE = ("called_slices", "highest_slice", "highest_probability", "files", "paths
 class Order:
     """What is asked of every chunk."""
 
-    model: str  # folder, "weights" for the bundled one, or user/name@revision
-    revision: str
+    model: WorkerModel
     classes: tuple[str, ...]
     about: str  # JSON, for the metadata of the parts
-    libraries: str  # versions of SAME, as text
     out: str  # absolute folder, or address
     here: str  # the working directory of who asks: paths below it are named from there
     pictures: tuple[str, ...]
@@ -95,15 +86,12 @@ class Order:
 
 
 def order(predictor: Predictor, model: str, out: str, *, pictures: Sequence[str] = (), slices: bool = False) -> Order:
-    """model: as it was asked for; workers take the very revision that `predictor` has. Raises BatchError."""
+    """model: as it was asked for. Raises BatchError."""
     Place(out)  # that there is such a kind of place is known before anything begins
-    pinned = os.path.abspath(model) if Path(model).is_dir() else f"{predictor.model_id}@{predictor.revision}"
     return Order(
-        model=BUNDLED.name if predictor.artifact.folder.resolve() == BUNDLED else pinned,
-        revision=predictor.revision,
+        model=pinned(predictor, model),
         classes=tuple(predictor.classes),
         about=json.dumps(about(predictor, pictures, slices), ensure_ascii=False),
-        libraries=_libraries(),
         out=out if is_address(out) else os.path.abspath(out),
         here=os.getcwd(),
         pictures=tuple(pictures),
@@ -117,18 +105,6 @@ def _kind(column: str) -> pa.DataType:
     if column in NUMBERS or column.startswith("p_"):
         return pa.float64()
     return pa.bool_() if column in FLAGS else pa.int64() if column in WHOLE else pa.string()
-
-
-def _libraries() -> str:
-    return ", ".join(f"{name} {found}" for name, found in (versions() | {PROGRAM: _program()}).items() if name in SAME)
-
-
-@functools.cache
-def _program() -> str:
-    """A digest of the code that an answer comes of."""
-    root = Path(__file__).resolve().parents[1]
-    files = [root.parent / "segmentation.py", *(p for room in ROOMS for p in sorted((root / room).glob("*.py")))]
-    return hashlib.sha256("".join(p.read_text("utf-8") for p in files).encode()).hexdigest()[:12]
 
 
 # --- where the results go ---------------------------------------------------------------------------------------
@@ -210,31 +186,19 @@ def partial(table: str) -> str:
 
 # --- what a worker does -----------------------------------------------------------------------------------------
 
-_loading = threading.Lock()
-
 
 @functools.lru_cache(maxsize=2)
-def _ready(order: Order) -> tuple[Predictor, Place]:
-    """The model, loaded once a process. Raises BatchError where the answers or the place would be others."""
-    cv2.setNumThreads(1)  # the other cores of this machine have workers of their own
+def _shared(order: Order) -> Place:
+    """Where the results go. Raises BatchError where that is another folder here."""
     place = Place(order.out)
     if order.mark not in place.names(partial(TABLE)):
         raise BatchError(f"{order.out} is not the same folder on all machines: share it, or take an address for --out.")
-    if (ours := _libraries()) != order.libraries:
-        raise BatchError(f"The digits would differ: a worker has {ours}, here is {order.libraries}.")
-    try:
-        predictor = Predictor.load(order.model, threads=1)
-    except (ArtifactError, HubError) as error:
-        raise BatchError(f"A worker cannot load the model: {error}") from None
-    if predictor.revision != order.revision:
-        raise BatchError(f"{order.model} is another model on a worker ({predictor.revision}, not {order.revision}).")
-    return predictor, place
+    return place
 
 
 def analyze_chunk(order: Order, chunk: Chunk) -> Done:
     """Write the part of a chunk, and before it the pictures. Raises BatchError, and OSError where a storage fails."""
-    with _loading:
-        predictor, place = _ready(order)
+    place, predictor = _shared(order), loaded(order.model)
     rows: list[Line] = []
     with _fetched(chunk) as files:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from brain_mri.inference.onnx_model import OnnxModel, cores
 from segmentation import kmeans_mask
 
 MOST_FEATURES = 2**16
+BATCH = 32  # images at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,9 @@ class Outputs:
     mask_probability: np.ndarray  # float32 (N, S, S) 0..1
 
 
+Ask = Callable[[Path, np.ndarray], Outputs]  # as `run_model`
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """float64 (..., C) that sums to 1 along the last axis, for logits of any float type."""
     logits = np.asarray(logits, np.float64)
@@ -36,10 +41,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 class Networks:
     """A classifier, and what outlines: the classifier itself, a segmenter, or K-means where there is neither."""
 
-    def __init__(self, folder: Path, threads: int, *, segmenter: bool):
-        """segmenter: open segmenter.onnx, unless the classifier gives the mask, too. Raises ArtifactError."""
+    def __init__(self, folder: Path, threads: int, *, segmenter: bool | None = None):
+        """segmenter: open segmenter.onnx, unless the classifier gives the mask, too; None: when it is there. Raises
+        ArtifactError."""
         self._classifier = OnnxModel(folder / CLASSIFIER, threads, ("logits", "heatmaps", "features"), ("mask",))
         self._shared = "mask" in self._classifier.names
+        segmenter = (folder / SEGMENTER).is_file() if segmenter is None else segmenter
         self._segmenter = OnnxModel(folder / SEGMENTER, threads, ("mask",)) if segmenter and not self._shared else None
 
     def __call__(self, images: np.ndarray, beside: Executor | None = None) -> Outputs:
@@ -80,11 +87,14 @@ def check(found: dict[str, np.ndarray], shape: tuple[int, ...]) -> None:
         raise ArtifactError("the output mask holds what is no probability")
 
 
-def run_model(folder: str | Path, images: np.ndarray, *, batch: int = 32) -> Outputs:
+def run_model(folder: str | Path, images: np.ndarray, *, batch: int = BATCH) -> Outputs:
     """All networks of a folder on preprocessed images uint8 (N, S, S), as the app runs them."""
-    folder = Path(folder)
-    networks = Networks(folder, cores(), segmenter=(folder / SEGMENTER).is_file())
-    parts = [networks(images[start : start + batch]) for start in range(0, len(images), batch)]
+    networks = Networks(Path(folder), cores())
+    return joined([networks(images[start : start + batch]) for start in range(0, len(images), batch)])
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """One after the other. Raises ValueError when there are none."""
     if not parts:
         raise ValueError("There are no images to evaluate.")
     return Outputs(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))

@@ -45,7 +45,7 @@ while len(list(out.parent.glob("trial-*.log"))) < 2 and time.monotonic() < until
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script = tmp_path / "train.py"
     script.write_text(STUB)
-    monkeypatch.setattr(tune, "TRAIN", script)
+    monkeypatch.setattr(tune, "TRAIN", str(script))
     monkeypatch.setattr(tune, "POLL", 0.02)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return tmp_path / "out"
@@ -114,7 +114,7 @@ def test_hopeless_trial_is_stopped_early(quick, monkeypatch):
     study.enqueue_trial(asked | {"learning-rate": 0.005})
     trial = study.ask()
     with pytest.raises(optuna.TrialPruned):
-        tune.objective(trial, quick, ["--data", "D", "--epochs", "4", "--sleep", "20"])
+        tune.objective(trial, quick, ["--data", "D", "--epochs", "4", "--sleep", "20"], [sys.executable, tune.TRAIN])
 
 
 def test_progress_of_a_run_that_has_not_begun_is_empty(tmp_path):
@@ -135,7 +135,7 @@ def test_two_processes_search_at_once(quick, tmp_path, storage):
 import sys
 from pathlib import Path
 from brain_mri.cli import tune
-tune.TRAIN, tune.POLL = Path({str(tmp_path / "train.py")!r}), 0.02
+tune.TRAIN, tune.POLL = {str(tmp_path / "train.py")!r}, 0.02
 sys.exit(tune.main(sys.argv[1:]))"""
     words = [
         "--data",

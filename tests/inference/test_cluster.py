@@ -7,12 +7,9 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from brain_mri.cli import evaluate as evaluate_command
 from brain_mri.cli import predict
 from brain_mri.data.phantom import make_phantom
 from brain_mri.inference import cohort
 from brain_mri.inference.jobs import BatchError
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import chances_apart, each_slice
+from tests.helpers.dask_processes import processes
 from tests.helpers.files import make_volume, metaimage, series, write_nifti
 
 WHERE = "pip install -r requirements-scale.txt"
@@ -60,62 +59,12 @@ def dask_setup(worker):
 """
 
 
-class Processes:
-    """A scheduler and workers of one thread, each a process of its own."""
-
-    def __init__(self, folder: Path, **environment: str):
-        self._file, self._environment, self._all = folder / "scheduler.json", environment, list[subprocess.Popen]()
-        words = ("--port", "0", "--no-dashboard")
-        self.scheduler = self._start("scheduler", *words, PYTHONPATH="", PYTHONSAFEPATH="1")  # which lacks the program
-        while not self._file.exists():
-            assert self.scheduler.poll() is None
-            time.sleep(0.05)
-        self.address = str(self._file)
-
-    def _start(self, what: str, *words: str, **environment: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--host", "127.0.0.1", *words]
-        log = self._file.with_name(f"{what}-{len(self._all)}.log").open("w")
-        known = os.environ | {"PYTHONPATH": str(ROOT)} | self._environment | environment
-        self._all.append(
-            subprocess.Popen(
-                [*command, "--scheduler-file", str(self._file)], cwd=self._file.parent, env=known,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            )
-        )  # fmt: skip
-        return self._all[-1]
-
-    def worker(self, preload: str = "", nanny: bool = False, **environment: str) -> subprocess.Popen:
-        words = ["--nthreads", "1", "--no-dashboard", "--nanny" if nanny else "--no-nanny"]
-        if preload:
-            file = self._file.with_name(f"preload{len(self._all)}.py")
-            file.write_text(preload)
-            words += ["--preload", str(file)]
-        return self._start("worker", *words, **environment)
-
-    def end(self) -> None:
-        for process in reversed(self._all):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@contextmanager
-def processes(folder: Path, **environment: str) -> Iterator[Processes]:
-    folder.mkdir()
-    started = Processes(folder, **environment)
-    try:
-        yield started
-    finally:
-        started.end()
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a scheduler with two workers."""
     with processes(tmp_path_factory.mktemp("dask") / "two") as two:
         two.worker(), two.worker()
-        with distributed.Client(scheduler_file=two.address) as client:
-            client.wait_for_workers(2)
+        two.wait_for(2)
         yield two.address
 
 
@@ -342,12 +291,14 @@ def test_other_answers_are_refused(scans: Path, tmp_path: Path, handmade_artifac
     chunk = cohort.chunks([str(scans)], order.out)[0]
     with pytest.raises(BatchError, match="not the same folder on all machines"):
         parts.analyze_chunk(order, chunk)
-    for other, sentence in (
-        (replace(order, libraries="numpy 1.0"), "The digits would differ"),
-        (replace(order, libraries=order.libraries[:-1] + "-"), "The digits would differ"),  # another program
-        (replace(order, revision="0123"), "another model on a worker"),
-        (replace(order, model=str(tmp_path)), "A worker cannot load the model"),
+    model = order.model
+    for changed, sentence in (
+        (replace(model, libraries="numpy 1.0"), "The digits would differ"),
+        (replace(model, libraries=model.libraries[:-1] + "-"), "The digits would differ"),  # another program
+        (replace(model, revision="0123"), "another model on a worker"),
+        (replace(model, where=str(tmp_path)), "A worker cannot load the model"),
     ):
+        other = replace(order, model=changed)
         parts.Place(order.out).write(f"{parts.partial(parts.TABLE)}/{other.mark}", b"-")
         with pytest.raises(BatchError, match=sentence):
             parts.analyze_chunk(other, chunk)
@@ -432,3 +383,25 @@ def test_the_csv_of_a_local_run_from_the_parts(scans: Path, run: Run, address: s
     with (out / "all.csv").open(newline="") as file, (local / "predictions.csv").open(newline="") as other:
         ours, theirs = list(csv.DictReader(file)), list(csv.DictReader(other))
     assert [row["label"] for row in ours] == [row["label"] for row in theirs]
+
+
+def test_an_evaluation_is_that_of_a_local_run(
+    run: Run, address: str, tmp_path: Path, handmade_artifact: Path, phantom_png: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Two batches of slices; the networks of this process are not asked for the rows."""
+    for i in range(40):
+        folder = tmp_path / "data" / ("glioma", "meningioma", "notumor", "pituitary")[i % 4]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(phantom_png(folder.name, i), folder / f"{i}.png")
+    words = ["--model", str(handmade_artifact), "--also", str(tmp_path / "data")]
+    assert evaluate_command.main([*words, "--out", "local"]) == 0
+    said = capsys.readouterr().out.replace("local/", "out/")
+    monkeypatch.setattr(evaluate_command, "run_model", None)
+    assert evaluate_command.main([*words, "--out", "out", "--cluster", address]) == 0
+    first, printed = capsys.readouterr().out.split("\n", 1)
+    assert printed == said and first.startswith("Dashboard of the cluster: http://127.0.0.1")
+    local, found = (json.loads(Path(out, "metrics.json").read_text()) for out in ("local", "out"))
+    assert found | {"created": ""} == local | {"created": ""}
+    assert evaluate_command.main([*words, "--cluster", "no.json"]) == 1
+    assert capsys.readouterr().err.startswith("evaluate: There is no Dask scheduler at no.json")
