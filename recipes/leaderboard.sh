@@ -12,8 +12,11 @@ out=${OUT:-runs/leaderboard} table=(${FOLDS:+--folds} ${SOURCES:+--left-out}) fa
 program=(${TRAIN:-python "$home/train.py"}) cluster='' options=() names=()
 while [[ $# -gt 0 ]]; do
   case $1 in
-  --cluster)
-    cluster=$2 program=(python -m brain_mri remote "$2" "${TRAIN:-train.py}")
+  --cluster | --cluster=*)
+    [[ $1 == *=* ]] || shift
+    cluster=${1-} cluster=${cluster#--cluster=}
+    [[ -n $cluster ]] || { echo "--cluster needs the address of a scheduler." >&2 && exit 2; }
+    program=(python -m brain_mri remote "$cluster" "${TRAIN:-train.py}")
     trap 'trap - INT TERM; kill "${!names[@]}"; wait; exit 130' INT TERM # what is in the background does not hear Ctrl-C
     shift
     ;;

@@ -13,9 +13,9 @@ Exit status: that of the command; 2 when it could not be run.
 from __future__ import annotations
 
 import argparse
-import codecs
 import contextlib
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         return sent(args.cluster, [args.command, *args.words])
-    except BatchError as error:
+    except (BatchError, OSError) as error:  # also when nobody reads what is printed
         print(f"remote: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -56,27 +56,29 @@ def sent(address: str, words: Sequence[str]) -> int:
     """Have a worker run it, and print what it prints. Returns its exit status; raises BatchError."""
     from brain_mri.inference import cluster  # Dask, only here and where the worker is: `--help` does without
 
-    name, ended = f"brain-mri-{uuid.uuid4().hex[:12]}", threading.Event()
+    name, said = f"brain-mri-{uuid.uuid4().hex[:12]}", queue.SimpleQueue[bytes | None]()
 
-    def printed(event: tuple[Any, str | None]) -> None:
-        if event[1] is None:
-            ended.set()
-        else:
-            print(event[1], end="", flush=True)
+    def over(future: Any) -> None:
+        if future.status != "finished":  # what was printed of one that is finished may still be on its way
+            said.put(None)
 
     with cluster.connected(address) as client:
-        client.subscribe_topic(name, printed)
+        client.subscribe_topic(name, lambda event: said.put(event[1]))
         future = cluster.submitted(client, "cli.remote", "run", [*words], os.getcwd(), name, key=name)
+        future.add_done_callback(over)
         try:
-            status = cluster.answer(future)
-            ended.wait(PATIENCE)  # what it printed last may still be on its way
-            return int(status)
-        except KeyboardInterrupt:
+            while (chunk := said.get()) is not None:
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+            return int(cluster.answer(future))
+        except (KeyboardInterrupt, OSError):
             from distributed import Event  # as above
 
-            Event(_end(name), client=client).set()
-            with contextlib.suppress(Exception):  # it is not waited for longer
-                future.result(PATIENCE)
+            with contextlib.suppress(Exception):  # it is waited for as long as the scheduler is there
+                Event(_end(name), client=client).set()
+                if Event(_begun(name), client=client).is_set():  # if not, no worker begins it once the client is gone
+                    while said.get(timeout=PATIENCE) is not None:
+                        pass
             raise
 
 
@@ -90,10 +92,10 @@ def run(words: list[str], folder: str, name: str) -> int:
 
     if not Path(folder).is_dir():
         raise BatchError(f"{folder} is not there on a worker; work in a folder that all machines see.")
-    worker, begun = get_worker(), Event(f"{name}-begun")
+    worker, begun = get_worker(), Event(_begun(name))
     script = words[0].endswith(".py")
     if script and begun.is_set() and "--resume" not in words:
-        worker.log_event(name, "The worker was lost; another one goes on.\n")
+        worker.log_event(name, b"The worker was lost; another one goes on.\n")
         words = [*words, "--resume"]
     begun.set()
     program = [str(ROOT / words[0])] if script else ["-m", "brain_mri", words[0]]
@@ -101,17 +103,20 @@ def run(words: list[str], folder: str, name: str) -> int:
     with subprocess.Popen(
         [sys.executable, "-m", __name__, sys.executable, *program, *words[1:]],
         cwd=folder, env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stdin and process.stdout
         over = threading.Event()
         threading.Thread(target=_close_when_asked, args=(process.stdin, name, over), daemon=True).start()
-        text = codecs.getincrementaldecoder("utf-8")("replace")
         while chunk := os.read(process.stdout.fileno(), CHUNK):
-            worker.log_event(name, text.decode(chunk))
+            worker.log_event(name, chunk)
         over.set()
     worker.log_event(name, None)
     return process.returncode
+
+
+def _begun(name: str) -> str:
+    return f"{name}-begun"
 
 
 def _end(name: str) -> str:
@@ -124,25 +129,30 @@ def _close_when_asked(pipe: Any, name: str, over: threading.Event) -> None:
 
     try:
         end = Event(_end(name))
-        while not over.is_set() and not end.wait(timeout=1):
-            pass
+        while not over.is_set():
+            if end.wait(timeout=1):
+                pipe.write(b"-")
+                return
     finally:  # also when the scheduler is gone
         with contextlib.suppress(OSError):
             pipe.close()
 
 
 def beneath(command: Sequence[str]) -> int:
-    """Run a command and end it as soon as standard input ends, which it does with the process that holds its other
-    end, however that one ends: a worker that is killed leaves nothing behind that writes on."""
+    """Run a command and what it starts, as leader of their group. A byte on standard input is a Ctrl-C for them; they
+    are ended as soon as that ends, which it does with the process that holds its other end, however that one ends: a
+    worker that is killed leaves nothing behind that writes on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who ignores it hands that down, as workers do behind a shell's &
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # those below are for the others
 
     def end() -> None:
-        while os.read(0, 1):  # not through sys.stdin, whose lock Python cannot do without at its end
-            pass
-        process.terminate()
+        asked = os.read(0, 1)  # not through sys.stdin, whose lock Python cannot do without at its end
+        os.killpg(0, signal.SIGINT if asked else signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(PATIENCE)
-        process.kill()
+        os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=end, daemon=True).start()
     status = process.wait()

@@ -62,7 +62,8 @@ class LostError(BatchError):
 @contextmanager
 def connected(address: str, workers: int = 1) -> Iterator[Client]:
     """address: tcp://host:port, tls://, a scheduler file, or LOCAL with so many workers. Raises BatchError."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised
+    for name in ("distributed", "distributed.client"):  # the latter has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised
     # Dask's own dashboard address is that of all networks, on a port that may be taken
     quiet = {"threads_per_worker": 1, "silence_logs": logging.CRITICAL, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=workers, **quiet) if address == LOCAL else nullcontext() as cluster:

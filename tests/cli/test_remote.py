@@ -90,21 +90,21 @@ def test_it_prints_here_and_its_status_is_that_of_the_command(
     assert "drawn" in capfd.readouterr().out and len(list((tmp_path / "drawn").rglob("*.png"))) >= 4
 
 
-def test_a_lost_worker_leaves_nothing_that_writes_on_and_another_one_resumes(
-    stub: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with processes(tmp_path / "dask") as one:
+def test_a_lost_worker_leaves_nothing_that_writes_on_and_another_one_resumes(stub: str, tmp_path: Path) -> None:
+    printed = tmp_path / "printed"
+    with processes(tmp_path / "dask") as one, printed.open("w") as out:
         lost = one.worker()
         command = [sys.executable, "-m", "brain_mri", "remote", one.address, stub, "--out", "run", "--sleep"]
-        asking = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        asking = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=out)
         until((tmp_path / "run/process").exists)
         until((tmp_path / "run/process").read_text)
+        until(lambda: "to stderr" in printed.read_text("utf-8"))
         lost.kill()
         one.worker()
         assert asking.wait(60) == 0
     assert (tmp_path / "run/calls").read_text() == "xr"
     until(lambda: gone(int((tmp_path / "run/process").read_text())))
-    said = capfd.readouterr().out
+    said = printed.read_text("utf-8")
     assert (
         said.index("begun f\u00fcr")
         < said.index("The worker was lost; another one goes on.")
@@ -125,6 +125,76 @@ def test_who_is_ended_ends_the_command(two: Processes, stub: str, tmp_path: Path
         assert asking.wait(60) == 130
         assert asking.stderr and asking.stderr.read().endswith("\nStopped.\n")
         assert gone(int(process.read_text()))
+
+
+def test_what_the_command_began_ends_with_it_and_nothing_is_killed_that_would_end_itself(
+    two: Processes, tmp_path: Path
+) -> None:
+    """As tune and its train.py."""
+    (tmp_path / "outer.py").write_text(
+        "import pathlib, subprocess, sys, time\n"
+        "if len(sys.argv) > 1: time.sleep(600)\n"
+        "inner = subprocess.Popen([sys.executable, __file__, 'inner'])\n"
+        "pathlib.Path('inner.new').write_text(str(inner.pid)); pathlib.Path('inner.new').rename('inner')\n"
+        "try: time.sleep(600)\n"
+        "except KeyboardInterrupt: pathlib.Path('orderly').touch()\n"
+    )
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "brain_mri", "remote", two.address, str(tmp_path / "outer.py")],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    until((tmp_path / "inner").exists)
+    asking.terminate()
+    assert asking.wait(60) == 130 and (tmp_path / "orderly").exists()
+    until(lambda: gone(int((tmp_path / "inner").read_text())))
+
+
+def test_one_that_waits_for_a_worker_is_ended_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with processes(tmp_path / "dask") as none:
+        command = [sys.executable, "-m", "brain_mri", "remote", none.address, "phantom", "drawn"]
+        asking = subprocess.Popen(
+            command, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+        )
+        until(lambda: tasks(none))
+        asking.terminate()
+        assert asking.wait(remote.PATIENCE - 5) == 130  # seconds are for one that runs
+        none.worker()
+        none.wait_for(1)
+        assert not tasks(none) and not (tmp_path / "drawn").exists()
+
+
+def test_without_a_reader_or_a_scheduler_it_is_one_sentence_and_the_command_ends(stub: str, tmp_path: Path) -> None:
+    with processes(tmp_path / "dask") as one:
+        one.worker()
+        command = [sys.executable, "-m", "brain_mri", "remote", one.address, stub, "--sleep", "--out"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with open("/dev/full", "w") as full:
+            asking = subprocess.run(
+                [*command, "full"],
+                env=environment,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+        assert asking.stderr.startswith("remote: [Errno 28]") and asking.returncode != 0
+        begun = subprocess.Popen([*command, "gone"], env=environment, stderr=subprocess.PIPE, text=True)
+        process = tmp_path / "gone/process"
+        until(process.exists)  # the worker is free again
+        until(process.read_text)
+        one.scheduler.kill()
+        assert begun.wait(60) == 2
+        assert begun.stderr and begun.stderr.read().startswith("remote: The scheduler is gone;")
+        until(lambda: gone(int(process.read_text())))
+
+
+def tasks(cluster: Processes) -> int:
+    from distributed import Client
+
+    with Client(scheduler_file=cluster.address) as client:
+        return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
 
 
 def test_what_cannot_be_done_is_one_sentence(
@@ -157,6 +227,14 @@ def test_a_search_tries_as_many_at_once_as_there_are_workers(
     assert len(found[found["state"] == "complete"]) >= 4 and set(found["state"]) <= {"complete", "pruned"}
     assert {path.read_text() for path in tmp_path.glob("search/*/calls")} == {"x"}
     assert "begun" in (tmp_path / "search/trial-000.log").read_text()
+
+
+@pytest.mark.parametrize("words", [["--cluster"], ["--cluster="], ["--cluster", ""]])
+def test_a_recipe_needs_the_address_of_its_cluster(words: list[str], tmp_path: Path) -> None:
+    command = ["bash", str(ROOT / "recipes/folds.sh"), "--data", "drawn", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr == "--cluster needs the address of a scheduler.\n"
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow
