@@ -69,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tune: --storage: {str(error).splitlines()[0]}", file=sys.stderr)
     except (OSError, ValueError, ImportError, BatchError, optuna.exceptions.OptunaError) as error:
         print(f"tune: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
     return 1
 
 

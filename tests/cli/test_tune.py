@@ -187,3 +187,12 @@ def test_no_password_of_a_database_is_shown():
 def test_networks_that_learn_from_validation_rows_cannot_be_searched(quick, capsys, more):
     assert run(quick, *more.split()) == 1
     assert "learn from validation rows" in capsys.readouterr().err and not quick.exists()
+
+
+def test_ctrl_c_is_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tune, "search", stopped)
+    assert tune.main(["--data", "D", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "\nStopped.\n"
