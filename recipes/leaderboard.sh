@@ -18,7 +18,6 @@ while [[ $# -gt 0 ]]; do
     [[ -n $cluster ]] || { echo "--cluster needs the address of a scheduler." >&2 && exit 2; }
     program=(python -m brain_mri remote "$cluster" "${TRAIN:-train.py}")
     trap 'trap - INT TERM; kill "${!names[@]}"; wait; exit 130' INT TERM # what is in the background does not hear Ctrl-C
-    shift
     ;;
   *) options+=("$1") ;;
   esac
