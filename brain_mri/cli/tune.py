@@ -41,7 +41,6 @@ TRAIN = "train.py"  # there
 STUDY = "brain-mri"
 POLL = 5.0  # seconds between looks at a running trial
 JOURNAL = b'{"op_code"'  # how a journal of Optuna begins
-_writing = threading.Lock()  # trials that run at once end in threads, and Matplotlib draws one figure at a time
 FAILED = 3  # trials of a process, while none has been finished: then the command is wrong
 
 
@@ -122,12 +121,18 @@ def search(args: argparse.Namespace, words: list[str], program: list[str], numbe
         print(f"The study has its {args.trials} trials; raise --trials to go on.")
         return
     enough = optuna.study.MaxTrialsCallback(args.trials, states=done)
+    writing = threading.Lock()  # trials that run at once end in threads, and Matplotlib draws one figure at a time
+
+    def written(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:
+        with writing:
+            write(study, args.out)
+
     study.optimize(
         lambda trial: objective(trial, args.out, words, program),
         n_trials=2 * left + 5,  # failed ones do not count, but they must not go on for ever
         timeout=args.hours and 3600 * args.hours,
         n_jobs=number,
-        callbacks=[lambda study, trial: write(study, args.out), stop_if_wrong, enough],
+        callbacks=[written, stop_if_wrong, enough],
     )
     if not study.get_trials(states=done):
         raise ValueError(f"No trial could be trained; {args.out / 'trial-*.log'} say more.")
@@ -216,11 +221,6 @@ def progress(folder: Path, kind: str = "classifier") -> list[float]:
 
 def write(study: optuna.Study, out: Path) -> None:
     """search.csv, search.md and search.png of the trials so far, best first; each replaced as a whole."""
-    with _writing:
-        _write(study, out)
-
-
-def _write(study: optuna.Study, out: Path) -> None:
     known = finished_trials(study)
     table = study.trials_dataframe(("number", "state", "value", "duration", "user_attrs", "params"))
     table.columns = [name.removeprefix("user_attrs_").removeprefix("params_") for name in table.columns]
@@ -243,7 +243,7 @@ def _write(study: optuna.Study, out: Path) -> None:
     with atomic_write(out / "search.md") as temporary:
         temporary.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     if finished_trials(study) > known:  # of another process, whose newer files these may have replaced
-        _write(study, out)
+        write(study, out)
 
 
 def finished_trials(study: optuna.Study) -> int:

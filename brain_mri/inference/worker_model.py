@@ -52,9 +52,8 @@ def loaded(model: WorkerModel) -> Predictor:
 
 def outputs(model: WorkerModel, images: np.ndarray) -> Outputs:
     """What the networks say of images uint8 (N, S, S), one batch. Raises BatchError."""
-    folder = loaded(model).artifact.folder
     with _loading:
-        networks = _networks(folder)
+        networks = _networks(model)
     return networks(images)
 
 
@@ -73,8 +72,8 @@ def _loaded(model: WorkerModel) -> Predictor:
 
 
 @functools.lru_cache(maxsize=2)
-def _networks(folder: Path) -> Networks:
-    return Networks(folder, threads=1)
+def _networks(model: WorkerModel) -> Networks:
+    return Networks(_loaded(model).artifact.folder, threads=1)
 
 
 def _libraries() -> str:

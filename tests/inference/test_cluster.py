@@ -17,15 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from brain_mri.classes import CLASSES
 from brain_mri.cli import evaluate as evaluate_command
 from brain_mri.cli import predict
 from brain_mri.data.phantom import make_phantom
-from brain_mri.inference import cohort
+from brain_mri.inference import cohort, worker_model
 from brain_mri.inference.jobs import BatchError
 from brain_mri.inference.predictor import Predictor
 from brain_mri.inference.rows import chances_apart, each_slice
+from brain_mri.inference.runner import run_model
 from tests.helpers.dask_processes import processes
 from tests.helpers.files import make_volume, metaimage, series, write_nifti
+from tests.helpers.handmade import handmade_classifier, write_handmade
 
 WHERE = "pip install -r requirements-scale.txt"
 distributed = pytest.importorskip("distributed", reason=WHERE)
@@ -302,6 +305,18 @@ def test_other_answers_are_refused(scans: Path, tmp_path: Path, handmade_artifac
         parts.Place(order.out).write(f"{parts.partial(parts.TABLE)}/{other.mark}", b"-")
         with pytest.raises(BatchError, match=sentence):
             parts.analyze_chunk(other, chunk)
+
+
+def test_a_worker_answers_with_the_model_that_is_there_now(tmp_path: Path) -> None:
+    """Trained anew in the same folder while the worker stays."""
+    image = make_phantom("glioma", 3, 64).image[None]
+    logits = []
+    for names in (CLASSES, CLASSES[::-1]):
+        folder = write_handmade(tmp_path / "model", classifier_onnx=handmade_classifier(names))
+        model = worker_model.pinned(Predictor.load(folder), str(folder))
+        logits.append(worker_model.outputs(model, image).logits)
+        assert np.array_equal(logits[-1], run_model(folder, image).logits)
+    assert not np.array_equal(logits[0], logits[1])
 
 
 def test_names_of_any_bytes_and_torn_series(tmp_path: Path, handmade_artifact: Path, predictor: Predictor) -> None:
